@@ -1,0 +1,67 @@
+//! A limit on everything, in one place, with cross-checks between them. What an operator may tune is an option with one of these as its default.
+
+use std::time::Duration;
+
+/// JSON nesting in published `data` and in commands.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// Identifier: room, type, key, owner, `event_id`.
+pub const IDENT_BYTES_MAX: usize = 200;
+/// One published line, envelope included.
+pub const PUBLISH_BYTES_MAX: usize = 64 * 1024;
+/// One HTTP publish body (NDJSON, many lines).
+pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Lines in one HTTP publish.
+pub const HTTP_LINES_MAX: usize = 16 * 1024;
+/// One HTTP request head.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Headers in a request head.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// A token, before anything in it is parsed.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// One client command (a publishing WebSocket's message: [`PUBLISH_BYTES_MAX`]).
+pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
+/// The raw text of a command's `id`.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Rooms that one connection may have joined.
+pub const ROOMS_PER_CONN_MAX: usize = 100;
+/// Publishes of one connection that wait for their answer; beyond it we stop reading.
+pub const CREDIT_WINDOW: usize = 4 * 1024;
+/// Answers one reactor may wait for; the link back has as many slots in reserve, so that an answer always fits.
+pub const OUTSTANDING_PER_REACTOR: usize = 16 * 1024;
+/// Slots of a hub → reactor link for deliveries, beyond the reserve for answers.
+pub const DELIVERY_SLOTS: usize = 32 * 1024;
+/// Of the delivery slots, those that only alerts may use.
+pub const ALERT_RESERVE_SLOTS: usize = 2 * 1024;
+/// Slots of the ingest link for alerts, joins and other commands.
+pub const URGENT_INGEST_SLOTS: usize = 64 * 1024;
+/// Slots of the ingest link for all other publishes.
+pub const BULK_INGEST_SLOTS: usize = 64 * 1024;
+/// Bytes parsed of one publisher in one loop turn.
+pub const PARSE_BYTES_PER_TURN: usize = 64 * 1024;
+/// Messages taken from one connection in one loop turn; four ping flooders must not starve the others.
+pub const MESSAGES_PER_TURN: usize = 64;
+/// Lower-lane bytes in one write: what is started cannot be overtaken.
+pub const LOWER_LANE_WRITE_BYTES: usize = 16 * 1024;
+/// Unsent bytes the kernel may hold before a socket stops being writable (`TCP_NOTSENT_LOWAT`).
+pub const NOTSENT_LOWAT_BYTES: u32 = 16 * 1024;
+/// Kernel send buffer asked for (`SO_SNDBUF`; Linux doubles it for its own bookkeeping).
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Consecutive bad commands before 4008.
+pub const BAD_COMMANDS_MAX: u32 = 5;
+/// The HTTP head, and then the token, must be complete within this.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after which a connection is dead.
+pub const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// Notice before a token's expiry.
+pub const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
+/// Clock difference allowed between us and a token's issuer.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
+
+const _: () = {
+    assert!(ALERT_RESERVE_SLOTS < DELIVERY_SLOTS);
+    assert!(CREDIT_WINDOW <= OUTSTANDING_PER_REACTOR);
+    assert!(COMMAND_BYTES_MAX <= PUBLISH_BYTES_MAX);
+    assert!(TOKEN_BYTES_MAX < COMMAND_BYTES_MAX && TOKEN_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
+    assert!(HTTP_LINES_MAX >= CREDIT_WINDOW);
+    assert!(URGENT_INGEST_SLOTS >= OUTSTANDING_PER_REACTOR);
+};

@@ -1,0 +1,9 @@
+//! The vocabulary that every layer shares: ids, lanes, codes, limits, time, counters. No I/O, no clock.
+
+pub mod codes;
+pub mod counters;
+pub mod ids;
+pub mod lane;
+pub mod limits;
+pub mod time;
+pub mod units;

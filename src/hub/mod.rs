@@ -1,0 +1,3 @@
+//! The hub's sans-I/O core.
+
+pub mod ports;

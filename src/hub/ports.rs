@@ -1,0 +1,264 @@
+//! What goes into the hub and what comes out: plain values, so that a thread, a test and a simulation drive it alike.
+
+use std::sync::Arc;
+
+use crate::base::codes::Refusal;
+use crate::base::ids::{ConnId, RoomId, Ticket};
+use crate::base::lane::{Lane, Mode, PerLane};
+use crate::base::time::Mono;
+use crate::wire::frame::Frame;
+use crate::wire::request_id::RequestId;
+
+/// An event with everything that the catalog decides already in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The publisher's `type`.
+    pub kind: Box<str>,
+    /// Where it goes.
+    pub room: Box<str>,
+    /// Delivery priority.
+    pub lane: Lane,
+    /// Delivery guarantee.
+    pub mode: Mode,
+    /// The key within (room, type), for `state`; empty if the type has one state for each room.
+    pub key: Box<str>,
+    /// Who may join the room by owning it; the first one given sticks.
+    pub owner: Option<Box<str>>,
+    /// Makes the publish idempotent within the room.
+    pub event_id: Option<Box<str>>,
+    /// Monotonic per key, for `state`: one that is not newer is stale.
+    pub version: Option<u64>,
+    /// How many past `stream` events of this lane a late joiner gets unasked.
+    pub history: u16,
+    /// Raw JSON, the publisher's own bytes. `null` deletes the key, for `state`.
+    pub data: Box<str>,
+}
+
+/// One event from one publisher.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Who gets the answer.
+    pub conn: ConnId,
+    /// Which of its publishes this is.
+    pub ticket: Ticket,
+    /// When the read that completed the event was done.
+    pub accepted: Mono,
+    /// The event.
+    pub event: Event,
+}
+
+/// A position to resume from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The history in which `seq` counts.
+    pub epoch: Box<str>,
+    /// The last `seq` that the client has, for each lane it names.
+    pub seq: PerLane<Option<u64>>,
+}
+
+/// A connection asks to become a member of a room.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Who asks.
+    pub conn: ConnId,
+    /// The command's `id`.
+    pub request: Option<RequestId>,
+    /// The room's name.
+    pub room: Box<str>,
+    /// The user that the token names.
+    pub user: Arc<str>,
+    /// The token's patterns allow it; otherwise only ownership can.
+    pub by_pattern: bool,
+    /// Resume from here.
+    pub since: Option<Since>,
+    /// Replay this many past events of each lane; ignored where `since` names the lane.
+    pub history: Option<u32>,
+}
+
+/// What the hub's core is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// An event to push. Answered by one [`Answer`].
+    Publish(Box<Publish>),
+    /// A join. Answered by [`Output::Joined`] or [`Output::Reply`].
+    Join(Box<Join>),
+    /// A connection is no member any more. Each [`Output::Joined`] is ended by exactly one of these; not answered.
+    Leave {
+        /// Which room.
+        room: RoomId,
+        /// Who left.
+        conn: ConnId,
+    },
+    /// The full states of a room for one member. Answered by [`Output::Reply`].
+    Snapshot {
+        /// Who asks.
+        conn: ConnId,
+        /// The command's `id`.
+        request: Option<RequestId>,
+        /// Which room; the reactor has checked the membership.
+        room: RoomId,
+    },
+    /// The sequencer's answer to [`NeedSeq`].
+    Sequenced(Sequenced),
+}
+
+/// The hub asks for the next number of a (room, lane). Locally it is given at once, with Redis after its append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedSeq {
+    /// Names the event that waits; given back in [`Sequenced`].
+    pub pending: PendingId,
+    /// Which room.
+    pub room: RoomId,
+    /// Which lane.
+    pub lane: Lane,
+}
+
+/// A slot in the hub's table of events that wait for their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PendingId {
+    /// The slot.
+    pub slot: u32,
+    /// How often it was given out before.
+    pub generation: u32,
+}
+
+/// The number asked for by [`NeedSeq`]. For one (room, lane) numbers come in order, +1 each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequenced {
+    /// The event that waits.
+    pub pending: PendingId,
+    /// Its `seq`.
+    pub seq: u64,
+}
+
+/// What the hub's core tells one reactor.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// For all local members of the frame's room.
+    Deliver(Arc<Frame>),
+    /// A member more: queue these frames to it, then every later `Deliver` of the room.
+    Joined(Box<Joined>),
+    /// For one connection: the answer to a denied join or a snapshot.
+    Reply {
+        /// Whom it is for.
+        conn: ConnId,
+        /// The frames, in order.
+        frames: Vec<Arc<Frame>>,
+    },
+    /// Answers to publishes of this reactor's connections.
+    Answers(Vec<Answer>),
+}
+
+/// A join that was granted.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// The new member.
+    pub conn: ConnId,
+    /// The room's id, valid until the member leaves.
+    pub room: RoomId,
+    /// The room's name.
+    pub name: Arc<str>,
+    /// `stream` frames of the room with a `seq` below this are not for this member: it has them already. 0: none.
+    pub floor: PerLane<u64>,
+    /// `subscribed`, the replay, the states, `caught_up`, in order.
+    pub frames: Vec<Arc<Frame>>,
+}
+
+/// The answer to one publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whom it is for.
+    pub conn: ConnId,
+    /// Which of its publishes.
+    pub ticket: Ticket,
+    /// What became of it.
+    pub outcome: Result<Accepted, Refusal>,
+}
+
+/// What became of a publish that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is new and pushed.
+    Accepted,
+    /// Its `event_id` was seen before; the number is the first one's.
+    Duplicate,
+    /// Its `version` is not newer.
+    Stale,
+    /// The state's bytes are what they were.
+    Unchanged,
+}
+
+impl Outcome {
+    /// The `result` on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Stale => "stale",
+            Outcome::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// The number that an event got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// `transient` events have none.
+    None,
+    /// Of a `stream` event.
+    Seq(u64),
+    /// Of a `state` event.
+    Rev(u64),
+}
+
+/// How far an acknowledged event is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// In this process' memory.
+    Memory,
+    /// Synced to the journal.
+    Durable,
+}
+
+impl Safety {
+    /// The `ack` on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Safety::Memory => "memory",
+            Safety::Durable => "durable",
+        }
+    }
+}
+
+/// A publish that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Where it went.
+    pub room: Arc<str>,
+    /// In which lane.
+    pub lane: Lane,
+    /// Its number.
+    pub number: Number,
+    /// The history in which the number counts.
+    pub epoch: Arc<str>,
+    /// How far it is safe.
+    pub safety: Safety,
+    /// Members of the room on this node.
+    pub members: u32,
+}
+
+/// Where the hub's core puts what it has to say. The shell owns the links; a simulation owns models of them.
+pub trait Outlet {
+    /// Whether a delivery in this lane may be pushed to that reactor. Bulk lanes leave slots for alerts, and all
+    /// deliveries leave the slots that are reserved for answers.
+    fn has_room(&self, reactor: usize, lane: Lane) -> bool;
+
+    /// Pushes to one reactor. Deliveries only after [`Outlet::has_room`]; everything else always fits, because reactors
+    /// wait for at most [`OUTSTANDING_PER_REACTOR`](crate::base::limits::OUTSTANDING_PER_REACTOR) answers.
+    fn push(&mut self, reactor: usize, output: Output);
+
+    /// Asks the sequencer. Its answer comes as an [`Input::Sequenced`], at once or later.
+    fn need_seq(&mut self, need: NeedSeq);
+}

@@ -1,0 +1,6 @@
+//! tickerd pushes trading events to browsers and bots: alerts first, private by room, resumable, measured.
+
+pub mod base;
+pub mod hub;
+pub mod net;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The `tickerd` command.
+
+fn main() {}

@@ -1,0 +1,97 @@
+//! A link: a bounded lock-free queue with a bell, from any thread to one thread.
+
+use std::sync::Arc;
+use std::thread::Thread;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::bell::Bell;
+
+/// How a sleeping consumer is woken.
+pub enum Waker {
+    /// It sleeps in `Poll::poll`.
+    Poll(mio::Waker),
+    /// It is parked.
+    Thread(Thread),
+}
+
+/// The consumer's door: its bell and how to wake it, shared by all links that lead to it.
+pub struct Door {
+    bell: Bell,
+    waker: Waker,
+}
+
+impl Door {
+    /// A door for the thread that sleeps as `waker` says.
+    pub fn new(waker: Waker) -> Arc<Door> {
+        Arc::new(Door { bell: Bell::default(), waker })
+    }
+
+    /// After pushing one or more items: wakes the consumer if it sleeps.
+    pub fn ring(&self) {
+        if self.bell.ring() {
+            match &self.waker {
+                Waker::Poll(waker) => waker.wake().expect("an eventfd write fails only when its counter overflows"),
+                Waker::Thread(thread) => thread.unpark(),
+            }
+        }
+    }
+
+    /// Before sleeping, and before the last look at the links.
+    pub fn arm(&self) {
+        self.bell.arm();
+    }
+
+    /// After sleeping, or when the last look found something.
+    pub fn disarm(&self) {
+        self.bell.disarm();
+    }
+}
+
+/// A bounded queue that leads to a door. Push, then ring the door once for the batch.
+pub struct Link<T> {
+    queue: ArrayQueue<T>,
+    door: Arc<Door>,
+}
+
+impl<T> Link<T> {
+    /// A link with that many slots.
+    pub fn new(slots: usize, door: Arc<Door>) -> Link<T> {
+        Link { queue: ArrayQueue::new(slots), door }
+    }
+
+    /// Pushes, or gives the item back if the link is full. Does not ring.
+    pub fn push(&self, item: T) -> Result<(), T> {
+        self.queue.push(item)
+    }
+
+    /// Takes the oldest item.
+    pub fn pop(&self) -> Option<T> {
+        self.queue.pop()
+    }
+
+    /// Slots that are free. Exact for the only producer, but for what the consumer has taken meanwhile.
+    pub fn free(&self) -> usize {
+        self.queue.capacity() - self.queue.len()
+    }
+
+    /// Items that wait.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many slots there are.
+    pub fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Wakes the consumer if it sleeps.
+    pub fn ring(&self) {
+        self.door.ring();
+    }
+}

@@ -1,0 +1,10 @@
+//! Sockets, queues between threads, and the clock: where bytes and time come in and go out.
+
+pub mod bell;
+pub mod clock;
+pub mod link;
+
+/// The atomics of [`bell`]; the loom test puts its own in their place.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
