@@ -9,6 +9,8 @@ use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 
+pub use crate::wire::reply::{Accepted, Number, Outcome, Safety};
+
 /// An event with everything that the catalog decides already in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -173,80 +175,6 @@ pub struct Answer {
     pub ticket: Ticket,
     /// What became of it.
     pub outcome: Result<Accepted, Refusal>,
-}
-
-/// What became of a publish that was not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is new and pushed.
-    Accepted,
-    /// Its `event_id` was seen before; the number is the first one's.
-    Duplicate,
-    /// Its `version` is not newer.
-    Stale,
-    /// The state's bytes are what they were.
-    Unchanged,
-}
-
-impl Outcome {
-    /// The `result` on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Accepted => "accepted",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Stale => "stale",
-            Outcome::Unchanged => "unchanged",
-        }
-    }
-}
-
-/// The number that an event got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
-    /// `transient` events have none.
-    None,
-    /// Of a `stream` event.
-    Seq(u64),
-    /// Of a `state` event.
-    Rev(u64),
-}
-
-/// How far an acknowledged event is safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Safety {
-    /// In this process' memory.
-    Memory,
-    /// Synced to the journal.
-    Durable,
-}
-
-impl Safety {
-    /// The `ack` on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Safety::Memory => "memory",
-            Safety::Durable => "durable",
-        }
-    }
-}
-
-/// A publish that was not refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Where it went.
-    pub room: Arc<str>,
-    /// In which lane.
-    pub lane: Lane,
-    /// Its number.
-    pub number: Number,
-    /// The history in which the number counts.
-    pub epoch: Arc<str>,
-    /// How far it is safe.
-    pub safety: Safety,
-    /// Members of the room on this node.
-    pub members: u32,
 }
 
 /// Where the hub's core puts what it has to say. The shell owns the links; a simulation owns models of them.

@@ -9,8 +9,13 @@ use crate::base::time::Mono;
 pub enum Kind {
     /// An answer, a heartbeat, a notice of the connection's end: goes before all lanes.
     Reply,
-    /// A notice that keeps its place in its lane: `gap`, `caught_up`.
+    /// A notice that keeps its place in its lane: `caught_up`, or a `gap` of one connection's replay.
     Notice,
+    /// A `gap` that concerns all local members of a room.
+    Gap {
+        /// The last `seq` that is missing.
+        to: u64,
+    },
     /// A `stream` event.
     Stream {
         /// Position in its (room, lane).
