@@ -63,3 +63,25 @@ pub struct Running {
     drain_timeout: Duration,
     _locks: Vec<AddressLock>,
 }
+
+/// Binds, starts all threads, and returns when clients can connect.
+pub fn start(config: &Config) -> Result<Running, String> {
+    let clock = Clock::start();
+    let catalog = Arc::new(catalog(&config.catalog)?);
+    let verifier = Arc::new(Verifier::new(load_keys(&config.jwt_keys)?, verify_options(config)));
+    let locks = config.listen.iter().filter_map(|addr| lock::lock(*addr).transpose()).collect::<Result<Vec<_>, _>>()?;
+    abort_on_panic();
+
+    let health = Arc::new(Health::default());
+    let figures = Arc::new(Mutex::new(HubStats::default()));
+    let mut house = House::build(config, clock, catalog, verifier)?;
+    let admin = serve_admin(config, &health, &figures, &house)?;
+    let hub_stop = Arc::new(AtomicBool::new(false));
+    let (hub, hub_door) = start_hub(config, clock, &mut house, figures, Arc::clone(&hub_stop))?;
+    let controls = house.controls.clone();
+    let ready = Ready { listen: house.listen, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
+    let reactors = start_reactors(config, house.reactors)?;
+    health.enter(State::Ready);
+    tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
+    Ok(Running { ready, health, controls, reactors, hub, hub_stop, hub_door, drain_timeout: config.drain_timeout, _locks: locks })
+}
