@@ -1,8 +1,8 @@
 //! What a verified token allows: the rooms it may read, the rooms it may publish to, its scopes.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::base::ident::encode_segment;
 use crate::base::limits::IDENT_BYTES_MAX;
 
 /// Rooms that a pattern matches only if it writes their prefix out: `*` must not open somebody's private room, nor the operator's.
@@ -115,20 +115,6 @@ pub(super) struct Allowed {
     pub(super) publish_rooms: Option<Box<[Pattern]>>,
 }
 
-/// The user as it stands in a room's name: everything but `[A-Za-z0-9_.-]` percent-encoded, so that each user has one room and
-/// no user's name reaches into another's.
-pub fn encode_user(sub: &str) -> String {
-    let mut encoded = String::with_capacity(sub.len());
-    for byte in sub.bytes() {
-        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
-        }
-    }
-    encoded
-}
-
 /// Can this be a user? Not empty, without control characters, and short enough for its room to have a name.
 pub(super) fn is_user(sub: &str) -> bool {
     !sub.is_empty() && sub.len() <= IDENT_BYTES_MAX && !sub.contains(char::is_control) && own_room(sub).len() <= IDENT_BYTES_MAX
@@ -175,7 +161,7 @@ impl Rooms {
 }
 
 fn own_room(user: &str) -> Box<str> {
-    format!("user:{}", encode_user(user)).into()
+    format!("user:{}", encode_segment(user)).into()
 }
 
 fn is_room_byte(byte: u8) -> bool {
@@ -292,8 +278,8 @@ mod tests {
     proptest! {
         #[test]
         fn two_users_never_share_a_room(one in "\\PC{1,12}", other in "\\PC{1,12}") {
-            prop_assert_eq!(encode_user(&one) == encode_user(&other), one == other);
-            prop_assert!(encode_user(&one).bytes().all(|byte| is_room_byte(byte) && byte != b':'));
+            prop_assert_eq!(encode_segment(&one) == encode_segment(&other), one == other);
+            prop_assert!(encode_segment(&one).bytes().all(|byte| is_room_byte(byte) && byte != b':'));
         }
 
         #[test]

@@ -25,7 +25,7 @@ mod testing;
 mod verify;
 
 pub use base64url::encode as encode_base64url;
-pub use grants::{Grants, Scope, encode_user};
+pub use grants::{Grants, Scope};
 pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
 pub use verify::{TokenError, Verifier, VerifyOptions};
