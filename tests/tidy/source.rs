@@ -19,12 +19,12 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Source {
-        let code = if path.ends_with(".rs") { code_of(text) } else { text.into() };
+        let code = if has_extension(path, "rs") { code_of(text) } else { text.into() };
         Source { path: path.into(), text: text.into(), shipped: without_tests(&code), code }
     }
 
     pub(crate) fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        has_extension(&self.path, "rs")
     }
 
     /// The top module that the file belongs to.
@@ -58,6 +58,10 @@ impl Source {
     pub(crate) fn fault(&self, line: usize, what: impl std::fmt::Display) -> String {
         format!("{}:{line}: {what}", self.path)
     }
+}
+
+fn has_extension(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|is| is == extension)
 }
 
 pub(crate) fn sources_under(root: &Path) -> Vec<Source> {
@@ -171,9 +175,8 @@ fn item_len(code: &str) -> usize {
     for (at, byte) in code.bytes().enumerate() {
         match byte {
             b'{' | b'(' | b'[' => depth += 1,
-            b')' | b']' => depth -= 1,
             b'}' if depth == 1 => return at + 1,
-            b'}' => depth -= 1,
+            b'}' | b')' | b']' => depth -= 1,
             b';' if depth == 0 => return at + 1,
             _ => {}
         }
