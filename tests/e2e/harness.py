@@ -347,7 +347,7 @@ class Client:
             url, origin=origin, subprotocols=protocols, additional_headers=headers, compression=None, proxy=None,
             open_timeout=DEADLINE_S, ping_interval=None, close_timeout=DEADLINE_S, max_size=None, legacy=True,  # one connection, no reconnecting
         )  # fmt: skip
-        self.pending, self.last_id = [], 0
+        self.pending, self.last_id, self.fenced = [], 0, False
         if by == "first_message":
             self.send(type="auth", token=token)
         if welcome:
@@ -437,12 +437,13 @@ class Client:
     def everything(self, daemon):
         """All that was on its way to this client: a fence in the lowest lane comes after it."""
         room = "user:" + self.welcome["data"]["user"]
-        if not getattr(self, "fenced", False):
-            self.subscribe(room)
+        messages = []
+        if not self.fenced:
+            messages = self.subscribe(room)[1]
             self.fenced = True
         fence = f"fence-{time.monotonic_ns()}"
         daemon.publish(note(room, "metric", "transient", fence))
-        messages, ends = [], time.monotonic() + DEADLINE_S
+        ends = time.monotonic() + DEADLINE_S
         while True:
             message = self.recv(ends - time.monotonic())
             if message.get("data") == fence:

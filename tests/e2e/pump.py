@@ -20,8 +20,10 @@ def main():
     publisher.connect(path)
     publisher.setblocking(False)
     head = json.dumps({"type": "note", "room": room, "lane": lane, "mode": mode})[:-1]
-    tally = pump(publisher, head, rate, count)
-    print(json.dumps(tally), flush=True)
+    try:
+        print(json.dumps(pump(publisher, head, rate, count)), flush=True)
+    except ConnectionError as gone:
+        sys.exit(f"the daemon is gone: {gone}")
 
 
 def pump(publisher, head, rate, count):

@@ -6,7 +6,7 @@ import re
 
 import samples
 from harness import LONG, PATIENCE_S, equity, line_of, mint, note, risk_alert
-from wire import swarm
+from wire import Swarm
 
 
 def test_domain_payloads_arrive_byte_for_byte(daemon):
@@ -58,7 +58,7 @@ def test_delivery_matrix_is_exact(daemon):
 
 
 async def _matrix(daemon, count):
-    got, done = {}, asyncio.Event()
+    got = {}
 
     def on_text(client, payload):
         texts = got.setdefault(client, [])
@@ -70,14 +70,14 @@ async def _matrix(daemon, count):
             client.fenced = True
         else:
             assert payload.startswith(b'{"type":"subscribed"'), payload
-        done.set()
 
     tokens = [mint(f"u{i}", rooms=[f"own:{i}", "shared:*", "all:1"]) for i in range(count)]
-    clients = await swarm(daemon.address, tokens, on_text)
+    swarm = Swarm(on_text)
+    clients = await swarm.connect(daemon.address, tokens)
     for i, client in enumerate(clients):
         for room in (f"own:{i}", f"shared:{i % 10}", "all:1"):
             client.send(type="subscribe", id=room, room=room)
-    await _all(done, lambda: all(getattr(client, "caught_up", 0) == 3 for client in clients))
+    await swarm.until(lambda: all(getattr(client, "caught_up", 0) == 3 for client in clients), PATIENCE_S)
     events = [note(f"own:{i}", "alert", data={"n": i}) for i in range(count)]
     events += [note(f"shared:{i}", data={"n": n}) for n in range(5) for i in range(10)]
     events += [note("all:1", "alert", data={"n": n}) for n in range(2)]
@@ -85,17 +85,9 @@ async def _matrix(daemon, count):
     fence = {"type": "fence", "room": "all:1", "lane": "metric", "mode": "transient", "data": 0}
     answers = await asyncio.to_thread(daemon.publish, *events, fence)
     assert {answer["members"] for answer in answers} == {1, count // 10, count}
-    await _all(done, lambda: all(getattr(client, "fenced", False) for client in clients))
-    for client in clients:
-        client.transport.abort()
+    await swarm.until(lambda: all(getattr(client, "fenced", False) for client in clients), PATIENCE_S)
+    swarm.abort()
     return [got[client] for client in clients]
-
-
-async def _all(changed, condition):
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            changed.clear()
-            await changed.wait()
 
 
 def test_every_frame_has_a_type_and_a_time(daemon1):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import LONG, PATIENCE_S, equity, mint, note, risk_alert
-from wire import SEQ, RawClient, command, swarm
+from wire import SEQ, RawClient, Swarm, command
 
 ROOM = "r:1"
 
@@ -270,7 +270,7 @@ def test_joins_under_load_have_no_seam(serve, reactors):
 
 
 async def _join_storm(daemon, joins_wanted, connections=4):
-    counts, done = {"plain": 0, "since": 0, "history": 0}, asyncio.Event()
+    counts = {"plain": 0, "since": 0, "history": 0}
     dice = random.Random(11)
 
     def on_text(client, payload):
@@ -285,19 +285,14 @@ async def _join_storm(daemon, joins_wanted, connections=4):
         else:
             assert payload.startswith(b'{"type":"caught_up"'), payload
         if not client.waiting and client.left <= 0:
-            if sum(counts.values()) >= joins_wanted:
-                done.set()
-            else:
-                _join(client, dice, counts)
+            _join(client, dice, counts)
 
-    clients = await swarm(daemon.address, [mint(rooms=["*"]) for _ in range(connections)], on_text)
-    for client in clients:
+    swarm = Swarm(on_text)
+    for client in await swarm.connect(daemon.address, [mint(rooms=["*"]) for _ in range(connections)]):
         client.next = client.epoch = None
         _join(client, dice, counts)
-    async with asyncio.timeout(PATIENCE_S * 2):
-        await done.wait()
-    for client in clients:
-        client.transport.abort()
+    await swarm.until(lambda: sum(counts.values()) >= joins_wanted, PATIENCE_S * 2)
+    swarm.abort()
     return counts
 
 

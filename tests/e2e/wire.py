@@ -190,14 +190,42 @@ class Swarmling(asyncio.Protocol):
         self.transport.write(command(**message))
 
 
-async def swarm(address, tokens, on_text, at_once=100):
-    """Connects one client for each token and waits for every welcome."""
-    loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(at_once)
+class Swarm:
+    """Many clients on one event loop. `on_text(client, payload)` gets every message; where it raises, `until` does."""
 
-    async def one(token):
-        async with gate:
-            _, client = await loop.create_connection(lambda: Swarmling(token, on_text), *address)
-            await asyncio.wait_for(client.welcomed, DEADLINE_S)
-            return client
+    def __init__(self, on_text):
+        self.on_text = on_text
+        self.clients, self.failure, self.changed = [], None, asyncio.Event()
 
-    return await asyncio.gather(*map(one, tokens))
+    async def connect(self, address, tokens, at_once=100):
+        """One client for each token, each with its welcome."""
+        loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(at_once)
+
+        async def one(token):
+            async with gate:
+                _, client = await loop.create_connection(lambda: Swarmling(token, self._take), *address)
+                await asyncio.wait_for(client.welcomed, DEADLINE_S)
+                return client
+
+        self.clients = await asyncio.gather(*map(one, tokens))
+        return self.clients
+
+    def _take(self, client, payload):
+        try:
+            self.on_text(client, payload)
+        except Exception as failure:
+            self.failure = self.failure or failure
+        self.changed.set()
+
+    async def until(self, condition, deadline_s):
+        """Waits for a condition that messages bring about."""
+        async with asyncio.timeout(deadline_s):
+            while not self.failure and not condition():
+                self.changed.clear()
+                await self.changed.wait()
+        if self.failure:
+            raise self.failure
+
+    def abort(self):
+        for client in self.clients:
+            client.transport.abort()
