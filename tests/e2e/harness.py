@@ -31,8 +31,10 @@ PATIENCE_S = 60.0
 DEFAULT_FLAGS = {
     "listen": "127.0.0.1:0",
     "admin_listen": "127.0.0.1:0",
-    "metric_gather": "20ms",
-    "metric_flush": "50ms",
+    # The metric lane holds everything longer than the update lane's window: see `Client.everything`.
+    "update_window": "20ms",
+    "metric_gather": "40ms",
+    "metric_flush": "20ms",
     "max_connections_per_user": 5000,
     "log": "json",
     "log_level": "info",

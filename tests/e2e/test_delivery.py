@@ -124,6 +124,19 @@ def test_a_state_reaches_a_window_late_at_most_and_the_last_value_always(daemon1
     assert client.everything(daemon1) == []
 
 
+def test_metrics_are_gathered(serve):
+    """DLV-03, KAL-04, with the windows as they are by default: states of a burst are one frame, the last; others all come."""
+    daemon = serve(update_window=None, metric_gather=None, metric_flush=None)
+    client = daemon.member("console:main")
+    statuses = [{"type": "trader_status", "data": {"n": n}} for n in range(50)]
+    daemon.publish(*statuses, *[note("console:main", "metric", data={"n": n}) for n in range(50)])
+    got = {kind: [] for kind in ("trader_status", "note")}
+    while len(got["note"]) < 50 or not got["trader_status"]:
+        message = client.recv()
+        got[message["type"]].append(message["data"]["n"])
+    assert got == {"trader_status": [49], "note": list(range(50))}
+
+
 def test_a_deleted_key_is_told(daemon1):
     """A state is deleted by `null`: members are told, newcomers do not get it."""
     client = daemon1.member("challenge:c1")

@@ -164,7 +164,7 @@ BAD_REQUESTS = {
     "POST ws": (plain("POST /v1/ws HTTP/1.1\nHost: x\nContent-Length: 0\n\n"), 405),
     "empty body": (post(b""), 400),
     "body of line feeds": (post(b"\n\n"), 400),
-    "no content-length": (plain(f"POST /v1/publish HTTP/1.1\nHost: x\nAuthorization: Bearer {TOKEN}\n\n"), 400),
+    "no content-length": (plain(f"POST /v1/publish HTTP/1.1\nHost: x\nAuthorization: Bearer {TOKEN}\n\n"), 411),
     "chunked": (plain(f"POST /v1/publish HTTP/1.1\nHost: x\nAuthorization: Bearer {TOKEN}\nTransfer-Encoding: chunked\n\n0\n\n"), 411),
     "both lengths": (plain("POST /v1/publish HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\nContent-Length: 5\n\n0\n\n"), 400),
     "unknown coding": (plain("POST /v1/publish HTTP/1.1\nHost: x\nTransfer-Encoding: gzip\n\n"), 501),
@@ -302,5 +302,7 @@ def test_slow_heads_end_in_time(server):
         raw.send(b"GET /v1/ws HTTP/1.1\r\nHost:")
         try:
             assert raw.response().status == 408
+        except ConnectionResetError:
+            pass
         except AssertionError as closed:
             assert "closed" in str(closed)

@@ -77,7 +77,7 @@ def test_many_alerts_keep_their_order_ahead_of_the_rest(serve, reactors):
     reader, receive_buffer_bytes = stalled(daemon, ROOM)
     daemon.publish(*padded("update", "stream", 2_000))
     daemon.publish(*padded("alert", "stream", 50))
-    wait_until(lambda: daemon.metric("tickerd_", "alert") >= 50, "the alerts are counted")
+    wait_until(lambda: daemon.metric("tickerd_link_used_slots", "reactor") == 0, "the alerts are queued for the reader")
     payloads = reader.texts(2_050, "note", PATIENCE_S)
     lanes = [lane_of(payload) for payload in payloads]
     first, last = lanes.index("alert"), len(lanes) - lanes[::-1].index("alert")
@@ -101,7 +101,7 @@ def test_the_last_value_reaches_a_reader_of_10_kib_a_second(serve, reactors):
         opcode, payload = reader.next_frame()
         if opcode == TEXT and payload.startswith(b'{"type":"EQUITY_UPDATED"'):
             newest[json.loads(payload)["key"]] = payload.split(b',"data":', 1)[1][:-1].decode()
-    assert daemon.metric("conflat") > 0
+    assert daemon.metric("tickerd_conflated_total", "outbox") > 0
     assert grown <= 8 << 20
 
 
@@ -138,7 +138,7 @@ def test_publishers_do_not_wait_for_a_stalled_subscriber(serve, reactors):
         answers = daemon.publish(*events[start : start + 1_000])
         payloads = awake.texts(1_000, "note")
         assert [json.loads(payload)["seq"] for payload in payloads[::999]] == [answers[0]["seq"], answers[-1]["seq"]]
-    wait_until(lambda: daemon.metric("slow_consumer") >= 1, "the close is counted by its reason")
+    wait_until(lambda: daemon.metric("tickerd_closed_total", "slow_consumer") >= 1, "the close is counted by its reason")
     assert daemon.rss_bytes() - before < 64 << 20
     assert sleeper.close_code() in (4103, None), "4103 if it still fits, then a reset"
 
@@ -148,7 +148,7 @@ def test_a_slow_consumer_is_told(serve):
     daemon = serve(reactors=1, max_queue_bytes="256KiB")
     reader, _ = stalled(daemon, ROOM, receive_buffer_bytes=256 * 1024)
     daemon.publish(*padded("update", "stream", 5_000))
-    wait_until(lambda: daemon.metric("slow_consumer") >= 1, "it is closed")
+    wait_until(lambda: daemon.metric("tickerd_closed_total", "slow_consumer") >= 1, "it is closed")
     seen = []
     try:
         while not seen or seen[-1][0] != CLOSE:

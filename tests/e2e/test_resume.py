@@ -164,14 +164,12 @@ def test_subscribing_again_is_leave_and_join_at_once(daemon):
     """From the second `subscribed` on, the sequence is whole: nothing of the first membership follows it."""
     client = daemon.connect(mint(rooms=["*"]))
     first, _ = client.subscribe(ROOM)
-    for round_number in range(1, 11):
+    for round_number in range(1, 6):  # 250 of the 256 that are kept
         fill(daemon, 50)
         client.send(type="subscribe", id=f"again-{round_number}", room=ROOM, since=since(first, alert=0))
         while client.recv().get("id") != f"again-{round_number}":
             pass
         assert seqs(client.until_caught_up(ROOM)) == list(range(1, 50 * round_number + 1))
-        if round_number == 5:
-            break  # 250 of the 256 that are kept
     assert client.everything(daemon) == []
     assert daemon.publish(note(ROOM))[0]["members"] == 1
 

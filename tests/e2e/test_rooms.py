@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import equity, mint, note, risk_alert
+from harness import equity, mint, note, risk_alert, wait_until
 
 
 def test_default_is_deny(daemon1):
@@ -134,9 +134,7 @@ def test_membership_ends_with_the_connection(daemon):
     stays, goes = daemon.member("r:1"), daemon.member("r:1")
     assert daemon.publish(note("r:1"))[0]["members"] == 2
     goes.close()
-    seen = {2}
-    while 1 not in seen:
-        seen = {daemon.publish(note("r:1"))[0]["members"]}
+    wait_until(lambda: daemon.publish(note("r:1"))[0]["members"] == 1, "the membership has ended")
     stays.close()
 
 
