@@ -1,10 +1,17 @@
 """Fixtures: `serve` starts daemons with flags of their own, `daemon` is a plain one, with one and with two reactors."""
 
 import itertools
+import resource
 
 import pytest
 
 from harness import Daemon
+
+
+def pytest_configure():
+    """A thousand clients and their daemon need more descriptors than the usual soft limit of 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.fixture
