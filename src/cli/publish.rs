@@ -32,10 +32,9 @@ pub(super) struct PublishArgs {
     /// The daemon's publish socket
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The daemon's address, such as <http://127.0.0.1:8080>
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help = "The daemon's address, such as http://127.0.0.1:8080")]
     url: Option<String>,
-    /// File with a token that has the scope `publish`, for --url [env: `TICKERD_TOKEN`, the token itself]
+    /// File with a token that has the scope `publish`, for --url; without it, the token itself in `TICKERD_TOKEN`
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     token_file: Option<PathBuf>,
     /// Print each answer

@@ -38,7 +38,7 @@ pub(super) struct SubscribeArgs {
     /// Room to join; repeatable
     #[arg(long = "room", value_name = "ROOM", required = true)]
     rooms: Vec<String>,
-    /// File with a token that may read the rooms [env: `TICKERD_TOKEN`, the token itself]
+    /// File with a token that may read the rooms; without it, the token itself in `TICKERD_TOKEN`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Position to resume from, such as `k3:alert.118,update.8840`; with one room only
