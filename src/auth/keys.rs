@@ -149,7 +149,7 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Placeholder => "the secret is one from samples and tutorials; make one with `tickerd token --generate-key FILE`",
             KeyProblem::Monotonous => "the secret repeats a few bytes; make one with `tickerd token --generate-key FILE`",
             KeyProblem::NotArmored => {
-                "this is a key in DER, SSH or UTF-16 form, not a secret; convert it to PEM (`openssl pkey -pubin -inform DER`, `ssh-keygen -e -m pkcs8`, `iconv`)"
+                "this is a key in DER, SSH or UTF16 form, not a secret; convert it to PEM (`openssl pkey -pubin -inform DER`, `ssh-keygen -e -m pkcs8`, `iconv`)"
             }
             KeyProblem::Private => {
                 "this is a private key, and the server only checks tokens; give it the public one (`openssl pkey -in FILE -pubout`)"

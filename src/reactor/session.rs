@@ -45,7 +45,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 enum Awaited {
     Join { room: Box<str>, by_pattern: bool, after: Vec<After> },
-    Snapshot(RoomId),
+    Snapshot,
 }
 
 /// A command that waits for a join.
@@ -331,10 +331,10 @@ impl Session {
         let asked = match core.rooms.find(self.id.slot, name).map(|membership| membership.room) {
             None => Err(Refusal::new(NOT_MEMBER, "you are not a member of this room: subscribe first")),
             Some(_) if self.awaited.len() >= AWAITED_PER_CONN_MAX => Err(busy()),
-            Some(room) => core.uplink.snapshot(self.id, id.clone(), room).map(|()| room),
+            Some(room) => core.uplink.snapshot(self.id, id.clone(), room),
         };
         match asked {
-            Ok(room) => self.awaited.push_back(Awaited::Snapshot(room)),
+            Ok(()) => self.awaited.push_back(Awaited::Snapshot),
             Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
         }
     }
