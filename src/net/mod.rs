@@ -3,6 +3,8 @@
 pub mod bell;
 pub mod clock;
 pub mod link;
+pub mod outbox;
+pub mod timer;
 
 /// The atomics of [`bell`]; the loom test puts its own in their place.
 mod sync {
