@@ -3,7 +3,9 @@
 pub mod bell;
 pub mod clock;
 pub mod link;
+pub mod listener;
 pub mod outbox;
+pub mod stream;
 pub mod timer;
 
 /// The atomics of [`bell`]; the loom test puts its own in their place.

@@ -1,0 +1,111 @@
+//! Listening sockets. Every reactor has its own for each address (`SO_REUSEPORT`), so that the kernel spreads connections.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::stream::Stream;
+
+/// Connections that the kernel may hold for us before we accept them.
+const BACKLOG: i32 = 4096;
+
+/// A non-blocking listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// Speaks HTTP and WebSocket.
+    Tcp(TcpListener),
+    /// Speaks NDJSON: publishers on this machine.
+    Unix(UnixListener),
+}
+
+/// Binds a TCP address. For more reactors bind the returned listener's [`Listener::local_addr`] again: port 0 is then resolved.
+pub fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+}
+
+impl Listener {
+    /// Wraps a bound unix socket, which its binder has made non-blocking. The file and its mode are the binder's business.
+    pub fn from_unix(listener: std::os::unix::net::UnixListener) -> Listener {
+        Listener::Unix(UnixListener::from_std(listener))
+    }
+
+    /// The TCP address that it is bound to.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(tcp) => tcp.local_addr().ok(),
+            Listener::Unix(_) => None,
+        }
+    }
+
+    /// Takes one connection, with its peer's IP address where it has one.
+    pub fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+        match self {
+            Listener::Tcp(tcp) => tcp.accept().map(|(stream, peer)| (Stream::Tcp(stream), Some(peer.ip()))),
+            Listener::Unix(unix) => unix.accept().map(|(stream, _)| (Stream::Unix(stream), None)),
+        }
+    }
+
+    /// Registers for incoming connections, edge-triggered.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Listener::Tcp(tcp) => registry.register(tcp, token, Interest::READABLE),
+            Listener::Unix(unix) => registry.register(unix, token, Interest::READABLE),
+        }
+    }
+}
+
+/// A network in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// An address in it.
+    pub addr: IpAddr,
+    /// Bits of the address that count.
+    pub prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether the address is in the network. An IPv4 address that comes mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        let (network, addr, width) = match (self.addr.to_canonical(), addr.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(addr)) => (u128::from(network.to_bits()), u128::from(addr.to_bits()), 32),
+            (IpAddr::V6(network), IpAddr::V6(addr)) => (network.to_bits(), addr.to_bits(), 128),
+            _ => return false,
+        };
+        let host_bits = width - u32::from(self.prefix_bits).min(width);
+        (network ^ addr).checked_shr(host_bits).unwrap_or(0) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_contains_its_hosts_alone() {
+        let network = |addr: &str, prefix_bits| Network { addr: addr.parse().unwrap(), prefix_bits };
+        let contains = |network: Network, addr: &str| network.contains(addr.parse().unwrap());
+        assert!(contains(network("10.1.0.0", 16), "10.1.255.3") && !contains(network("10.1.0.0", 16), "10.2.0.0"));
+        assert!(contains(network("10.1.2.3", 32), "10.1.2.3") && !contains(network("10.1.2.3", 32), "10.1.2.2"));
+        assert!(contains(network("0.0.0.0", 0), "203.0.113.9") && contains(network("::", 0), "2001:db8::1"));
+        assert!(contains(network("10.1.0.0", 16), "::ffff:10.1.0.1") && !contains(network("::", 0), "10.1.0.1"));
+        assert!(contains(network("2001:db8::", 32), "2001:db8:1::") && !contains(network("2001:db8::", 32), "2001:db9::"));
+    }
+
+    #[test]
+    fn two_reactors_bind_the_same_port() {
+        let first = bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = first.local_addr().unwrap();
+        assert_eq!(bind_tcp(addr).unwrap().local_addr(), Some(addr));
+    }
+}
