@@ -2,6 +2,7 @@
 
 pub mod codes;
 pub mod counters;
+pub mod ident;
 pub mod ids;
 pub mod lane;
 pub mod limits;

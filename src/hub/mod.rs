@@ -1,3 +1,211 @@
-//! The hub's sans-I/O core.
+//! The hub's core: a sans-I/O state machine that sequences events, holds and conflates them by lane, encodes each once, and
+//! says which reactor gets what. No socket, no clock, no thread: [`Hub::apply`] and [`Hub::tick`] take the time and an
+//! [`Outlet`].
+//!
+//! | module | what it decides |
+//! | --- | --- |
+//! | [`catalog`] | room, lane, mode, key and owner of an event type |
+//! | `publish` | refusals, duplicates, numbers; what becomes of an event |
+//! | `release` | when a lane lets an event go: windows, gather and flush |
+//! | `lag` | what to do when a reactor's link is full: behind-and-pump, dirty keys, gaps |
+//! | `join` | what a new member gets: position, replay, states |
+//! | `room`, `rooms` | the state of one room; the table of all, its limits and evictions |
+//! | `history` | which past events are kept, by count, age and bytes |
+//! | `dedupe` | which `event_id`s were seen |
+//! | `encode` | the bytes of a frame |
+//! | [`sequencer`] | the local answer to "which number is next?" |
 
+pub mod catalog;
+mod dedupe;
+mod encode;
+mod history;
+mod join;
+mod lag;
 pub mod ports;
+mod publish;
+mod release;
+mod room;
+mod rooms;
+pub mod sequencer;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::ids::RoomId;
+use crate::base::lane::Lane;
+use crate::base::time::{Mono, Now};
+use crate::wire::frame::Frame;
+
+use self::dedupe::DedupeWindow;
+use self::history::History;
+use self::lag::Lag;
+use self::ports::{Answer, Input, Outlet, Output};
+use self::publish::Pending;
+use self::release::Releases;
+use self::rooms::Rooms;
+use self::slots::Slots;
+
+/// What may be tuned.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// How many reactors there are.
+    pub reactors: usize,
+    /// `update` lane: at most one frame of a state key in this time, the first one at once.
+    pub update_window: Duration,
+    /// `metric` lane: an event gathers company for at least this long.
+    pub metric_gather: Duration,
+    /// `metric` lane: a room's frames leave at ticks this far apart.
+    pub metric_flush: Duration,
+    /// `stream` events kept for each (room, lane).
+    pub history_events: usize,
+    /// Bytes of kept events in all rooms together.
+    pub history_bytes: usize,
+    /// How long an event is kept.
+    pub history_age: Duration,
+    /// Rooms in the table.
+    pub rooms_max: usize,
+    /// State keys in one room.
+    pub keys_per_room_max: usize,
+    /// Makes the epochs: random for each start of the daemon.
+    pub epoch_seed: u64,
+}
+
+/// Figures of the hub, since its start or as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubStats {
+    /// Rooms in the table.
+    pub rooms: u64,
+    /// Memberships.
+    pub members: u64,
+    /// State keys.
+    pub keys: u64,
+    /// Bytes of kept `stream` events.
+    pub history_bytes: u64,
+    /// Publishes by what became of them.
+    pub accepted: [u64; Lane::COUNT],
+    /// Publishes whose `event_id` was seen before.
+    pub duplicate: u64,
+    /// Publishes whose `version` was not newer.
+    pub stale: u64,
+    /// Publishes of a state that did not change.
+    pub unchanged: u64,
+    /// Publishes refused.
+    pub refused: u64,
+    /// States replaced by newer ones before they left the hub.
+    pub conflated: u64,
+    /// Frames encoded.
+    pub encoded: u64,
+    /// Times that a (room, lane) fell behind on a full link.
+    pub behind: u64,
+    /// Times that a state key was set aside on a full link.
+    pub dirty: u64,
+    /// `transient` frames dropped on a full link.
+    pub transient_dropped: u64,
+    /// `gap` frames made.
+    pub gaps: u64,
+    /// Joins granted.
+    pub joined: u64,
+    /// Joins denied.
+    pub join_denied: u64,
+    /// Rooms evicted to make place.
+    pub rooms_evicted: u64,
+}
+
+/// The core. See the module.
+pub struct Hub {
+    options: HubOptions,
+    rooms: Rooms,
+    pending: Slots<Pending>,
+    releases: Releases,
+    history: History,
+    dedupe: DedupeWindow,
+    /// What each reactor could not take yet.
+    lags: Vec<Lag>,
+    /// Answers to publishes, by reactor, until the end of the slice.
+    answers: Vec<Vec<Answer>>,
+    scratch: Vec<u8>,
+    stats: HubStats,
+}
+
+impl Hub {
+    /// A hub without rooms.
+    pub fn new(options: HubOptions) -> Hub {
+        Hub {
+            rooms: Rooms::new(options.reactors, options.rooms_max, options.epoch_seed),
+            pending: Slots::default(),
+            releases: Releases::default(),
+            history: History::new(options.history_events, options.history_bytes, options.history_age),
+            dedupe: DedupeWindow::default(),
+            lags: (0..options.reactors).map(|_| Lag::default()).collect(),
+            answers: vec![Vec::new(); options.reactors],
+            scratch: Vec::new(),
+            stats: HubStats::default(),
+            options,
+        }
+    }
+
+    /// Takes one input. Answers to publishes leave with the next [`Hub::tick`].
+    pub fn apply(&mut self, now: Now, input: Input, out: &mut impl Outlet) {
+        match input {
+            Input::Publish(publish) => self.publish(now, *publish, out),
+            Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
+            Input::Join(join) => self.join(*join, out),
+            Input::Leave { room, conn } => self.leave(room, conn.reactor),
+            Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
+        }
+    }
+
+    /// Ends a slice: lets go what was held long enough, brings lagging reactors on, sends the answers, forgets what is
+    /// old. Returns when to be called again at the latest. Bounded work: if more is due, that time is now.
+    pub fn tick(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
+        let held_until = self.release_due(now, out);
+        let lag_until = self.pump(now, out);
+        self.send_answers(out);
+        self.dedupe.expire(now.mono, &mut self.rooms);
+        let kept_until = self.history.expire(now.mono, &mut self.rooms);
+        held_until.min(lag_until).min(kept_until)
+    }
+
+    /// The figures.
+    pub fn stats(&self) -> HubStats {
+        HubStats {
+            rooms: self.rooms.len() as u64,
+            history_bytes: self.history.bytes() as u64,
+            rooms_evicted: self.rooms.evicted(),
+            ..self.stats
+        }
+    }
+
+    /// Pushes a released frame to every reactor with members, or notes that a reactor lags.
+    fn deliver(&mut self, room: RoomId, frame: &Arc<Frame>, out: &mut impl Outlet) {
+        let Some(room) = self.rooms.by_id(room) else { return };
+        for (reactor, lag) in self.lags.iter_mut().enumerate() {
+            if room.members[reactor] > 0 {
+                lag.deliver(reactor, frame, out, &mut self.stats);
+            }
+        }
+    }
+
+    fn leave(&mut self, id: RoomId, reactor: u16) {
+        let Some(room) = self.rooms.by_id_mut(id) else { return };
+        let members = &mut room.members[usize::from(reactor)];
+        debug_assert!(*members > 0, "every leave ends a granted join");
+        *members = members.saturating_sub(1);
+        if *members == 0 {
+            self.lags[usize::from(reactor)].forget(id);
+        }
+        self.stats.members = self.stats.members.saturating_sub(1);
+        self.rooms.free_if_blank(id);
+    }
+
+    fn send_answers(&mut self, out: &mut impl Outlet) {
+        for (reactor, answers) in self.answers.iter_mut().enumerate() {
+            if !answers.is_empty() {
+                out.push(reactor, Output::Answers(std::mem::take(answers)));
+            }
+        }
+    }
+}

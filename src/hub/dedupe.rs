@@ -1,0 +1,61 @@
+//! Which `event_id`s were seen: for 60 s, a million in all.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::ids::RoomId;
+use crate::base::time::Mono;
+
+use super::ports::{Number, PendingId};
+use super::rooms::Rooms;
+
+const WINDOW: Duration = Duration::from_secs(60);
+const IDS_MAX: usize = 1_000_000;
+
+/// What became of the first event with that id.
+#[derive(Clone, Copy)]
+pub(super) enum Seen {
+    /// It waits for its number.
+    Pending(PendingId),
+    /// It got this one.
+    Done(Number),
+}
+
+/// All rooms' ids in order of arrival; the ids themselves are in their rooms.
+#[derive(Default)]
+pub(super) struct DedupeWindow {
+    order: VecDeque<(Mono, RoomId, Arc<str>)>,
+}
+
+impl DedupeWindow {
+    /// Remembers an id, forgetting the oldest if there are too many.
+    pub(super) fn remember(&mut self, now: Mono, room: RoomId, id: &str, seen: Seen, rooms: &mut Rooms) {
+        if self.order.len() >= IDS_MAX {
+            self.forget_oldest(rooms);
+        }
+        let id: Arc<str> = id.into();
+        if let Some(room) = rooms.by_id_mut(room) {
+            room.seen.insert(Arc::clone(&id), seen);
+        }
+        self.order.push_back((now, room, id));
+    }
+
+    /// Forgets the ids that are older than the window; bounded work at each call.
+    pub(super) fn expire(&mut self, now: Mono, rooms: &mut Rooms) {
+        for _ in 0..256 {
+            match self.order.front() {
+                Some((at, ..)) if now.since(*at) >= WINDOW => self.forget_oldest(rooms),
+                _ => return,
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self, rooms: &mut Rooms) {
+        let Some((_, id, event_id)) = self.order.pop_front() else { return };
+        if let Some(room) = rooms.by_id_mut(id) {
+            room.seen.remove(&event_id);
+            rooms.free_if_blank(id);
+        }
+    }
+}

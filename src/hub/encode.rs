@@ -1,0 +1,87 @@
+//! The text of an event.
+
+use std::io::Write;
+
+use crate::base::lane::Lane;
+
+use super::ports::Number;
+
+/// What a member reads of an event. All names are identifiers, so they need no escapes.
+pub(super) struct EventText<'a> {
+    pub(super) kind: &'a str,
+    pub(super) room: &'a str,
+    pub(super) lane: Lane,
+    /// Of a state; empty for none.
+    pub(super) key: &'a str,
+    pub(super) number: Number,
+    pub(super) ts_ms: u64,
+    pub(super) event_id: Option<&'a str>,
+    /// Raw JSON; `None` tells that the key is deleted.
+    pub(super) data: Option<&'a str>,
+}
+
+/// Writes the text and returns where `data` begins in it, if there is one: it is the last member.
+pub(super) fn event(out: &mut Vec<u8>, text: &EventText<'_>) -> Option<usize> {
+    append(out, format_args!(r#"{{"type":"{}","room":"{}","lane":"{}""#, text.kind, text.room, text.lane));
+    if !text.key.is_empty() {
+        append(out, format_args!(r#","key":"{}""#, text.key));
+    }
+    match text.number {
+        Number::None => {}
+        Number::Seq(seq) => append(out, format_args!(r#","seq":{seq}"#)),
+        Number::Rev(rev) => append(out, format_args!(r#","rev":{rev}"#)),
+    }
+    append(out, format_args!(r#","ts":{}"#, text.ts_ms));
+    if let Some(event_id) = text.event_id {
+        append(out, format_args!(r#","event_id":"{event_id}""#));
+    }
+    let Some(data) = text.data else {
+        out.extend_from_slice(br#","deleted":true}"#);
+        return None;
+    };
+    out.extend_from_slice(br#","data":"#);
+    let data_at = out.len();
+    out.extend_from_slice(data.as_bytes());
+    out.push(b'}');
+    Some(data_at)
+}
+
+fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a Vec does not fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> EventText<'static> {
+        EventText {
+            kind: "RISK_ALERT",
+            room: "challenge:8f",
+            lane: Lane::Alert,
+            key: "",
+            number: Number::Seq(121),
+            ts_ms: 5,
+            event_id: Some("e1"),
+            data: Some("{\"a\": 1.50}"),
+        }
+    }
+
+    /// ARC-01: `data` is the publisher's own bytes, and the last member.
+    #[test]
+    fn data_stands_last_and_untouched() {
+        let mut out = Vec::new();
+        let at = event(&mut out, &text()).unwrap();
+        let expected = r#"{"type":"RISK_ALERT","room":"challenge:8f","lane":"alert","seq":121,"ts":5,"event_id":"e1","data":{"a": 1.50}}"#;
+        assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
+        assert_eq!(&out[at..out.len() - 1], b"{\"a\": 1.50}");
+    }
+
+    #[test]
+    fn a_deleted_key_has_no_data() {
+        let mut out = Vec::new();
+        let deleted = EventText { key: "8f", number: Number::Rev(3), event_id: None, data: None, ..text() };
+        assert_eq!(event(&mut out, &deleted), None);
+        assert!(out.ends_with(br#""key":"8f","rev":3,"ts":5,"deleted":true}"#), "{}", String::from_utf8_lossy(&out));
+    }
+}

@@ -1,0 +1,153 @@
+//! The table of all rooms: names, limit, eviction, epochs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::base::ids::{KeyId, RoomId};
+
+use super::room::Room;
+use super::slots::Slots;
+
+/// Slots that one creation may look at for a room to evict.
+const EVICTION_LOOKS: usize = 1024;
+
+/// See the module.
+pub(super) struct Rooms {
+    slots: Slots<Room>,
+    names: HashMap<Arc<str>, RoomId>,
+    reactors: usize,
+    rooms_max: usize,
+    /// The epoch of rooms made from now on.
+    epoch: Arc<str>,
+    epoch_seed: u64,
+    /// Where the search for a room to evict goes on.
+    hand: usize,
+    evicted: u64,
+    keys_made: u64,
+}
+
+impl Rooms {
+    pub(super) fn new(reactors: usize, rooms_max: usize, epoch_seed: u64) -> Rooms {
+        Rooms {
+            slots: Slots::default(),
+            names: HashMap::new(),
+            reactors,
+            rooms_max,
+            epoch: epoch_name(epoch_seed),
+            epoch_seed,
+            hand: 0,
+            evicted: 0,
+            keys_made: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    pub(super) fn id_of(&self, name: &str) -> Option<RoomId> {
+        self.names.get(name).copied()
+    }
+
+    pub(super) fn by_id(&self, id: RoomId) -> Option<&Room> {
+        self.slots.get(id.slot, id.generation)
+    }
+
+    pub(super) fn by_id_mut(&mut self, id: RoomId) -> Option<&mut Room> {
+        self.slots.get_mut(id.slot, id.generation)
+    }
+
+    /// The room of that name, made if there is none, and the room that had to go for it. `None` if the table is full of
+    /// rooms in use.
+    pub(super) fn find_or_make(&mut self, name: &str) -> Option<(RoomId, Option<Room>)> {
+        if let Some(id) = self.id_of(name) {
+            return Some((id, None));
+        }
+        let evicted = if self.slots.len() >= self.rooms_max { Some(self.evict_one()?) } else { None };
+        let (epoch, reactors) = (Arc::clone(&self.epoch), self.reactors);
+        let (slot, generation) = self.slots.insert(|slot, generation| Room::new(RoomId { slot, generation }, name, epoch, reactors));
+        let id = RoomId { slot, generation };
+        let name = Arc::clone(&self.by_id(id).expect("it was made in the line above").name);
+        self.names.insert(name, id);
+        Some((id, evicted))
+    }
+
+    /// Frees a room that has nothing to remember.
+    pub(super) fn free_if_blank(&mut self, id: RoomId) {
+        if self.by_id(id).is_some_and(Room::is_blank) {
+            drop(self.remove(id));
+        }
+    }
+
+    /// A number for a state key, never given before.
+    pub(super) fn new_key_id(&mut self) -> KeyId {
+        self.keys_made += 1;
+        KeyId(self.keys_made)
+    }
+
+    /// Frees an idle room not used since the hand last passed. Its heads are lost, so rooms made from now on, itself
+    /// among them, count in a new epoch: a position in the old one is recognized as lost.
+    fn evict_one(&mut self) -> Option<Room> {
+        let looks = EVICTION_LOOKS.min(2 * self.slots.capacity());
+        let victim = (0..looks).find_map(|_| {
+            self.hand = (self.hand + 1) % self.slots.capacity().max(1);
+            let room = self.slots.at_mut(self.hand)?;
+            let spared = std::mem::take(&mut room.touched);
+            (!spared && room.is_idle()).then_some(room.id)
+        })?;
+        let room = self.remove(victim);
+        self.evicted += 1;
+        self.epoch_seed = self.epoch_seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.epoch = epoch_name(self.epoch_seed);
+        Some(room)
+    }
+
+    fn remove(&mut self, id: RoomId) -> Room {
+        let room = self.slots.remove(id.slot, id.generation).expect("the caller found it by this id");
+        self.names.remove(&room.name);
+        room
+    }
+}
+
+/// A name from a seed; different seeds give different names (the mixing is a bijection, Steele et al. 2014, SplitMix64).
+fn epoch_name(seed: u64) -> Arc<str> {
+    let mut mixed = seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^= mixed >> 31;
+    format!("{mixed:016x}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_made_again_after_its_eviction_counts_in_another_epoch() {
+        let mut rooms = Rooms::new(1, 2, 7);
+        let (a, _) = rooms.find_or_make("a").unwrap();
+        let epoch = Arc::clone(&rooms.by_id(a).unwrap().epoch);
+        rooms.find_or_make("b").unwrap();
+        rooms.find_or_make("c").unwrap();
+        rooms.find_or_make("d").unwrap();
+        assert_eq!(rooms.len(), 2);
+        assert!(rooms.by_id(a).is_none(), "the oldest untouched room went");
+        let (again, _) = rooms.find_or_make("a").unwrap();
+        assert_ne!(rooms.by_id(again).unwrap().epoch, epoch);
+    }
+
+    #[test]
+    fn rooms_in_use_are_not_evicted_and_the_newcomer_is_refused() {
+        let mut rooms = Rooms::new(1, 2, 7);
+        for name in ["a", "b"] {
+            let (id, _) = rooms.find_or_make(name).unwrap();
+            rooms.by_id_mut(id).unwrap().members[0] = 1;
+        }
+        assert!(rooms.find_or_make("c").is_none());
+        assert!(rooms.id_of("a").is_some() && rooms.id_of("b").is_some());
+    }
+}
