@@ -6,6 +6,7 @@ pub mod link;
 pub mod listener;
 pub mod outbox;
 pub mod stream;
+pub mod sys;
 pub mod timer;
 
 /// The atomics of [`bell`]; the loom test puts its own in their place.
