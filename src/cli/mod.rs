@@ -1,0 +1,3 @@
+//! The subcommands: parse, run, exit code.
+
+pub mod token;
