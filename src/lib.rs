@@ -5,4 +5,5 @@ pub mod base;
 pub mod cli;
 pub mod hub;
 pub mod net;
+pub mod reactor;
 pub mod wire;

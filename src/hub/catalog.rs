@@ -134,7 +134,10 @@ fn resolve_known(entry: &Entry, draft: &Draft<'_>) -> Result<Event, Refusal> {
 
 fn resolve_unknown(draft: &Draft<'_>) -> Result<Event, Refusal> {
     let (Some(room), Some(lane)) = (&draft.room, draft.lane) else {
-        let message = format!("`{}` is not in the catalog: give `room` and `lane` (and `mode`, if not transient), or add the type to the catalog", draft.kind);
+        let message = format!(
+            "`{}` is not in the catalog: give `room` and `lane` (and `mode`, if not transient), or add the type to the catalog",
+            draft.kind
+        );
         return Err(Refusal::new(codes::UNKNOWN_EVENT, message));
     };
     let mode = draft.mode.unwrap_or(Mode::Transient);
@@ -142,7 +145,15 @@ fn resolve_unknown(draft: &Draft<'_>) -> Result<Event, Refusal> {
     finish(draft, room.to_string(), lane, mode, key.to_owned(), draft.owner.as_deref().map(str::to_owned), 0)
 }
 
-fn finish(draft: &Draft<'_>, room: String, lane: Lane, mode: Mode, key: String, owner: Option<String>, history: u16) -> Result<Event, Refusal> {
+fn finish(
+    draft: &Draft<'_>,
+    room: String,
+    lane: Lane,
+    mode: Mode,
+    key: String,
+    owner: Option<String>,
+    history: u16,
+) -> Result<Event, Refusal> {
     for (name, value) in [("room", Some(&room)), ("key", Some(&key).filter(|key| !key.is_empty())), ("owner", owner.as_ref())] {
         if value.is_some_and(|value| !is_identifier(value)) {
             let message = format!("the {name} of this `{}` is no identifier of 1 to 200 bytes [A-Za-z0-9_.:%-]", draft.kind);
@@ -197,7 +208,10 @@ fn template_members(template: &str) -> impl Iterator<Item = &str> {
 
 fn no_room(entry: &Entry, draft: &Draft<'_>) -> Refusal {
     let templates = entry.rooms.join("` or `");
-    let message = format!("`{}` goes to `{templates}`: `data` lacks the member in braces (a string or an integer); add it, or give `room`", draft.kind);
+    let message = format!(
+        "`{}` goes to `{templates}`: `data` lacks the member in braces (a string or an integer); add it, or give `room`",
+        draft.kind
+    );
     Refusal::new(codes::INVALID_FIELD, message)
 }
 
@@ -329,7 +343,8 @@ mod tests {
         assert_eq!(refused(r#"{"type":"RISK_ALERT","data":{}}"#), codes::INVALID_FIELD);
         assert_eq!(refused(r#"{"type":"EQUITY_UPDATED","room":"challenge:8f","data":{}}"#), codes::INVALID_FIELD);
         assert_eq!(refused(r#"{"type":"RISK_ALERT","version":3,"data":{"challenge_id":"8f"}}"#), codes::INVALID_FIELD);
-        let given = resolve(r#"{"type":"EQUITY_UPDATED","room":"challenge:9","key":"k","owner":"u9","lane":"update","data":null}"#).unwrap();
+        let given =
+            resolve(r#"{"type":"EQUITY_UPDATED","room":"challenge:9","key":"k","owner":"u9","lane":"update","data":null}"#).unwrap();
         assert_eq!((&*given.room, &*given.key, given.owner.as_deref()), ("challenge:9", "k", Some("u9")));
     }
 
@@ -338,7 +353,10 @@ mod tests {
         assert_eq!(resolve(r#"{"type":"note","data":1}"#).unwrap_err().error, codes::UNKNOWN_EVENT);
         assert_eq!(resolve(r#"{"type":"note","room":"user:u1","data":1}"#).unwrap_err().error, codes::UNKNOWN_EVENT);
         assert_eq!(resolve(r#"{"type":"note","room":"user:u1","lane":"alert","data":1}"#).unwrap().mode, Mode::Transient);
-        assert_eq!(resolve(r#"{"type":"note","room":"user:u1","lane":"alert","mode":"state","key":"k","data":1}"#).unwrap().key, "k".into());
+        assert_eq!(
+            resolve(r#"{"type":"note","room":"user:u1","lane":"alert","mode":"state","key":"k","data":1}"#).unwrap().key,
+            "k".into()
+        );
     }
 
     #[test]

@@ -418,13 +418,19 @@ fn a_position_is_resumed_in_full_while_the_history_reaches_back() {
     assert_eq!((&lost[1]["from"], &lost[1]["to"], &lost[1]["epoch"]), (&2.into(), &2.into(), &epoch.clone().into()));
 
     let beyond = bench.join(conn(0, 4), since(&epoch, 9), None);
-    assert_eq!((&beyond[0]["rewound"]["alert"], &beyond[0]["from"]["alert"], &beyond[0]["recovered"]), (&6.into(), &7.into(), &true.into()));
+    assert_eq!(
+        (&beyond[0]["rewound"]["alert"], &beyond[0]["from"]["alert"], &beyond[0]["recovered"]),
+        (&6.into(), &7.into(), &true.into())
+    );
     let exact = bench.join(conn(0, 5), since(&epoch, 6), None);
     assert_eq!((types(&exact), &exact[0]["recovered"]), (vec!["subscribed", "caught_up"], &true.into()));
     assert!(exact[0].get("rewound").is_none());
 
     let other = bench.join(conn(0, 6), since("other", 2), None);
-    assert_eq!((types(&other)[1], &other[1]["to"], &other[1]["epoch"], &other[1]["from"]), ("gap", &Value::Null, &"other".into(), &3.into()));
+    assert_eq!(
+        (types(&other)[1], &other[1]["to"], &other[1]["epoch"], &other[1]["from"]),
+        ("gap", &Value::Null, &"other".into(), &3.into())
+    );
     assert_eq!((datas(&other), &other[0]["recovered"]), (vec![3, 4, 5, 6], &false.into()));
     assert_eq!(bench.hub.stats().gaps, 2);
 }

@@ -65,6 +65,8 @@ pub struct Outbox {
     bytes: usize,
     /// A Close frame is queued or sent.
     closed: bool,
+    /// A frame found no room.
+    overflowed: bool,
 }
 
 /// Bytes that go before all else.
@@ -117,7 +119,10 @@ impl Outbox {
                 self.bytes -= saved;
                 PushOutcome::Conflated
             }
-            None => PushOutcome::TooMuch,
+            None => {
+                self.overflowed = true;
+                PushOutcome::TooMuch
+            }
         }
     }
 
@@ -157,6 +162,17 @@ impl Outbox {
         self.bytes += frame.len();
         self.closed = true;
         dropped
+    }
+
+    /// Drops all that is queued but what is started, so that a last word can be said at the next frame boundary. Returns how
+    /// many frames.
+    pub fn drop_queued(&mut self) -> usize {
+        self.bytes -= self.replies.iter().map(|entry| entry.frame.as_websocket().len()).sum::<usize>();
+        let replies = std::mem::take(&mut self.replies).len();
+        if let Some(control) = self.control.take() {
+            self.bytes -= control.pong.len() + control.ping.len() + control.close.len();
+        }
+        replies + self.drop_lanes()
     }
 
     /// Drops what is queued in the lanes, but not a frame that is started. Returns how many frames.
@@ -302,6 +318,11 @@ impl Outbox {
     /// Whether a Close frame is queued or sent.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether a frame found no room: the reader is too slow.
+    pub fn is_overflowed(&self) -> bool {
+        self.overflowed
     }
 
     /// Frames that wait, replies and a started one included.

@@ -257,7 +257,8 @@ mod tests {
     #[test]
     fn only_live_events_are_measured() {
         let stats = ReactorStats::default();
-        let tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(1_000), released: Mono(2_000) };
+        let tag =
+            Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(1_000), released: Mono(2_000) };
         stats.sent(&tag, 5, false, Mono(4_000));
         stats.sent(&Tag { accepted: Mono::NEVER, released: Mono::NEVER, ..tag }, 5, true, Mono(4_000));
         stats.sent(&Tag { kind: Kind::Reply, ..tag }, 5, true, Mono(4_000));

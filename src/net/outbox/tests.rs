@@ -135,8 +135,26 @@ fn a_full_outbox_still_takes_a_state_that_replaces_a_longer_one() {
     assert_eq!(outbox.push(entry(&short, 2), limits), PushOutcome::Conflated);
     assert_eq!(outbox.bytes(), short.as_websocket().len());
     let alert = frame(1, Lane::Alert, Kind::Stream { seq: 1 }, b"alert");
+    assert!(!outbox.is_overflowed());
     assert_eq!(outbox.push(entry(&alert, 3), limits), PushOutcome::TooMuch);
+    assert!(outbox.is_overflowed());
     assert_eq!(drain(&mut outbox), short.as_websocket());
+}
+
+#[test]
+fn a_last_word_follows_what_is_started() {
+    let mut outbox = Outbox::default();
+    let alert = frame(1, Lane::Alert, Kind::Stream { seq: 1 }, b"alert");
+    push(&mut outbox, &alert);
+    outbox.wrote(1, |_, _, _| {});
+    push(&mut outbox, &alert);
+    push(&mut outbox, &Arc::new(Frame::reply(b"reply")));
+    outbox.set_pong(b"PONG");
+    assert_eq!(outbox.drop_queued(), 2);
+    let last = Arc::new(Frame::reply(b"last"));
+    push(&mut outbox, &last);
+    outbox.close(b"CLOSE");
+    assert_eq!(drain(&mut outbox), [&alert.as_websocket()[1..], last.as_websocket(), b"CLOSE"].concat());
 }
 
 #[test]
