@@ -100,7 +100,7 @@ impl Outbox {
         }
         let len = entry.frame.as_websocket().len();
         if self.bytes + len > limits.bytes_max {
-            return self.push_full(entry);
+            return self.push_full(&entry);
         }
         if entry.frame.tag.kind == Kind::Reply {
             self.replies.push_back(entry);
@@ -113,17 +113,13 @@ impl Outbox {
     }
 
     /// A state that is no longer than the one it replaces fits even into a full outbox.
-    fn push_full(&mut self, entry: Entry) -> PushOutcome {
-        match self.lanes[entry.frame.tag.lane.index()].replace_if_shorter(entry) {
-            Some(saved) => {
-                self.bytes -= saved;
-                PushOutcome::Conflated
-            }
-            None => {
-                self.overflowed = true;
-                PushOutcome::TooMuch
-            }
+    fn push_full(&mut self, entry: &Entry) -> PushOutcome {
+        if let Some(saved) = self.lanes[entry.frame.tag.lane.index()].replace_if_shorter(entry) {
+            self.bytes -= saved;
+            return PushOutcome::Conflated;
         }
+        self.overflowed = true;
+        PushOutcome::TooMuch
     }
 
     /// Appends raw bytes, which go before all else. Connections that speak no WebSocket use nothing but these.

@@ -145,7 +145,7 @@ impl Connection {
             let rest = std::mem::take(&mut self.rest);
             self.consume_rest(rest, core);
         }
-        if self.more || !self.readable || self.is_blocked() {
+        if self.more || !self.readable || self.eof || self.is_blocked() {
             return None;
         }
         match self.stream.read(&mut io.input) {
@@ -186,9 +186,8 @@ impl Connection {
     fn consume_rest(&mut self, mut rest: Vec<u8>, core: &mut Core) {
         let used = self.consume(&mut rest, core);
         self.more &= used < rest.len();
-        rest.drain(..used);
-        // A connection that waits keeps no buffer.
-        self.rest = if rest.is_empty() { Vec::new() } else { rest };
+        // A connection that waits keeps no more memory than it needs.
+        self.rest = if rest.len() == used { Vec::new() } else { remaining(rest, used) };
     }
 
     /// How many bytes of the input are dealt with.
@@ -288,7 +287,7 @@ impl Connection {
 
     /// Whether it has something to read or to take, and may.
     pub(super) fn wants_serving(&self) -> bool {
-        (self.more || self.readable) && !self.is_blocked()
+        (self.more || (self.readable && !self.eof)) && !self.is_blocked()
     }
 
     /// Whether a flush has something to do or to find out.
@@ -340,7 +339,10 @@ impl Connection {
         if let Some(ending) = &self.ending {
             let reason = ending.reason;
             let is_over = is_flushed && (ending.peer_done || self.eof);
-            if is_flushed && !is_over && !self.shut && !matches!(self.protocol, Protocol::WebSocket(_)) {
+            // Closing with unread input would be a reset, and the peer would lose our last word: so it is told by a shutdown,
+            // and what still comes is read.
+            let peer_closes_first = matches!(&self.protocol, Protocol::WebSocket(websocket) if !websocket.is_broken());
+            if is_flushed && !is_over && !self.shut && !peer_closes_first {
                 self.shut = true;
                 // A peer that is gone already shows at the next read.
                 drop(self.stream.shutdown_write());
@@ -369,8 +371,8 @@ impl Connection {
         if matches!(self.protocol, Protocol::WebSocket(_)) && self.ending.is_none() {
             core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
             self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
-            // Best effort: an error here changes nothing.
-            drop(self.write(core, io));
+            // Best effort: an error here changes nothing, for the reason is known.
+            let _written = self.write(core, io).is_ok();
         }
         drop(self.stream.reset_on_close());
         Reason::Code(CLOSE_SLOW_CONSUMER)
@@ -478,4 +480,12 @@ impl Connection {
         let user = user.as_deref().unwrap_or("-");
         info!(reason = reason.name(), user, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
     }
+}
+
+fn remaining(mut rest: Vec<u8>, used: usize) -> Vec<u8> {
+    if rest.len() - used < rest.capacity() / 4 {
+        return rest[used..].to_vec();
+    }
+    rest.drain(..used);
+    rest
 }

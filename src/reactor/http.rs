@@ -2,7 +2,8 @@
 
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{
-    AUTH_FAILED, BAD_STATE, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY, Refusal, SHUTTING_DOWN, TOO_LARGE,
+    AUTH_FAILED, BAD_STATE, CLOSE_CONNECTION_LIMIT, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY, Refusal, SHUTTING_DOWN,
+    TOO_LARGE,
 };
 use crate::base::ids::{ConnId, Ticket};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX};
@@ -42,10 +43,9 @@ impl Http {
     pub(super) fn take(&mut self, id: ConnId, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
         let Some(body) = &mut self.body else { return self.take_head(id, input, core, outbox) };
         let used = body.take(id, input, &mut self.answers, core);
-        let more = self.answers.is_full();
-        let then = self.finish(core, outbox);
-        // A request that is served may have another one behind it.
-        Took { used, more: more || (self.body.is_none() && used < input.len()), then }
+        // What follows a body that is read is the next request, which waits until this one is answered.
+        let more = self.answers.is_full() || body.is_read();
+        Took { used, more: more && used < input.len(), then: self.finish(core, outbox) }
     }
 
     fn take_head(&mut self, id: ConnId, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
@@ -128,8 +128,12 @@ fn route(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox
     match request.path {
         "/v1/ws" => {
             let routed = upgrade(request, id, core, outbox);
-            let result = routed.as_ref().map_or_else(|(_, result)| *result, |_| Handshake::Upgraded);
-            core.stats.handshake(result);
+            core.stats.handshake(match &routed {
+                Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT))) => Handshake::OverCapacity,
+                Ok(Route::WebSocket(_, Next::Close(_))) => Handshake::BadToken,
+                Ok(_) => Handshake::Upgraded,
+                Err((_, result)) => *result,
+            });
             routed.map_err(|(refusal, _)| refusal)
         }
         "/v1/publish" => publish(request, core).map(Route::Publish),

@@ -300,9 +300,10 @@ impl Reactor {
 
     /// Queues a frame to every member of its room: one reference each.
     fn deliver(&mut self, frame: &Arc<Frame>) {
-        let (conns, dirty) = (&mut self.conns, &mut self.dirty);
-        let (queued, limits, stats) = (self.core.now.mono, self.core.limits(), Arc::clone(&self.core.stats));
-        self.core.rooms.for_each_recipient(&frame.tag, |slot| {
+        let Reactor { conns, dirty, core, .. } = self;
+        let (queued, limits) = (core.now.mono, core.limits());
+        let Core { rooms, stats, .. } = core;
+        rooms.for_each_recipient(&frame.tag, |slot| {
             let Some(conn) = conns.at(slot) else { return };
             let entry = Entry { frame: Arc::clone(frame), queued, live: true };
             if conn.outbox.push(entry, limits) == PushOutcome::Conflated {
@@ -325,13 +326,12 @@ impl Reactor {
             conn.timer_at = Mono::NEVER;
             let slot = conn.id.slot;
             let is_due = conn.deadline(&self.core) <= now;
-            match is_due.then(|| conn.on_time(&mut self.core, &mut self.io)).flatten() {
-                Some(reason) => self.close(slot, reason),
-                None => {
-                    self.enlist(slot);
-                    self.schedule(slot);
-                }
+            if let Some(reason) = is_due.then(|| conn.on_time(&mut self.core, &mut self.io)).flatten() {
+                self.close(slot, reason);
+                continue;
             }
+            self.enlist(slot);
+            self.schedule(slot);
         }
     }
 
@@ -394,3 +394,6 @@ impl Reactor {
 
 /// Memory of an idle connection is what limits their number.
 const _: () = assert!(size_of::<Connection>() <= 448);
+
+#[cfg(test)]
+mod tests;

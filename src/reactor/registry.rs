@@ -1,4 +1,4 @@
-//! Who is connected, over all reactors: the caps on all WebSockets and on those of one user. Off the hot path: it is asked
+//! Who is connected, over all reactors: the caps on all `WebSocket`s and on those of one user. Off the hot path: it is asked
 //! once when a connection opens and once when it ends.
 
 use std::collections::HashMap;
@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct RegistryLimits {
-    /// WebSockets in all.
+    /// `WebSocket`s in all.
     pub connections_max: usize,
-    /// WebSockets of one user.
+    /// `WebSocket`s of one user.
     pub per_user_max: u32,
 }
 
@@ -66,7 +66,7 @@ impl Registry {
         }
     }
 
-    /// WebSockets that are open.
+    /// `WebSocket`s that are open.
     pub fn connections(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }

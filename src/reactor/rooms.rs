@@ -16,7 +16,7 @@ use crate::wire::frame::{Kind, Tag};
 #[derive(Debug, Default)]
 pub struct Rooms {
     /// By the slot of the room's id.
-    rooms: Vec<LocalRoom>,
+    by_slot: Vec<LocalRoom>,
     /// By the connection's slot.
     conns: Vec<Vec<Membership>>,
     memberships: usize,
@@ -68,9 +68,9 @@ impl Rooms {
     }
 
     fn add(&mut self, slot: u32, room: RoomId, name: &Arc<str>, by_pattern: bool) {
-        grow(&mut self.rooms, room.slot);
+        grow(&mut self.by_slot, room.slot);
         grow(&mut self.conns, slot);
-        let local = &mut self.rooms[room.slot as usize];
+        let local = &mut self.by_slot[room.slot as usize];
         debug_assert!(local.members.is_empty() || local.generation == room.generation, "the hub reused a room that has members");
         local.generation = room.generation;
         let memberships = &mut self.conns[slot as usize];
@@ -81,7 +81,7 @@ impl Rooms {
     }
 
     fn set_floor(&mut self, slot: u32, room: RoomId, floor: PerLane<u64>) {
-        let floors = &mut self.rooms[room.slot as usize].floors;
+        let floors = &mut self.by_slot[room.slot as usize].floors;
         if floor != [0; 3] {
             floors.get_or_insert_default().insert(slot, floor);
         } else if let Some(floors) = floors {
@@ -115,9 +115,9 @@ impl Rooms {
         let memberships = &mut self.conns[slot as usize];
         let gone = memberships.swap_remove(at);
         if let Some(moved) = memberships.get(at) {
-            self.rooms[moved.room.slot as usize].members[moved.at as usize].at = at as u32;
+            self.by_slot[moved.room.slot as usize].members[moved.at as usize].at = at as u32;
         }
-        let local = &mut self.rooms[gone.room.slot as usize];
+        let local = &mut self.by_slot[gone.room.slot as usize];
         local.members.swap_remove(gone.at as usize);
         if let Some(moved) = local.members.get(gone.at as usize) {
             self.conns[moved.slot as usize][moved.at as usize].at = gone.at;
@@ -154,7 +154,7 @@ impl Rooms {
     /// Calls `each` with the slot of every member that the frame is for: all members of the room, but for those whose floor
     /// says that they have the event already.
     pub fn for_each_recipient(&mut self, tag: &Tag, mut each: impl FnMut(u32)) {
-        let Some(local) = self.rooms.get_mut(tag.room.slot as usize).filter(|local| local.generation == tag.room.generation) else {
+        let Some(local) = self.by_slot.get_mut(tag.room.slot as usize).filter(|local| local.generation == tag.room.generation) else {
             return;
         };
         let Some((floors, seq)) = local.floors.as_mut().zip(last_seq(tag.kind)) else {
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(recipients(&mut rooms, room(0), Kind::Stream { seq: 3 }), [1]);
         assert_eq!(recipients(&mut rooms, room(0), Kind::Transient), [1, 2]);
         assert_eq!(recipients(&mut rooms, room(0), Kind::Gap { to: 4 }), [1]);
-        assert!(rooms.rooms[0].floors.is_none());
+        assert!(rooms.by_slot[0].floors.is_none());
         assert_eq!(recipients(&mut rooms, room(0), Kind::Stream { seq: 5 }), [1, 2]);
     }
 

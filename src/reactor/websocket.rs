@@ -27,6 +27,8 @@ pub(super) struct WebSocket {
     /// When a token must be here; [`Mono::NEVER`] once it is.
     auth_by: Mono,
     rtt_us: Option<u32>,
+    /// The input broke the protocol, and has no meaning any more.
+    broken: bool,
 }
 
 impl WebSocket {
@@ -39,6 +41,7 @@ impl WebSocket {
             heartbeat_at: Mono::NEVER,
             auth_by: now.plus(HANDSHAKE_TIMEOUT),
             rtt_us: None,
+            broken: false,
         }
     }
 
@@ -60,7 +63,10 @@ impl WebSocket {
             let (message, taken) = match self.assembler.step(&mut input[used..], &limits) {
                 Ok(Step::Message { message, used }) => (message, used),
                 Ok(Step::NeedMore { used: taken }) => return Took { used: used + taken, more: false, then: Then::Go },
-                Err(code) => return Took { used, more: false, then: Then::Close(code) },
+                Err(code) => {
+                    self.broken = true;
+                    return Took { used, more: false, then: Then::Close(code) };
+                }
             };
             used += taken;
             self.heard = core.now.mono;
@@ -88,13 +94,25 @@ impl WebSocket {
         Took { used, more: used < input.len(), then: Then::Go }
     }
 
-    /// After our Close, looks for the peer's alone. The input is consumed; whether the peer is done.
+    /// Whether the input has no meaning any more: the peer's Close cannot be recognised, only its end.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// After our Close, looks for the peer's alone. How much is dealt with, and whether the peer is done.
     pub(super) fn take_close(&mut self, input: &mut [u8]) -> (usize, bool) {
+        if self.broken {
+            return (input.len(), false);
+        }
         let limits = Limits { message_bytes_max: self.session.message_bytes_max() };
         let mut used = 0;
         loop {
             match self.assembler.step(&mut input[used..], &limits) {
-                Ok(Step::Message { message: Message::Close(_), .. }) | Err(_) => return (input.len(), true),
+                Ok(Step::Message { message: Message::Close(_), .. }) => return (input.len(), true),
+                Err(_) => {
+                    self.broken = true;
+                    return (input.len(), false);
+                }
                 Ok(Step::Message { used: taken, .. }) => used += taken,
                 Ok(Step::NeedMore { used: taken }) => return (used + taken, false),
             }
@@ -174,7 +192,7 @@ fn silence_max(heartbeat: Duration) -> Duration {
 /// Up to 10 % sooner, by the slot's hash (Fibonacci hashing): never later than announced.
 fn jittered(heartbeat: Duration, slot: u32) -> Duration {
     let hash = slot.wrapping_mul(0x9E37_79B9) >> 16;
-    heartbeat - heartbeat / 10 * hash / 65_536
+    heartbeat.saturating_sub(heartbeat / 10 * hash / 65_536)
 }
 
 /// The code with which the peer's Close is answered: its own, or [`CLOSE_NORMAL`](crate::base::codes::CLOSE_NORMAL).

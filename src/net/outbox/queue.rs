@@ -13,6 +13,8 @@ use super::{Entry, PushOutcome};
 /// Up to this many entries a key is found by looking at all of them; beyond, by an index.
 const SCAN_MAX: usize = 16;
 
+type Index = HashMap<KeyId, u64, RandomState>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -20,7 +22,7 @@ pub(super) struct Queue {
     /// Entries popped since the index was made; positions in the index count from its making.
     popped: u64,
     /// Where each key's state is, if there are more than [`SCAN_MAX`] entries.
-    index: Option<Box<HashMap<KeyId, u64, RandomState>>>,
+    index: Option<Box<Index>>,
 }
 
 impl Queue {
@@ -29,14 +31,14 @@ impl Queue {
         if let Kind::State { key, rev } = entry.frame.tag.kind
             && let Some(at) = self.find(key)
         {
-            return (PushOutcome::Conflated, self.replace(at, entry, rev));
+            return (PushOutcome::Conflated, self.replace(at, &entry, rev));
         }
         self.append(entry);
         (PushOutcome::Queued, 0)
     }
 
     /// Conflates if that does not add bytes; how many it saves. `None`: there is nothing to replace.
-    pub(super) fn replace_if_shorter(&mut self, entry: Entry) -> Option<usize> {
+    pub(super) fn replace_if_shorter(&mut self, entry: &Entry) -> Option<usize> {
         let Kind::State { key, rev } = entry.frame.tag.kind else { return None };
         let at = self.find(key)?;
         let len = entry.frame.as_websocket().len();
@@ -47,7 +49,7 @@ impl Queue {
     }
 
     /// The place keeps its time: how long a key has waited does not start anew with each change of it.
-    fn replace(&mut self, at: usize, entry: Entry, rev: u64) -> usize {
+    fn replace(&mut self, at: usize, entry: &Entry, rev: u64) -> usize {
         let old = &mut self.entries[at];
         if matches!(old.frame.tag.kind, Kind::State { rev: queued, .. } if queued > rev) {
             return entry.frame.as_websocket().len();
@@ -77,7 +79,7 @@ impl Queue {
 
     fn make_index(&mut self) {
         self.popped = 0;
-        let mut index = Box::new(HashMap::default());
+        let mut index = Box::<Index>::default();
         for (at, entry) in self.entries.iter().enumerate() {
             if let Kind::State { key, .. } = entry.frame.tag.kind {
                 index.insert(key, at as u64);
