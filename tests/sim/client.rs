@@ -1,0 +1,120 @@
+//! What one member of one room has been given since its `subscribed`, and what it may be given next: the client's side of the
+//! promises, checked frame by frame.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use tickerd::base::ids::RoomId;
+use tickerd::base::lane::{Lane, PerLane};
+use tickerd::hub::ports::Since;
+
+use crate::message::{Body, Event, Message, Subscribed};
+use crate::plan::KINDS;
+
+/// By which way a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// In the answer to the join.
+    Join,
+    /// Pushed to all members.
+    Live,
+    /// In the answer to a snapshot.
+    Snapshot,
+}
+
+/// A key's value at one member: none if it was told that the key is deleted.
+pub(crate) type Value = Option<Rc<str>>;
+
+/// One membership.
+pub(crate) struct Session {
+    pub(crate) room: RoomId,
+    pub(crate) name: String,
+    pub(crate) epoch: String,
+    /// The `seq` that must come next in each lane.
+    pub(crate) next: PerLane<u64>,
+    /// Rev and value of each (kind, key).
+    pub(crate) states: HashMap<(usize, usize), (u64, Value)>,
+    transients: HashSet<Rc<str>>,
+    caught_up: bool,
+}
+
+impl Session {
+    /// The membership that begins with this `subscribed`.
+    pub(crate) fn open(room: RoomId, name: &str, subscribed: &Subscribed, since: Option<&Since>) -> Session {
+        let known = since.filter(|since| *since.epoch == *subscribed.epoch);
+        let next = Lane::ALL.map(|lane| {
+            let from = subscribed.from[lane.index()].unwrap_or(1);
+            let resumed = known.and_then(|since| since.seq[lane.index()]).filter(|_| subscribed.rewound[lane.index()].is_none());
+            resumed.map_or(from, |seq| seq + 1)
+        });
+        let (name, epoch) = (name.to_owned(), subscribed.epoch.clone());
+        Session { room, name, epoch, next, states: HashMap::new(), transients: HashSet::new(), caught_up: false }
+    }
+
+    /// The position to resume from after this membership.
+    pub(crate) fn position(&self) -> Since {
+        Since { epoch: self.epoch.as_str().into(), seq: self.next.map(|next| Some(next - 1)) }
+    }
+
+    /// The answer to the join ended.
+    pub(crate) fn joined(&self) {
+        assert!(self.caught_up, "{}: an answer to a join without `caught_up`", self.name);
+    }
+
+    /// A frame is given to the member.
+    pub(crate) fn take(&mut self, message: &Message, via: Via) {
+        assert_eq!(message.room.as_deref(), Some(&*self.name), "a frame of another room reached a member: {message:?}");
+        match &message.body {
+            Body::Event(event) => self.event(event, via),
+            Body::Gap { lane, epoch, from, to } => self.gap(*lane, epoch, *from, *to, via),
+            Body::CaughtUp => self.catch_up(via),
+            Body::Subscribed(_) | Body::Ok | Body::Error { .. } => panic!("{}: a reply went to members: {message:?}", self.name),
+        }
+    }
+
+    fn catch_up(&mut self, via: Via) {
+        assert_ne!(via, Via::Live, "{}: `caught_up` went to all members", self.name);
+        assert!(via == Via::Snapshot || !self.caught_up, "{}: caught up twice", self.name);
+        self.caught_up = true;
+    }
+
+    fn event(&mut self, event: &Event, via: Via) {
+        assert_eq!(event.lane, KINDS[event.kind].lane, "{}: a lane not of the catalog: {event:?}", self.name);
+        match (event.seq, event.rev) {
+            (Some(seq), None) => self.stream(event, seq),
+            (None, Some(rev)) => self.state(event, rev, via),
+            (None, None) => self.transient(event),
+            (Some(_), Some(_)) => panic!("both seq and rev: {event:?}"),
+        }
+    }
+
+    fn stream(&mut self, event: &Event, seq: u64) {
+        let next = &mut self.next[event.lane.index()];
+        assert_eq!(seq, *next, "{}: a hole or a duplicate in lane {}, told of by no gap", self.name, event.lane);
+        *next += 1;
+    }
+
+    fn state(&mut self, event: &Event, rev: u64, via: Via) {
+        let had = self.states.insert((event.kind, event.key), (rev, event.data.clone())).map_or(0, |(rev, _)| rev);
+        let grows = if via == Via::Snapshot { rev >= had } else { rev > had };
+        assert!(grows, "{}: rev {rev} after {had} via {via:?}: {event:?}", self.name);
+    }
+
+    fn transient(&mut self, event: &Event) {
+        let data = event.data.clone().expect("a transient event has data");
+        assert!(self.transients.insert(data), "{}: a transient event came twice: {event:?}", self.name);
+    }
+
+    /// One that concerns all local members may begin in what this member has; it must reach beyond.
+    fn gap(&mut self, lane: Lane, epoch: &str, from: u64, to: Option<u64>, via: Via) {
+        let next = &mut self.next[lane.index()];
+        let Some(to) = to else {
+            assert_ne!(epoch, self.epoch, "{}: an open gap in the epoch that is", self.name);
+            return assert_eq!(via, Via::Join, "{}: a gap of another epoch in the middle", self.name);
+        };
+        assert_eq!(epoch, self.epoch, "{}: a gap of another epoch", self.name);
+        let fits = if via == Via::Join { from == *next } else { from <= *next && to >= *next };
+        assert!(fits, "{}: gap {from}..={to} in lane {lane} at a member that waits for {next}", self.name);
+        *next = to + 1;
+    }
+}
