@@ -34,7 +34,7 @@ pub(crate) struct Session {
     pub(crate) next: PerLane<u64>,
     /// Rev and value of each (kind, key).
     pub(crate) states: HashMap<(usize, usize), (u64, Value)>,
-    transients: HashSet<Rc<str>>,
+    transients: HashSet<(u64, Rc<str>)>,
     caught_up: bool,
 }
 
@@ -102,7 +102,7 @@ impl Session {
 
     fn transient(&mut self, event: &Event) {
         let data = event.data.clone().expect("a transient event has data");
-        assert!(self.transients.insert(data), "{}: a transient event came twice: {event:?}", self.name);
+        assert!(self.transients.insert((event.ts, data)), "{}: a transient event came twice: {event:?}", self.name);
     }
 
     /// One that concerns all local members may begin in what this member has; it must reach beyond.

@@ -74,7 +74,7 @@ impl World {
         }
         self.probe();
         self.everybody_leaves();
-        self.oracle.seen
+        self.oracle.seen()
     }
 
     fn step(&mut self) {

@@ -18,7 +18,8 @@ use super::ledger::{Ledger, Truth};
 pub(super) enum Of {
     Stream(usize, usize, Lane, u64),
     State(usize, usize, usize, usize, u64),
-    Transient(usize, Rc<str>),
+    /// With its `ts`: after the dedupe window, the same bytes are another event.
+    Transient(usize, usize, u64, Rc<str>),
 }
 
 /// All event frames that went anywhere.
@@ -37,7 +38,7 @@ impl Frames {
                 assert_eq!(*self.keys.entry(key).or_insert(names), names, "a key's id names another key");
                 Of::State(room, epoch, event.kind, event.key, rev)
             }
-            (Kind::Transient, None, None) => Of::Transient(room, event.data.clone().expect("a transient event has data")),
+            (Kind::Transient, None, None) => Of::Transient(room, epoch, event.ts, event.data.clone().expect("a transient event has data")),
             _ => panic!("a frame's tag and text differ: {:?}, {event:?}", frame.tag),
         };
         assert_eq!(frame.tag.lane, event.lane, "a frame's tag and text differ: {event:?}");

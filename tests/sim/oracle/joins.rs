@@ -10,7 +10,7 @@ use tickerd::hub::ports::{Join, Joined};
 use tickerd::wire::frame::{Frame, Kind};
 
 use crate::message::{Body, Message, Subscribed};
-use crate::plan::{KINDS, Plan};
+use crate::plan::{KINDS, Plan, USERS, user_name};
 
 use super::{Call, Oracle};
 
@@ -57,8 +57,8 @@ impl Oracle {
         assert_eq!(name, "access_denied", "a join was refused for another reason");
         self.seen.denied += 1;
         let room = plan.room(&join.room);
-        let owns = plan.rooms[room].owner.is_some_and(|owner| format!("u{owner}") == *join.user);
-        let certain = self.rooms[room].owned && owns && !plan.scarce_rooms();
+        let named = (0..USERS).filter(|user| self.rooms[room].named[*user]).map(user_name).collect::<Vec<_>>();
+        let certain = self.rooms[room].owned && named == [&*join.user] && !plan.scarce_rooms();
         assert!(!join.by_pattern && !certain, "{} was denied {}, which it may join", join.user, join.room);
         let text = message.replace(&*join.room, "<room>");
         assert_eq!(*self.denied.get_or_insert_with(|| text.clone()), text, "\"not yours\" and \"no such room\" differ");
@@ -73,7 +73,8 @@ impl Oracle {
 
     fn enter(&mut self, plan: &Plan, room: usize, joined: &Joined, subscribed: &Subscribed) {
         let epochs = self.rooms[room].epochs.len();
-        self.epoch_of(plan, room, &subscribed.epoch);
+        let epoch = self.epoch_of(plan, room, &subscribed.epoch);
+        assert_eq!(epoch + 1, self.rooms[room].epochs.len(), "{}: a former epoch is back", joined.name);
         let view = &mut self.rooms[room];
         let kept = view.id == Some(joined.room) && view.epochs.len() == epochs;
         assert!(kept || view.members_total() == 0, "{}: a room with members was made again", joined.name);

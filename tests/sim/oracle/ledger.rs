@@ -26,6 +26,8 @@ pub(super) struct Record {
     /// When the hub got it.
     pub(super) applied: Mono,
     pub(super) wall_ms: u64,
+    /// Ticks before the hub got it.
+    pub(super) ticks: usize,
     /// When the hub could push it: as `applied`, or when its number came.
     pub(super) known: Mono,
     pub(super) seq: Option<u64>,
@@ -53,10 +55,8 @@ impl Record {
         self.accepted_answer().is_some_and(|accepted| accepted.outcome == Outcome::Accepted)
     }
 
-    /// Positions of its type and key.
     pub(super) fn names(&self) -> (usize, usize) {
-        let kind = KINDS.iter().position(|kind| *kind.name == *self.event.kind).expect("from the table");
-        (kind, KEYS.iter().position(|key| **key == *self.event.key).expect("from the table"))
+        super::names(&self.event)
     }
 }
 
@@ -89,6 +89,7 @@ impl Ledger {
             accepted: publish.accepted,
             applied: now.mono,
             wall_ms: now.wall_ms,
+            ticks: 0,
             known: now.mono,
             seq: None,
             life: None,
@@ -256,16 +257,14 @@ impl RoomTruth {
 impl KeyTruth {
     fn answered(&mut self, plan: &Plan, record: &Record, accepted: &Accepted) {
         let event = &record.event;
-        // A full room forgets deleted keys, and their versions with them.
-        if self.data.is_none() && plan.scarce_keys() {
-            self.version = None;
-        }
+        // A room may forget a deleted key where keys are scarce, and its version with it; it never knew one that was never set.
+        let forgetful = self.data.is_none() && (plan.scarce_keys() || self.rev == 0);
         let data = (&*event.data != "null").then_some(&event.data);
         let stale = event.version.is_some() && event.version <= self.version;
         let unchanged = self.data.as_ref() == data;
         match accepted.outcome {
             Outcome::Accepted => {
-                assert!(!stale, "PRO-09: version {:?} was accepted after {:?}: {event:?}", event.version, self.version);
+                assert!(!stale || forgetful, "PRO-09: version {:?} was accepted after {:?}: {event:?}", event.version, self.version);
                 assert!(!unchanged, "the same value was accepted again: {event:?}");
                 let Number::Rev(rev) = accepted.number else { panic!("a state without rev: {event:?}") };
                 let next = if self.data.is_some() { rev == self.rev + 1 } else { rev > self.rev };
@@ -282,7 +281,7 @@ impl KeyTruth {
             Outcome::Stale => assert!(stale, "`stale`, but {:?} is newer than {:?}", event.version, self.version),
             Outcome::Duplicate => unreachable!("recalled before"),
         }
-        self.version = self.version.max(event.version);
+        self.version = if forgetful && accepted.outcome == Outcome::Accepted { event.version } else { self.version.max(event.version) };
     }
 }
 
@@ -295,6 +294,6 @@ fn source(record: &Record, accepted: &Accepted, epoch: usize) -> Of {
     match accepted.number {
         Number::Seq(seq) => Of::Stream(record.room, epoch, record.event.lane, seq),
         Number::Rev(rev) => Of::State(record.room, epoch, kind, key, rev),
-        Number::None => Of::Transient(record.room, (&*record.event.data).into()),
+        Number::None => Of::Transient(record.room, epoch, record.wall_ms, (&*record.event.data).into()),
     }
 }

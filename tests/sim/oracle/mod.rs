@@ -13,6 +13,7 @@ mod joins;
 mod ledger;
 mod timing;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use std::sync::Arc;
 use tickerd::base::ids::{ConnId, RoomId};
 use tickerd::base::lane::{Lane, PerLane};
 use tickerd::base::time::{Mono, Now};
-use tickerd::hub::ports::{Input, Join, NeedSeq, Output, PendingId};
+use tickerd::hub::ports::{Event, Input, Join, NeedSeq, Output, PendingId};
 use tickerd::wire::frame::Frame;
 
 use crate::client::Session;
 use crate::link::Link;
 use crate::message::{Body, Message, Reader};
-use crate::plan::{Plan, USERS};
+use crate::plan::{KEYS, KINDS, Plan, USERS};
 
 use self::frames::Frames;
 use self::ledger::Ledger;
@@ -43,7 +44,8 @@ pub(crate) struct Oracle {
     call: Call,
     pending: HashMap<PendingId, usize>,
     denied: Option<String>,
-    pub(crate) seen: Seen,
+    seen: Seen,
+    full: Cell<u64>,
 }
 
 /// How often the rare things happened: a simulation that never meets them checks nothing.
@@ -142,6 +144,7 @@ impl Oracle {
             pending: HashMap::new(),
             denied: None,
             seen: Seen::default(),
+            full: Cell::new(0),
         }
     }
 
@@ -152,6 +155,7 @@ impl Oracle {
                 self.seen.published += 1;
                 let room = plan.room(&publish.event.room);
                 self.named(room, publish.event.owner.as_deref());
+                self.deleted(room, &publish.event);
                 let number = self.ledger.apply(publish, room, now, self.rooms[room].members_total());
                 self.timing.owe(plan, self.ledger.record_mut(number), &self.rooms[room].members, links);
                 Call::Event(number)
@@ -197,6 +201,7 @@ impl Oracle {
 
     /// The hub found no room on a link.
     pub(crate) fn saw_full(&self, reactor: usize, lane: Lane) {
+        self.full.set(self.full.get() + 1);
         self.timing.saw_full(reactor, lane);
     }
 
@@ -228,6 +233,11 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// How often the rare things happened.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { full: self.full.get(), ..self.seen }
     }
 
     /// All is quiet: every publish is answered, rightly, and every member has what it must have.
@@ -293,20 +303,34 @@ impl Oracle {
         }
     }
 
+    /// A key that may be deleted is not missed by those who join; until a newer value of it is seen.
+    fn deleted(&mut self, room: usize, event: &Event) {
+        let life = self.rooms[room].id.and_then(|id| self.lives.get_mut(&id));
+        if let Some((_, deleted)) = life.filter(|_| &*event.data == "null").and_then(|life| life.states.get_mut(&names(event))) {
+            *deleted = true;
+        }
+    }
+
     /// The number of that epoch of the room; a new one begins only where rooms are evicted.
     fn epoch_of(&mut self, plan: &Plan, room: usize, epoch: &str) -> usize {
         let view = &mut self.rooms[room];
-        if view.epochs.last().is_none_or(|last| last != epoch) {
-            assert!(!view.epochs.iter().any(|old| old == epoch), "{}: a former epoch is back", plan.rooms[room].name);
+        let known = view.epochs.iter().position(|known| known == epoch);
+        known.unwrap_or_else(|| {
             assert!(view.epochs.is_empty() || plan.scarce_rooms(), "a new epoch although no room was evicted");
             self.seen.epochs += 1;
             view.owned = false;
             view.epochs.push(epoch.to_owned());
-        }
-        view.epochs.len() - 1
+            view.epochs.len() - 1
+        })
     }
 
     fn epoch_number(&self, room: usize, epoch: &str) -> usize {
         self.rooms[room].epochs.iter().position(|known| known == epoch).expect("a member's epoch was told at its join")
     }
+}
+
+/// Positions of its type and key.
+fn names(event: &Event) -> (usize, usize) {
+    let kind = KINDS.iter().position(|kind| *kind.name == *event.kind).expect("from the table");
+    (kind, KEYS.iter().position(|key| **key == *event.key).expect("from the table"))
 }

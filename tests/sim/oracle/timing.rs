@@ -33,7 +33,7 @@ pub(super) struct Timing {
     held: Vec<usize>,
     /// For each room, in which parts of the period its flush may lie.
     phases: HashMap<usize, Vec<(u64, u64)>>,
-    last_tick: Mono,
+    ticks: Vec<Mono>,
 }
 
 impl Timing {
@@ -48,7 +48,7 @@ impl Timing {
             released: HashMap::new(),
             held: Vec::new(),
             phases: HashMap::new(),
-            last_tick: Mono(0),
+            ticks: Vec::new(),
         }
     }
 
@@ -66,6 +66,7 @@ impl Timing {
         self.pushed.clear();
         let lane = record.event.lane;
         let takes = |reactor: &usize| members[*reactor] > 0 && links[*reactor].has_room(lane) && !self.is_congested(*reactor, lane);
+        record.ticks = self.ticks.len();
         record.owed = (0..plan.reactors).filter(takes).collect();
     }
 
@@ -79,7 +80,8 @@ impl Timing {
     }
 
     pub(super) fn accepted(&mut self, number: usize, record: &Record) {
-        if record.event.lane != Lane::Alert && record.event.mode != Mode::Transient {
+        // One who joins later is not told of a key that is gone.
+        if record.event.lane != Lane::Alert && record.event.mode != Mode::Transient && &*record.event.data != "null" {
             self.held.push(number);
         }
     }
@@ -128,7 +130,7 @@ impl Timing {
         for (congested, full) in self.congested.iter().flatten().zip(self.full_in_tick.iter().flatten()) {
             congested.set(full.get());
         }
-        self.last_tick = now;
+        self.ticks.push(now);
         if plan.profile == Profile::Calm {
             let mut held = std::mem::take(&mut self.held);
             held.retain(|number| !self.let_go(plan, now, ledger.record(*number), &has_members));
@@ -141,12 +143,20 @@ impl Timing {
         let mut last: HashMap<(usize, (usize, usize)), Mono> = HashMap::new();
         for record in ledger.records().iter().filter(|record| record.is_accepted()) {
             let key = (record.room, record.names());
-            let idle = last.insert(key, record.known).is_none_or(|last| record.known.since(last) > 2 * plan.update_window);
+            let idle = last.insert(key, record.known).is_none_or(|last| self.window_ended(plan, last) < record.ticks);
             if leaves_at_once(record, plan, idle) {
                 let missing: Vec<_> = record.owed.iter().filter(|reactor| !record.pushed.contains(reactor)).copied().collect();
                 assert!(missing.is_empty(), "PROMISE 1: not pushed at once to reactors {missing:?}, which had room: {:?}", record.event);
             }
         }
+    }
+
+    /// The tick, by number, in which no window of a key last changed then can be open any more: one may have been open, and
+    /// another was opened when that change was let go.
+    fn window_ended(&self, plan: &Plan, changed: Mono) -> usize {
+        let first_at = |at: Mono| self.ticks.partition_point(|tick| *tick < at);
+        let let_go = self.ticks.get(first_at(changed.plus(plan.update_window)));
+        let_go.map_or(usize::MAX, |tick| first_at(tick.plus(plan.update_window)))
     }
 
     fn delivered_state(&mut self, plan: &Plan, now: Mono, reactor: usize, frame: &Frame, key: KeyId, rev: u64) {
@@ -187,11 +197,11 @@ impl Timing {
 
     /// A room's metrics left in this tick: its phase lies between the last tick and this one.
     fn flushed(&mut self, plan: &Plan, now: Mono, room: usize) {
-        let period = nanos(plan.metric_flush);
-        if period == 0 || now.0 - self.last_tick.0 >= period {
+        let (period, last_tick) = (nanos(plan.metric_flush), self.ticks.last().copied().unwrap_or_default());
+        if period == 0 || now.0 - last_tick.0 >= period {
             return;
         }
-        let (first, last) = ((self.last_tick.0 + 1) % period, now.0 % period);
+        let (first, last) = ((last_tick.0 + 1) % period, now.0 % period);
         let allowed = if first <= last { vec![(first, last)] } else { vec![(0, last), (first, period - 1)] };
         let phases = self.phases.entry(room).or_insert_with(|| vec![(0, period - 1)]);
         *phases =
@@ -200,7 +210,7 @@ impl Timing {
     }
 }
 
-/// `idle`: no change of the same key came for two windows, so that none is open.
+/// `idle`: no window of the key is open.
 fn leaves_at_once(record: &Record, plan: &Plan, idle: bool) -> bool {
     match (record.event.lane, record.event.mode) {
         (Lane::Alert, _) | (Lane::Update, Mode::Stream | Mode::Transient) => true,
