@@ -30,7 +30,7 @@ use crate::message::{Body, Message, Reader};
 use crate::plan::{KEYS, KINDS, Plan, USERS};
 
 use self::frames::Frames;
-use self::ledger::Ledger;
+use self::ledger::{Ledger, Record};
 use self::timing::Timing;
 
 /// See the module.
@@ -155,7 +155,7 @@ impl Oracle {
                 self.seen.published += 1;
                 let room = plan.room(&publish.event.room);
                 self.named(room, publish.event.owner.as_deref());
-                self.deleted(room, &publish.event);
+                self.deleted(now, room, &publish.event);
                 let number = self.ledger.apply(publish, room, now, self.rooms[room].members_total());
                 self.timing.owe(plan, self.ledger.record_mut(number), &self.rooms[room].members, links);
                 Call::Event(number)
@@ -195,8 +195,12 @@ impl Oracle {
 
     pub(crate) fn after_tick(&mut self, plan: &Plan, now: Now) {
         self.call = Call::None;
-        let members = |room: usize, reactor: usize| self.rooms[room].members[reactor] > 0;
-        self.timing.after_tick(plan, now.mono, &mut self.ledger, members);
+        let rooms = &self.rooms;
+        let concerns = |record: &Record, reactor: usize| {
+            let view = &rooms[record.room];
+            view.members[reactor] > 0 && record.answer.as_ref().is_some_and(|(_, epoch)| epoch + 1 == view.epochs.len())
+        };
+        self.timing.after_tick(plan, now.mono, &self.ledger, concerns);
     }
 
     /// The hub found no room on a link.
@@ -304,10 +308,13 @@ impl Oracle {
     }
 
     /// A key that may be deleted is not missed by those who join; until a newer value of it is seen.
-    fn deleted(&mut self, room: usize, event: &Event) {
+    fn deleted(&mut self, now: Now, room: usize, event: &Event) {
         let life = self.rooms[room].id.and_then(|id| self.lives.get_mut(&id));
-        if let Some((_, deleted)) = life.filter(|_| &*event.data == "null").and_then(|life| life.states.get_mut(&names(event))) {
-            *deleted = true;
+        if &*event.data == "null" {
+            self.timing.deleted(now.mono, room, names(event));
+            if let Some((_, deleted)) = life.and_then(|life| life.states.get_mut(&names(event))) {
+                *deleted = true;
+            }
         }
     }
 

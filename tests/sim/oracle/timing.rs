@@ -31,6 +31,8 @@ pub(super) struct Timing {
     released: HashMap<KeyId, (u64, Mono)>,
     /// Accepted publishes whose time in a lane is not over.
     held: Vec<usize>,
+    /// When the deletion of a key was last published.
+    deleted: HashMap<(usize, (usize, usize)), Mono>,
     /// For each room, in which parts of the period its flush may lie.
     phases: HashMap<usize, Vec<(u64, u64)>>,
     ticks: Vec<Mono>,
@@ -47,6 +49,7 @@ impl Timing {
             delivered: HashMap::new(),
             released: HashMap::new(),
             held: Vec::new(),
+            deleted: HashMap::new(),
             phases: HashMap::new(),
             ticks: Vec::new(),
         }
@@ -80,10 +83,14 @@ impl Timing {
     }
 
     pub(super) fn accepted(&mut self, number: usize, record: &Record) {
-        // One who joins later is not told of a key that is gone.
-        if record.event.lane != Lane::Alert && record.event.mode != Mode::Transient && &*record.event.data != "null" {
+        if record.event.lane != Lane::Alert && record.event.mode != Mode::Transient {
             self.held.push(number);
         }
+    }
+
+    /// One who joins later is not told of a key that is gone.
+    pub(super) fn deleted(&mut self, now: Mono, room: usize, names: (usize, usize)) {
+        self.deleted.insert((room, names), now);
     }
 
     pub(super) fn delivered(&mut self, plan: &Plan, now: Mono, at: (usize, usize), frame: &Frame, event: &Event, in_tick: bool) {
@@ -126,14 +133,14 @@ impl Timing {
         self.full_in_tick.iter().flatten().for_each(|full| full.set(false));
     }
 
-    pub(super) fn after_tick(&mut self, plan: &Plan, now: Mono, ledger: &mut Ledger, has_members: impl Fn(usize, usize) -> bool) {
+    pub(super) fn after_tick(&mut self, plan: &Plan, now: Mono, ledger: &Ledger, concerns: impl Fn(&Record, usize) -> bool) {
         for (congested, full) in self.congested.iter().flatten().zip(self.full_in_tick.iter().flatten()) {
             congested.set(full.get());
         }
         self.ticks.push(now);
         if plan.profile == Profile::Calm {
             let mut held = std::mem::take(&mut self.held);
-            held.retain(|number| !self.let_go(plan, now, ledger.record(*number), &has_members));
+            held.retain(|number| !self.let_go(plan, now, ledger.record(*number), &concerns));
             self.held = held;
         }
     }
@@ -175,7 +182,7 @@ impl Timing {
     }
 
     /// Whether its time in the lane is over; if it is, its members have it.
-    fn let_go(&self, plan: &Plan, now: Mono, record: &Record, has_members: &impl Fn(usize, usize) -> bool) -> bool {
+    fn let_go(&self, plan: &Plan, now: Mono, record: &Record, concerns: &impl Fn(&Record, usize) -> bool) -> bool {
         let hold = if record.event.lane == Lane::Update { plan.update_window } else { plan.metric_gather + plan.metric_flush };
         if now < record.known.plus(hold) {
             return false;
@@ -184,9 +191,10 @@ impl Timing {
             tickerd::hub::ports::Number::Seq(number) | tickerd::hub::ports::Number::Rev(number) => number,
             tickerd::hub::ports::Number::None => return true,
         };
-        for reactor in (0..plan.reactors).filter(|reactor| has_members(record.room, *reactor)) {
+        for reactor in (0..plan.reactors).filter(|reactor| concerns(record, *reactor)) {
             let (kind, key) = record.names();
             let has = match record.event.mode {
+                Mode::State if self.deleted.get(&(record.room, (kind, key))).is_some_and(|at| *at >= record.known) => return true,
                 Mode::State => self.states.get(&(record.room, reactor, kind, key)).copied().unwrap_or(0),
                 _ => self.streams.get(&(record.room, reactor)).map_or(0, |lanes| lanes[record.event.lane.index()]),
             };
@@ -195,13 +203,13 @@ impl Timing {
         true
     }
 
-    /// A room's metrics left in this tick: its phase lies between the last tick and this one.
+    /// A room's metrics left in this tick: its phase lies between the last tick, or what came right after it, and this one.
     fn flushed(&mut self, plan: &Plan, now: Mono, room: usize) {
         let (period, last_tick) = (nanos(plan.metric_flush), self.ticks.last().copied().unwrap_or_default());
         if period == 0 || now.0 - last_tick.0 >= period {
             return;
         }
-        let (first, last) = ((last_tick.0 + 1) % period, now.0 % period);
+        let (first, last) = (last_tick.0 % period, now.0 % period);
         let allowed = if first <= last { vec![(first, last)] } else { vec![(0, last), (first, period - 1)] };
         let phases = self.phases.entry(room).or_insert_with(|| vec![(0, period - 1)]);
         *phases =
