@@ -14,7 +14,7 @@ mod ledger;
 mod timing;
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -93,8 +93,11 @@ impl Seen {
 
 /// What the oracle knows of a room by name.
 struct RoomView {
-    /// Its epochs, the last one being the present one.
+    /// Its epochs, in the order in which they were told of: an answer may come late.
     epochs: Vec<String>,
+    /// The present one, once anyone has joined.
+    epoch: Option<usize>,
+    joined_epochs: HashSet<usize>,
     /// Who was named as owner by a publish that was not refused, in the present epoch.
     named: [bool; USERS],
     /// An answer has said that a publish which names an owner was accepted.
@@ -102,6 +105,8 @@ struct RoomView {
     /// Memberships on each reactor: joins granted less leaves.
     members: Vec<u32>,
     id: Option<RoomId>,
+    /// When the deletion of a (kind, key) was last published, Unix milliseconds.
+    deleted: HashMap<(usize, usize), u64>,
 }
 
 impl RoomView {
@@ -117,8 +122,8 @@ struct Life {
     streams: PerLane<Vec<Mono>>,
     /// The highest number that any member got.
     pushed: PerLane<u64>,
-    /// Of each (kind, key) that any member got: the highest rev, and whether that deletes it.
-    states: HashMap<(usize, usize), (u64, bool)>,
+    /// Of each (kind, key) that any member got: the highest rev, and its `ts`.
+    states: HashMap<(usize, usize), (u64, u64)>,
 }
 
 /// The call of the hub that is under way.
@@ -133,7 +138,16 @@ enum Call {
 
 impl Oracle {
     pub(crate) fn new(plan: &Plan) -> Oracle {
-        let view = || RoomView { epochs: Vec::new(), named: [false; USERS], owned: false, members: vec![0; plan.reactors], id: None };
+        let view = || RoomView {
+            epochs: Vec::new(),
+            epoch: None,
+            joined_epochs: HashSet::new(),
+            named: [false; USERS],
+            owned: false,
+            members: vec![0; plan.reactors],
+            id: None,
+            deleted: HashMap::new(),
+        };
         Oracle {
             ledger: Ledger::default(),
             frames: Frames::default(),
@@ -198,7 +212,7 @@ impl Oracle {
         let rooms = &self.rooms;
         let concerns = |record: &Record, reactor: usize| {
             let view = &rooms[record.room];
-            view.members[reactor] > 0 && record.answer.as_ref().is_some_and(|(_, epoch)| epoch + 1 == view.epochs.len())
+            view.members[reactor] > 0 && record.answer.as_ref().is_some_and(|(_, epoch)| Some(*epoch) == view.epoch)
         };
         self.timing.after_tick(plan, now.mono, &self.ledger, concerns);
     }
@@ -264,7 +278,7 @@ impl Oracle {
         let Body::Event(event) = &message.body else { return };
         let room = plan.room(message.room.as_deref().expect("an event names its room"));
         assert_eq!(self.rooms[room].id, Some(id), "a frame's text and tag name different rooms: {message:?}");
-        let epoch = self.rooms[room].epochs.len() - 1;
+        let epoch = self.rooms[room].epoch.expect("members were told the epoch");
         self.frames.observe(room, epoch, frame, event);
         let life = self.lives.entry(id).or_default();
         if let Some(seq) = event.seq {
@@ -272,7 +286,7 @@ impl Oracle {
         }
         if let Some(rev) = event.rev {
             let known = life.states.entry((event.kind, event.key)).or_default();
-            *known = (*known).max((rev, event.data.is_none()));
+            *known = (*known).max((rev, event.ts));
         }
     }
 
@@ -307,14 +321,11 @@ impl Oracle {
         }
     }
 
-    /// A key that may be deleted is not missed by those who join; until a newer value of it is seen.
+    /// A key that may be deleted is not missed by those who join, until they are known to have had a newer value.
     fn deleted(&mut self, now: Now, room: usize, event: &Event) {
-        let life = self.rooms[room].id.and_then(|id| self.lives.get_mut(&id));
         if &*event.data == "null" {
             self.timing.deleted(now.mono, room, names(event));
-            if let Some((_, deleted)) = life.and_then(|life| life.states.get_mut(&names(event))) {
-                *deleted = true;
-            }
+            self.rooms[room].deleted.insert(names(event), now.wall_ms);
         }
     }
 
