@@ -88,6 +88,10 @@ impl Reactor {
         }
     }
 
+    pub(crate) fn conns(&self) -> impl Iterator<Item = &Conn> {
+        self.slots.iter().filter_map(|(_, conn)| conn.as_ref())
+    }
+
     pub(crate) fn connect(&mut self, slot: usize, user: usize) {
         let (generation, conn) = &mut self.slots[slot];
         assert!(conn.is_none(), "the slot is taken");

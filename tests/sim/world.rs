@@ -65,6 +65,7 @@ impl World {
 
     /// Runs it, with a rest and a check in the middle and at the end, and returns what happened.
     pub(crate) fn run(mut self) -> Seen {
+        (0..self.plan.reactors * self.plan.slots_per_reactor).for_each(|_| self.connect());
         for _ in 0..2 {
             for _ in 0..self.plan.steps / 2 {
                 self.step();
@@ -80,9 +81,10 @@ impl World {
     fn step(&mut self) {
         match self.rng.below(100) {
             0..35 => self.publish_some(),
-            35..43 => self.connect(),
-            43..46 => self.disconnect(),
-            46..60 => self.subscribe(),
+            35..38 => self.connect(),
+            38..40 => self.disconnect(),
+            40..44 if self.plan.profile == Profile::Churn => self.reconnect(),
+            40..60 => self.subscribe(),
             60..65 => self.unsubscribe(),
             65..69 => self.snapshot(),
             69..73 => self.stall(),
@@ -128,7 +130,7 @@ impl World {
         let mut tap = Tap { now: *now, plan, links, sequencer, oracle, reader };
         self.hub.apply(*now, input, &mut tap);
         self.oracle.after_apply();
-        self.check_bytes();
+        self.check_figures();
         if self.plan.numbers_at_once {
             self.number();
         }
@@ -146,13 +148,15 @@ impl World {
         let mut tap = Tap { now: *now, plan, links, sequencer, oracle, reader };
         self.deadline = self.hub.tick(*now, &mut tap);
         self.oracle.after_tick(&self.plan, self.now);
-        self.check_bytes();
+        self.check_figures();
     }
 
-    /// Promise 5: history stays within its budget, whatever happens.
-    fn check_bytes(&self) {
-        let bytes = self.hub.stats().history_bytes;
-        assert!(bytes <= self.plan.history_bytes as u64, "{bytes} bytes of history, {} are allowed", self.plan.history_bytes);
+    /// Promise 5: history and rooms stay within their budgets, whatever happens; and members are counted rightly.
+    fn check_figures(&self) {
+        let stats = self.hub.stats();
+        assert!(stats.history_bytes <= self.plan.history_bytes as u64, "{stats:?}, {} bytes are allowed", self.plan.history_bytes);
+        assert!(stats.rooms <= self.plan.rooms_max as u64, "{stats:?}, {} rooms are allowed", self.plan.rooms_max);
+        assert_eq!(stats.members, self.oracle.members(), "joins granted less leaves");
     }
 
     // What reactors do.
@@ -221,9 +225,20 @@ impl World {
         }
     }
 
+    /// Closes a connection and gives its slot to another at once, before the hub has heard of it.
+    fn reconnect(&mut self) {
+        let (conn, user) = (self.any_conn(), self.rng.below(USERS));
+        if let Some((reactor, slot)) = conn {
+            self.reactors[reactor].disconnect(slot);
+            self.reactors[reactor].connect(slot, user);
+            self.remember(reactor);
+        }
+    }
+
     fn any_conn(&mut self) -> Option<(usize, usize)> {
-        let (reactor, slot) = (self.rng.below(self.plan.reactors), self.rng.below(self.plan.slots_per_reactor));
-        self.reactors[reactor].slots[slot].1.is_some().then_some((reactor, slot))
+        let conns = self.reactors.iter().flat_map(Reactor::conns).map(|conn| (usize::from(conn.id.reactor), conn.id.slot as usize));
+        let conns: Vec<_> = conns.collect();
+        (!conns.is_empty()).then(|| *self.rng.pick(&conns))
     }
 
     fn subscribe(&mut self) {
@@ -423,7 +438,7 @@ impl World {
 }
 
 fn sessions(reactors: &[Reactor]) -> impl Iterator<Item = &Session> {
-    reactors.iter().flat_map(|reactor| &reactor.slots).filter_map(|(_, conn)| conn.as_ref()).flat_map(|conn| conn.sessions.values())
+    reactors.iter().flat_map(Reactor::conns).flat_map(|conn| conn.sessions.values())
 }
 
 fn options(plan: &Plan, epoch_seed: u64) -> HubOptions {

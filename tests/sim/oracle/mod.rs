@@ -253,6 +253,11 @@ impl Oracle {
         }
     }
 
+    /// Memberships that the hub must count.
+    pub(crate) fn members(&self) -> u64 {
+        self.rooms.iter().map(|view| u64::from(view.members_total())).sum()
+    }
+
     /// How often the rare things happened.
     pub(crate) fn seen(&self) -> Seen {
         Seen { full: self.full.get(), ..self.seen }
