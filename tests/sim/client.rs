@@ -22,8 +22,15 @@ pub(crate) enum Via {
     Snapshot,
 }
 
-/// A key's value at one member: none if it was told that the key is deleted.
-pub(crate) type Value = Option<Rc<str>>;
+/// Rev and value of each (kind, key) that a member was told of; no value if it was told that the key is deleted.
+pub(crate) type States = HashMap<(usize, usize), (u64, Option<Rc<str>>)>;
+
+/// What a client keeps when its membership ends, to resume from.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) since: Since,
+    pub(crate) states: States,
+}
 
 /// One membership.
 pub(crate) struct Session {
@@ -32,28 +39,42 @@ pub(crate) struct Session {
     pub(crate) epoch: String,
     /// The `seq` that must come next in each lane.
     pub(crate) next: PerLane<u64>,
-    /// Rev and value of each (kind, key).
-    pub(crate) states: HashMap<(usize, usize), (u64, Value)>,
+    pub(crate) states: States,
+    /// It began with the states of a former membership.
+    pub(crate) resumed: bool,
+    /// Rev of each (kind, key) that this membership was told of.
+    told: HashMap<(usize, usize), u64>,
     transients: HashSet<(u64, Rc<str>)>,
     caught_up: bool,
 }
 
 impl Session {
     /// The membership that begins with this `subscribed`.
-    pub(crate) fn open(room: RoomId, name: &str, subscribed: &Subscribed, since: Option<&Since>) -> Session {
-        let known = since.filter(|since| *since.epoch == *subscribed.epoch);
+    pub(crate) fn open(room: RoomId, name: &str, subscribed: &Subscribed, kept: Option<&Kept>) -> Session {
+        let kept = kept.filter(|kept| *kept.since.epoch == *subscribed.epoch);
         let next = Lane::ALL.map(|lane| {
             let from = subscribed.from[lane.index()].unwrap_or(1);
-            let resumed = known.and_then(|since| since.seq[lane.index()]).filter(|_| subscribed.rewound[lane.index()].is_none());
+            let resumed = kept.and_then(|kept| kept.since.seq[lane.index()]).filter(|_| subscribed.rewound[lane.index()].is_none());
             resumed.map_or(from, |seq| seq + 1)
         });
-        let (name, epoch) = (name.to_owned(), subscribed.epoch.clone());
-        Session { room, name, epoch, next, states: HashMap::new(), transients: HashSet::new(), caught_up: false }
+        let (name, epoch, states) = (name.to_owned(), subscribed.epoch.clone(), kept.map(|kept| kept.states.clone()).unwrap_or_default());
+        Session {
+            room,
+            name,
+            epoch,
+            next,
+            states,
+            resumed: kept.is_some(),
+            told: HashMap::new(),
+            transients: HashSet::new(),
+            caught_up: false,
+        }
     }
 
-    /// The position to resume from after this membership.
-    pub(crate) fn position(&self) -> Since {
-        Since { epoch: self.epoch.as_str().into(), seq: self.next.map(|next| Some(next - 1)) }
+    /// What to resume from after this membership.
+    pub(crate) fn kept(&self) -> Kept {
+        let since = Since { epoch: self.epoch.as_str().into(), seq: self.next.map(|next| Some(next - 1)) };
+        Kept { since, states: self.states.clone() }
     }
 
     /// The answer to the join ended.
@@ -95,8 +116,10 @@ impl Session {
     }
 
     fn state(&mut self, event: &Event, rev: u64, via: Via) {
-        let had = self.states.insert((event.kind, event.key), (rev, event.data.clone())).map_or(0, |(rev, _)| rev);
-        let grows = if via == Via::Snapshot { rev >= had } else { rev > had };
+        let names = (event.kind, event.key);
+        let had = self.states.insert(names, (rev, event.data.clone())).map_or(0, |(rev, _)| rev);
+        let told = self.told.insert(names, rev).unwrap_or(0);
+        let grows = rev >= had && (rev > told || via == Via::Snapshot);
         assert!(grows, "{}: rev {rev} after {had} via {via:?}: {event:?}", self.name);
     }
 

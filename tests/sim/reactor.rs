@@ -7,19 +7,19 @@ use std::collections::{HashMap, VecDeque};
 
 use tickerd::base::ids::{ConnId, RoomId};
 use tickerd::base::lane::PerLane;
-use tickerd::hub::ports::{Input, Join, Joined, Output, Since};
+use tickerd::hub::ports::{Input, Join, Joined, Output};
 use tickerd::wire::frame::{Frame, Kind};
 
 use std::sync::Arc;
 
-use crate::client::{Session, Via};
+use crate::client::{Kept, Session, Via};
 use crate::message::{Body, Message, Reader};
 use crate::plan::user_name;
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Subscribe { room: String, by_pattern: bool, since: Option<Since>, history: Option<u32> },
+    Subscribe { room: String, by_pattern: bool, kept: Option<Kept>, history: Option<u32> },
     Snapshot { room: String },
     Unsubscribe { room: String },
 }
@@ -66,8 +66,8 @@ pub(crate) struct Reactor {
     /// Answers it waits for.
     pub(crate) outstanding: usize,
     pub(crate) stalled: bool,
-    /// Last positions of memberships that ended, by (user, room).
-    pub(crate) ended: Vec<(usize, String, Since)>,
+    /// What clients keep of memberships that ended, by (user, room).
+    pub(crate) ended: Vec<(usize, String, Kept)>,
     next_request: u64,
 }
 
@@ -135,7 +135,7 @@ impl Reactor {
         let request = self.next_request;
         let Some(conn) = &mut self.slots[slot].1 else { return };
         match &command {
-            Command::Subscribe { room, by_pattern, since, history } => {
+            Command::Subscribe { room, by_pattern, kept, history } => {
                 let (room, user) = (room.as_str().into(), user_name(conn.user).as_str().into());
                 let join = Join {
                     conn: conn.id,
@@ -143,7 +143,7 @@ impl Reactor {
                     room,
                     user,
                     by_pattern: *by_pattern,
-                    since: since.clone(),
+                    since: kept.as_ref().map(|kept| kept.since.clone()),
                     history: *history,
                 };
                 self.urgent.push_back(Input::Join(Box::new(join)));
@@ -170,7 +170,7 @@ impl Reactor {
         let local = self.rooms.get_mut(&session.room.slot).expect("a member's room is known");
         local.members.retain(|slot| *slot != conn.slot);
         local.floors.remove(&conn.slot);
-        self.ended.push((user, session.name.clone(), session.position()));
+        self.ended.push((user, session.name.clone(), session.kept()));
         self.send_leave(session.room, conn);
     }
 
@@ -200,9 +200,9 @@ impl Reactor {
     fn joined(&mut self, joined: &Joined, reader: &mut Reader) {
         self.outstanding -= 1;
         let Some((request, command)) = self.answered(joined.conn) else { return self.send_leave(joined.room, joined.conn) };
-        let Command::Subscribe { room, since, .. } = &command else { panic!("Joined answers {command:?}") };
+        let Command::Subscribe { room, kept, .. } = &command else { panic!("Joined answers {command:?}") };
         assert_eq!(*room, *joined.name, "Joined names another room than was asked for");
-        let session = session(joined, request, since.as_ref(), reader);
+        let session = session(joined, request, kept.as_ref(), reader);
         let conn = self.slots[joined.conn.slot as usize].1.as_mut().expect("it was found");
         let again = conn.sessions.values().any(|old| old.name == session.name);
         let replaced = conn.sessions.insert(joined.room, session);
@@ -263,11 +263,11 @@ impl Reactor {
     }
 }
 
-fn session(joined: &Joined, request: u64, since: Option<&Since>, reader: &mut Reader) -> Session {
+fn session(joined: &Joined, request: u64, kept: Option<&Kept>, reader: &mut Reader) -> Session {
     let messages: Vec<_> = joined.frames.iter().map(|frame| reader.read(frame)).collect();
     let Body::Subscribed(subscribed) = &messages[0].body else { panic!("an answer to a join begins with {:?}", messages[0]) };
     assert_eq!(messages[0].id, Some(request), "an answer out of order");
-    let mut session = Session::open(joined.room, &joined.name, subscribed, since);
+    let mut session = Session::open(joined.room, &joined.name, subscribed, kept);
     messages[1..].iter().for_each(|message| session.take(message, Via::Join));
     session.joined();
     assert!(matches!(messages[messages.len() - 1].body, Body::CaughtUp), "something after `caught_up`");

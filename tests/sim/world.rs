@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tickerd::base::lane::{Lane, Mode};
 use tickerd::base::time::{Mono, Now};
-use tickerd::hub::ports::{Event, Input, Publish, Since};
+use tickerd::hub::ports::{Event, Input, Publish};
 use tickerd::hub::{Hub, HubOptions};
 
-use crate::client::Session;
+use crate::client::{Kept, Session};
 use crate::link::{Link, Sequencer, Tap};
 use crate::message::Reader;
 use crate::oracle::{Oracle, Seen};
@@ -31,8 +31,8 @@ pub(crate) struct World {
     sequencer: Sequencer,
     oracle: Oracle,
     reader: Reader,
-    /// Where each user's last membership of a room ended.
-    positions: HashMap<(usize, String), Since>,
+    /// What each user keeps of its last membership of a room.
+    kept: HashMap<(usize, String), Kept>,
     /// Events with an `event_id`, to publish again.
     retries: Vec<Event>,
     versions: HashMap<(usize, usize), u64>,
@@ -52,7 +52,7 @@ impl World {
             sequencer: Sequencer::default(),
             oracle: Oracle::new(&plan),
             reader: Reader::default(),
-            positions: HashMap::new(),
+            kept: HashMap::new(),
             retries: Vec::new(),
             versions: HashMap::new(),
             published: 0,
@@ -161,7 +161,8 @@ impl World {
 
     // What reactors do.
 
-    fn serve_reactors(&mut self, outputs: usize) {
+    fn serve_reactors(&mut self, outputs: usize) -> usize {
+        let mut served = 0;
         for reactor in 0..self.plan.reactors {
             for _ in 0..outputs {
                 if self.reactors[reactor].stalled {
@@ -169,14 +170,16 @@ impl World {
                 }
                 let Some(output) = self.links[reactor].pop() else { break };
                 self.reactors[reactor].take(output, &mut self.reader);
+                served += 1;
             }
             self.remember(reactor);
         }
+        served
     }
 
     fn remember(&mut self, reactor: usize) {
-        for (user, room, position) in self.reactors[reactor].ended.drain(..) {
-            self.positions.insert((user, room), position);
+        for (user, room, kept) in self.reactors[reactor].ended.drain(..) {
+            self.kept.insert((user, room), kept);
         }
     }
 
@@ -246,15 +249,16 @@ impl World {
         let user = self.reactors[reactor].slots[slot].1.as_ref().expect("it was found").user;
         let room = self.rng.below(self.plan.rooms.len());
         let (name, by_pattern) = (self.plan.rooms[room].name.clone(), self.plan.rooms[room].readers[user]);
-        let since = self.since(user, &name);
+        let kept = self.kept(user, &name);
         let history = *self.rng.pick(&[None, None, Some(0), Some(2), Some(50)]);
-        self.reactors[reactor].command(slot, Command::Subscribe { room: name, by_pattern, since, history });
+        self.reactors[reactor].command(slot, Command::Subscribe { room: name, by_pattern, kept, history });
         self.remember(reactor);
     }
 
     /// The user's position, at times an older one, one of other lanes, one from the future, or one of another history.
-    fn since(&mut self, user: usize, room: &str) -> Option<Since> {
-        let mut since = self.positions.get(&(user, room.to_owned())).cloned().filter(|_| self.rng.chance(75))?;
+    fn kept(&mut self, user: usize, room: &str) -> Option<Kept> {
+        let mut kept = self.kept.get(&(user, room.to_owned())).cloned().filter(|_| self.rng.chance(75))?;
+        let since = &mut kept.since;
         match self.rng.below(10) {
             0 => since.epoch = "another".into(),
             1 => since.seq = since.seq.map(|seq| seq.map(|seq| seq + 3)),
@@ -262,7 +266,7 @@ impl World {
             3..6 => since.seq = since.seq.map(|seq| seq.map(|seq| seq / 2)),
             _ => {}
         }
-        Some(since)
+        Some(kept)
     }
 
     fn unsubscribe(&mut self) {
@@ -369,18 +373,23 @@ impl World {
 
     // The end.
 
-    /// Lets everything come to rest, as it must in a bounded number of ticks that the hub itself asks for.
+    /// Lets everything come to rest, as it must in a bounded number of ticks. Like the hub's thread, it calls for a tick only
+    /// after inputs and when the hub asked for one: nobody tells the hub that a link has room again.
     fn settle(&mut self) {
         self.reactors.iter_mut().for_each(|reactor| reactor.stalled = false);
         let longest = self.plan.update_window + self.plan.metric_gather + self.plan.metric_flush;
-        let mut horizon = None;
+        let mut horizon = Mono(0);
+        self.tick();
         for _ in 0..SETTLE_ROUNDS_MAX {
-            self.serve_all();
-            self.tick();
+            if self.serve_all_inputs() || self.deadline <= self.now.mono {
+                self.tick();
+            }
+            if self.serve_reactors(usize::MAX) > 0 || horizon == Mono(0) {
+                horizon = self.now.mono.plus(2 * longest + Duration::from_millis(1));
+            }
             if self.is_busy() {
                 continue;
             }
-            let horizon = *horizon.get_or_insert_with(|| self.now.mono.plus(2 * longest + Duration::from_millis(1)));
             if self.deadline > horizon {
                 return;
             }
@@ -389,17 +398,17 @@ impl World {
         panic!("it does not come to rest: the next tick is due in {:?}", self.deadline.since(self.now.mono));
     }
 
-    fn serve_all(&mut self) {
-        for index in 0..self.plan.reactors {
-            let reactor = &mut self.reactors[index];
-            reactor.urgent.extend(reactor.retry.drain(..));
-            let inputs: Vec<Input> = reactor.urgent.drain(..).chain(reactor.bulk.drain(..)).collect();
-            inputs.into_iter().for_each(|input| self.apply(input));
+    fn serve_all_inputs(&mut self) -> bool {
+        let mut inputs: Vec<Input> = Vec::new();
+        for reactor in &mut self.reactors {
+            inputs.extend(reactor.urgent.drain(..).chain(reactor.bulk.drain(..)).chain(reactor.retry.drain(..)));
         }
+        let any = !(inputs.is_empty() && self.sequencer.is_idle());
+        inputs.into_iter().for_each(|input| self.apply(input));
         while !self.sequencer.is_idle() {
             self.number();
         }
-        self.serve_reactors(usize::MAX);
+        any
     }
 
     fn is_busy(&self) -> bool {
@@ -420,7 +429,7 @@ impl World {
         self.reactors[reactor].connect(0, 0);
         for room in 0..self.plan.rooms.len() {
             let room = self.plan.rooms[room].name.clone();
-            self.reactors[reactor].command(0, Command::Subscribe { room, by_pattern: true, since: None, history: Some(3) });
+            self.reactors[reactor].command(0, Command::Subscribe { room, by_pattern: true, kept: None, history: Some(3) });
         }
         self.remember(reactor);
         self.settle();

@@ -271,7 +271,7 @@ impl Oracle {
         for session in sessions {
             let room = plan.room(&session.name);
             let epoch = self.epoch_number(room, &session.epoch);
-            truth.check_states(room, epoch, session);
+            truth.check_states(plan, room, epoch, session);
             let heads = Lane::ALL.map(|lane| self.lives[&session.room].streams[lane.index()].len() as u64);
             assert_eq!(session.next.map(|next| next - 1), heads, "{}: a member did not get every event to the end", session.name);
         }
