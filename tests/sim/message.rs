@@ -62,7 +62,7 @@ pub(crate) struct Event {
     pub(crate) seq: Option<u64>,
     pub(crate) rev: Option<u64>,
     pub(crate) ts: u64,
-    pub(crate) event_id: Option<String>,
+    pub(crate) id: Option<String>,
     /// The publisher's bytes; none if it says `deleted`.
     pub(crate) data: Option<Rc<str>>,
 }
@@ -150,7 +150,7 @@ fn event(raw: &Raw<'_>, shown: &str) -> Event {
         seq: raw.seq.as_ref().map(|seq| given(seq.as_u64(), shown)),
         rev: raw.rev,
         ts: given(raw.ts, shown),
-        event_id: raw.event_id.clone(),
+        id: raw.event_id.clone(),
         data,
     }
 }

@@ -4,13 +4,13 @@
 //! members at once: what a connection's own queue does to frames is another test's matter.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use tickerd::base::ids::{ConnId, RoomId};
 use tickerd::base::lane::PerLane;
 use tickerd::hub::ports::{Input, Join, Joined, Output};
 use tickerd::wire::frame::{Frame, Kind};
-
-use std::sync::Arc;
 
 use crate::client::{Kept, Session, Via};
 use crate::message::{Body, Message, Reader};
@@ -239,10 +239,12 @@ impl Reactor {
         self.wake(conn.slot as usize, command.room());
     }
 
-    fn snapshot(&mut self, conn: ConnId, room: &str, messages: &[std::rc::Rc<Message>]) {
+    fn snapshot(&mut self, conn: ConnId, room: &str, messages: &[Rc<Message>]) {
         let conn = self.slots[conn.slot as usize].1.as_mut().expect("it was found");
         let session = conn.sessions.values_mut().find(|session| session.name == room).expect("an unsubscribe waits for the snapshot");
-        messages.iter().for_each(|message| session.take(message, Via::Snapshot));
+        for message in messages {
+            session.take(message, Via::Snapshot);
+        }
         assert!(matches!(messages.last().expect("never empty").body, Body::CaughtUp), "a snapshot ends with `caught_up`");
     }
 
@@ -268,7 +270,9 @@ fn session(joined: &Joined, request: u64, kept: Option<&Kept>, reader: &mut Read
     let Body::Subscribed(subscribed) = &messages[0].body else { panic!("an answer to a join begins with {:?}", messages[0]) };
     assert_eq!(messages[0].id, Some(request), "an answer out of order");
     let mut session = Session::open(joined.room, &joined.name, subscribed, kept);
-    messages[1..].iter().for_each(|message| session.take(message, Via::Join));
+    for message in &messages[1..] {
+        session.take(message, Via::Join);
+    }
     session.joined();
     assert!(matches!(messages[messages.len() - 1].body, Body::CaughtUp), "something after `caught_up`");
     session

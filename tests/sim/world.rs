@@ -311,9 +311,9 @@ impl World {
         let urgent = event.lane == Lane::Alert;
         let publish = Input::Publish(Box::new(Publish { conn, ticket, accepted: self.now.mono, event }));
         if urgent {
-            reactor.urgent.push_back(publish)
+            reactor.urgent.push_back(publish);
         } else {
-            reactor.bulk.push_back(publish)
+            reactor.bulk.push_back(publish);
         }
         reactor.outstanding += 1;
     }
@@ -404,7 +404,9 @@ impl World {
             inputs.extend(reactor.urgent.drain(..).chain(reactor.bulk.drain(..)).chain(reactor.retry.drain(..)));
         }
         let any = !(inputs.is_empty() && self.sequencer.is_idle());
-        inputs.into_iter().for_each(|input| self.apply(input));
+        for input in inputs {
+            self.apply(input);
+        }
         while !self.sequencer.is_idle() {
             self.number();
         }

@@ -58,7 +58,7 @@ impl Frames {
             assert_eq!(event.data.as_deref(), data, "ARC-01: not the publisher's bytes: {of:?}");
             assert_eq!(KINDS[event.kind].name, &*record.event.kind, "another type: {of:?}");
             assert_eq!(KEYS[event.key], &*record.event.key, "another key: {of:?}");
-            assert_eq!(event.event_id.as_deref(), record.event.event_id.as_deref(), "another event_id: {of:?}");
+            assert_eq!(event.id.as_deref(), record.event.event_id.as_deref(), "another event_id: {of:?}");
             assert_eq!(event.ts, record.wall_ms, "`ts` is not the acceptance: {of:?}");
             assert_eq!(frame.tag.accepted, record.accepted, "latency would be measured from elsewhere: {of:?}");
         }

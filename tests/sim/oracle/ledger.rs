@@ -114,7 +114,7 @@ impl Ledger {
             match &answer.outcome {
                 Ok(accepted) => truth.answered(plan, number, record, accepted, *epoch),
                 Err(refusal) if refusal.error == codes::OVER_CAPACITY => {
-                    assert!(plan.scarce_rooms() || plan.scarce_keys(), "refused for want of a place that there is: {refusal:?}")
+                    assert!(plan.scarce_rooms() || plan.scarce_keys(), "refused for want of a place that there is: {refusal:?}");
                 }
                 Err(refusal) if refusal.error == codes::OWNER_CONFLICT => truth.conflicted(record, plan),
                 Err(refusal) => panic!("refused without reason: {refusal:?}: {:?}", record.event),

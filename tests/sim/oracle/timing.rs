@@ -15,13 +15,16 @@ use crate::plan::{Plan, Profile};
 
 use super::ledger::{Ledger, Record};
 
+/// To which reactor, of which (kind, key), with which data.
+type Push = (usize, (usize, usize), Option<Rc<str>>);
+
 /// See the module.
 pub(super) struct Timing {
     /// Since the last tick that found room, the hub found none there: what it owes comes with a later tick.
     congested: Vec<PerLane<Cell<bool>>>,
     full_in_tick: Vec<PerLane<Cell<bool>>>,
     /// Deliveries within the call that is under way.
-    pushed: Vec<(usize, (usize, usize), Option<Rc<str>>)>,
+    pushed: Vec<Push>,
     /// What the members of a (room, reactor) have.
     states: HashMap<(usize, usize, usize, usize), u64>,
     streams: HashMap<(usize, usize), PerLane<u64>>,
@@ -77,7 +80,7 @@ impl Timing {
     pub(super) fn settle(&mut self, record: &mut Record) -> u64 {
         let data = (record.is_not_state() || &*record.event.data != "null").then_some(&*record.event.data);
         let names = record.names();
-        let same = |(_, of, bytes): &&(usize, (usize, usize), Option<Rc<str>>)| *of == names && bytes.as_deref() == data;
+        let same = |(_, of, bytes): &&Push| *of == names && bytes.as_deref() == data;
         record.pushed = self.pushed.iter().filter(same).map(|(reactor, ..)| *reactor).collect();
         record.pushed.len() as u64
     }
