@@ -241,3 +241,6 @@ fn no_type() -> Refusal {
 fn not_taken(error: &simd_json::Error) -> Refusal {
     Refusal::new(BAD_JSON, format!("a number or a string in the command cannot be taken ({error}): integers have at most 64 bits"))
 }
+
+#[cfg(test)]
+mod tests;

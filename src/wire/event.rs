@@ -178,3 +178,6 @@ fn wants_memory_ack(name: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -295,3 +295,6 @@ fn control(out: &mut Vec<u8>, first: u8, body: &[u8]) {
     out.extend_from_slice(&[first, body.len() as u8]);
     out.extend_from_slice(body);
 }
+
+#[cfg(test)]
+mod tests;

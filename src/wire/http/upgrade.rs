@@ -101,7 +101,8 @@ pub fn token_of<'a>(request: &Request<'a>, upgrade: Option<&Upgrade<'a>>, allow_
     let subprotocol = upgrade.and_then(|upgrade| upgrade.subprotocol.bearer);
     let query = query_token(request.query)?;
     if query.is_some() && !allow_query {
-        let message = "a token in the query is not allowed here, it ends up in logs: send it by Authorization: Bearer or by sec-websocket-protocol";
+        let message =
+            "a token in the query is not allowed here, it ends up in logs: send it by Authorization: Bearer or by sec-websocket-protocol";
         return Err(HttpRefusal::bad(message));
     }
     let mut tokens = [header, subprotocol, query].into_iter().flatten();
