@@ -105,17 +105,17 @@ pub const VERBS: &[&str] = &{
 /// as it was.
 pub fn parse(text: &mut [u8]) -> Result<Command, Box<Rejected>> {
     let start = Start::read(text);
-    let verb = start.verb().map_err(|refusal| start.rejected(refusal))?;
+    let verb = start.verb().map_err(|refusal| Box::new(start.rejected(refusal)))?;
     let Some(verb) = verb else {
         return Ok(Command::Publish);
     };
-    let mut id = json::request_id(start.id).map_err(|refusal| start.rejected(refusal))?;
+    let mut id = json::request_id(start.id).map_err(|refusal| Box::new(start.rejected(refusal)))?;
     run(verb, &mut id, text).map_err(|refusal| Box::new(Rejected { id, refusal }))
 }
 
 /// The refusal of a text for which [`parse`] says [`Command::Publish`], on a connection that may not publish.
 #[cold]
-pub fn unknown_type(text: &[u8]) -> Box<Rejected> {
+pub fn unknown_type(text: &[u8]) -> Rejected {
     let message = format!("`type` must be one of {}: this connection may send no other", VERBS.join(", "));
     Start::read(text).rejected(Refusal::new(UNKNOWN_TYPE, message))
 }
@@ -150,8 +150,8 @@ impl<'a> Start<'a> {
     }
 
     #[cold]
-    fn rejected(&self, refusal: Refusal) -> Box<Rejected> {
-        Box::new(Rejected { id: json::request_id(self.id).ok().flatten(), refusal })
+    fn rejected(&self, refusal: Refusal) -> Rejected {
+        Rejected { id: json::request_id(self.id).ok().flatten(), refusal }
     }
 }
 

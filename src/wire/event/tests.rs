@@ -1,4 +1,4 @@
-//! Publish lines against serde_json's own idea of the same bytes, and every rule that it does not have.
+//! Publish lines against `serde_json`'s own idea of the same bytes, and every rule that it does not have.
 
 use std::collections::HashSet;
 
@@ -28,7 +28,7 @@ fn with_data(data: &str) -> String {
     format!(r#"{{"type":"t","data":{data}}}"#)
 }
 
-/// The oracle for what serde_json lets through: the deepest nesting, or an error for a member that is there twice.
+/// The oracle for what `serde_json` lets through: the deepest nesting, or an error for a member that is there twice.
 struct Strict {
     depth: usize,
 }

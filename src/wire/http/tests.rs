@@ -20,8 +20,8 @@ fn request(head: &str) -> Result<Request<'_>, HttpRefusal> {
 
 /// A GET with these lines besides Host.
 fn get(lines: &[&str]) -> String {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("GET /v1/ws HTTP/1.1\r\nHost: localhost:8080\r\n{lines}\r\n")
+    let first = ["GET /v1/ws HTTP/1.1", "Host: localhost:8080"];
+    [&first[..], lines, &["", ""]].concat().join("\r\n")
 }
 
 fn post(lines: &[&str]) -> String {

@@ -40,13 +40,13 @@ fn frame(first: u8, mask: Option<[u8; 4]>, body: &[u8]) -> Vec<u8> {
     let mask_bit = if mask.is_some() { 0x80 } else { 0 };
     let mut bytes = vec![first];
     match body.len() {
-        len @ 0..126 => bytes.push(mask_bit | len as u8),
+        len @ 0..126 => bytes.push(mask_bit + len as u8),
         len @ 126..0x1_0000 => {
-            bytes.push(mask_bit | 126);
+            bytes.push(mask_bit + 126);
             bytes.extend((len as u16).to_be_bytes());
         }
         len => {
-            bytes.push(mask_bit | 127);
+            bytes.push(mask_bit + 127);
             bytes.extend((len as u64).to_be_bytes());
         }
     }
@@ -166,7 +166,9 @@ proptest! {
     #[test]
     fn what_goes_in_comes_out(plans in vec(plan(), 1..6), mask: [u8; 4], chunk_sizes in vec(1..400usize, 1..20)) {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
-        plans.iter().for_each(|plan| encode(plan, mask, &mut bytes, &mut expected));
+        for plan in &plans {
+            encode(plan, mask, &mut bytes, &mut expected);
+        }
         prop_assert_eq!(outcome(&bytes, &chunk_sizes), (expected, None));
     }
 
@@ -176,7 +178,9 @@ proptest! {
         plans in vec(plan(), 1..4), damage in vec((any::<Index>(), any::<u8>()), 0..6), chunk_sizes in vec(1..50usize, 1..20),
     ) {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
-        plans.iter().for_each(|plan| encode(plan, MASK, &mut bytes, &mut expected));
+        for plan in &plans {
+            encode(plan, MASK, &mut bytes, &mut expected);
+        }
         for (at, flip) in damage {
             let at = at.index(bytes.len().min(200));
             bytes[at] ^= flip;
