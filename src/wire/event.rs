@@ -65,7 +65,7 @@ pub fn is_identifier(text: &str) -> bool {
 #[derive(Default)]
 struct Envelope<'a> {
     known: [Option<&'a str>; NAMES.len()],
-    unknown_names: Vec<Cow<'a, str>>,
+    unknown_keys: Vec<json::Key<'a>>,
     unknown_values: Vec<&'a str>,
     /// A known member that is there twice.
     twice: Option<&'static str>,
@@ -108,7 +108,7 @@ impl<'a> Envelope<'a> {
             Some(at) if self.known[at].is_some() => self.twice = self.twice.or(Some(NAMES[at])),
             Some(at) => self.known[at] = Some(value),
             None => {
-                self.unknown_names.push(name);
+                self.unknown_keys.push(json::Key::new(name));
                 self.unknown_values.push(value);
             }
         }
@@ -139,8 +139,8 @@ impl<'a> Envelope<'a> {
         if let Some(name) = self.twice {
             return Err(json::twice("the line", name));
         }
-        if let Some(name) = json::duplicate(&mut self.unknown_names) {
-            return Err(json::twice("the line", name));
+        if let Some(key) = json::duplicate(&mut self.unknown_keys) {
+            return Err(json::twice("the line", &key.text));
         }
         self.unknown_values.iter().try_for_each(|value| json::scan("an unknown member", value, &[]).map(drop))
     }
