@@ -417,7 +417,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plain_bytes_end_at_the_first_quote_or_backslash(text in r#"[\x01-#\[-^é]{0,40}"#) {
+        fn plain_bytes_end_at_the_first_quote_or_backslash(text in r"[\x01-#\[-^é]{0,40}") {
             let expected = text.bytes().take_while(|byte| !matches!(byte, b'"' | b'\\')).count();
             prop_assert_eq!(plain_bytes(text.as_bytes()), expected);
         }

@@ -242,6 +242,7 @@ fn escapes_in_the_envelope_are_understood() {
 #[test]
 fn line_breaks_between_tokens_become_spaces() {
     assert_eq!(draft("{\"type\":\"t\",\r\n\"data\":\n{\"a\":\r\n [\n1\r]}\n}").data, "{\"a\":   [ 1 ]}");
+    assert_eq!(draft("{\"type\":\"t\",\"data\":[1,\r2]}").data, "[1, 2]");
     assert_eq!(draft(r#"{"type":"t","data":"a\r\nb"}"#).data, r#""a\r\nb""#);
 }
 
