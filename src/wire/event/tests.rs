@@ -411,13 +411,3 @@ fn wanted_members_are_taken_from_the_top_of_data() {
     assert_eq!(fields.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>(), expected);
     assert!(parse(with_data(r#"[{"user_id":"u1"},"user_id"]"#).as_bytes(), &wanted).unwrap().fields.is_empty());
 }
-
-#[test]
-fn identifiers_are_what_the_limit_says() {
-    for good in ["a", "challenge:8f", "user:u%401", "A-Z_0.9", &"x".repeat(200)] {
-        assert!(is_identifier(good), "{good}");
-    }
-    for bad in ["", " ", "a b", "a\n", "a*", "é", "a/b", "a\"", "a\0", &"x".repeat(201)] {
-        assert!(!is_identifier(bad), "{bad}");
-    }
-}
