@@ -1,6 +1,7 @@
 //! tickerd pushes trading events to browsers and bots: alerts first, private by room, resumable, measured.
 
 pub mod base;
+pub mod cli;
 pub mod hub;
 pub mod net;
 pub mod wire;
