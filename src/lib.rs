@@ -1,5 +1,6 @@
 //! tickerd pushes trading events to browsers and bots: alerts first, private by room, resumable, measured.
 
+pub mod auth;
 pub mod base;
 pub mod cli;
 pub mod hub;

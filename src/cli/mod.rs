@@ -1,3 +1,4 @@
-//! The command line.
+//! The subcommands: parse, run, exit code.
 
 pub mod demo;
+pub mod token;

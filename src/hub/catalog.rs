@@ -1,2 +1,381 @@
 //! What an event type is: where it goes, in which lane, with which guarantee, whose it is.
+//!
+//! A default catalog is built in; a configuration adds types to it, or overrides one.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use crate::base::codes::{self, Refusal};
+use crate::base::ident::{encode_segment, is_identifier};
+use crate::base::lane::{Lane, Mode};
+use crate::wire::event::Draft;
+
+use super::ports::Event;
+
+/// One type, or a family of types whose names share a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The type; a final `*` stands for any rest.
+    pub kind: String,
+    /// Room templates such as `challenge:{challenge_id}`: the first whose members `data` has is taken.
+    pub rooms: Vec<String>,
+    /// The member of `data` that names the room's owner.
+    pub owner: Option<String>,
+    /// Delivery priority.
+    pub lane: Lane,
+    /// Delivery guarantee.
+    pub mode: Mode,
+    /// The member of `data` that is the key, for `state`; without one, a room has one state of this type.
+    pub key: Option<String>,
+    /// How many past events of the lane a late joiner gets unasked, for `stream`.
+    pub history: u16,
+}
+
+/// Why an entry cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryError(pub String);
+
+/// The table. See the module.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    exact: HashMap<String, Entry>,
+    /// Families, the longest prefix first.
+    families: Vec<Entry>,
+    /// The members of `data` that the templates, owners and keys refer to.
+    wanted: Vec<String>,
+}
+
+impl Catalog {
+    /// The built-in catalog with these entries added, or put in place of those of the same type.
+    pub fn with(entries: Vec<Entry>) -> Result<Catalog, EntryError> {
+        let mut catalog = Catalog { exact: HashMap::new(), families: Vec::new(), wanted: Vec::new() };
+        for entry in built_in().into_iter().chain(entries) {
+            catalog.add(entry)?;
+        }
+        Ok(catalog)
+    }
+
+    /// The members of `data` that [`Catalog::resolve`] may need.
+    pub fn wanted(&self) -> Vec<&str> {
+        self.wanted.iter().map(String::as_str).collect()
+    }
+
+    /// The entry of a type.
+    pub fn entry(&self, kind: &str) -> Option<&Entry> {
+        self.exact.get(kind).or_else(|| self.families.iter().find(|family| kind.starts_with(prefix(family))))
+    }
+
+    /// All entries, by type.
+    pub fn entries(&self) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.exact.values().chain(&self.families).collect();
+        entries.sort_by(|a, b| a.kind.cmp(&b.kind));
+        entries
+    }
+
+    /// The event that a published line means. Lane and mode of a type in the catalog are the catalog's alone; room, key and
+    /// owner may be given in its place. A type outside it must give room and lane.
+    pub fn resolve(&self, draft: &Draft<'_>) -> Result<Event, Refusal> {
+        let event = match self.entry(&draft.kind) {
+            Some(entry) => resolve_known(entry, draft)?,
+            None => resolve_unknown(draft)?,
+        };
+        if event.mode != Mode::State {
+            refuse_state_only(draft, &event)?;
+        }
+        Ok(event)
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), EntryError> {
+        check(&entry)?;
+        for name in entry.rooms.iter().flat_map(|room| template_members(room)).chain(entry.owner.as_deref()).chain(entry.key.as_deref()) {
+            if !self.wanted.iter().any(|wanted| wanted == name) {
+                self.wanted.push(name.to_owned());
+            }
+        }
+        if entry.kind.ends_with('*') {
+            self.families.retain(|family| family.kind != entry.kind);
+            self.families.push(entry);
+            self.families.sort_by_key(|family| std::cmp::Reverse(family.kind.len()));
+        } else {
+            self.exact.insert(entry.kind.clone(), entry);
+        }
+        Ok(())
+    }
+}
+
+fn resolve_known(entry: &Entry, draft: &Draft<'_>) -> Result<Event, Refusal> {
+    let (kind, lane, mode) = (&draft.kind, entry.lane, entry.mode);
+    if let Some(given) = draft.lane.filter(|given| *given != lane) {
+        return Err(conflict(kind, "lane", lane.name(), given.name()));
+    }
+    if let Some(given) = draft.mode.filter(|given| *given != mode) {
+        return Err(conflict(kind, "mode", mode.name(), given.name()));
+    }
+    let room = match &draft.room {
+        Some(room) => room.to_string(),
+        None => entry.rooms.iter().find_map(|template| fill(template, draft)).ok_or_else(|| no_room(entry, draft))?,
+    };
+    let key = match (&draft.key, &entry.key) {
+        _ if mode != Mode::State => String::new(),
+        (Some(key), _) => key.to_string(),
+        (None, None) => String::new(),
+        (None, Some(name)) => {
+            let value = field(draft, name).ok_or_else(|| missing(kind, name, "as the state's key, or a `key` beside `data`"))?;
+            encode_segment(value)
+        }
+    };
+    let owner = match (&draft.owner, &entry.owner) {
+        (Some(owner), _) => Some(owner.to_string()),
+        (None, Some(name)) => field(draft, name).map(encode_segment),
+        (None, None) => None,
+    };
+    finish(draft, room, lane, mode, key, owner, entry.history)
+}
+
+fn resolve_unknown(draft: &Draft<'_>) -> Result<Event, Refusal> {
+    let (Some(room), Some(lane)) = (&draft.room, draft.lane) else {
+        let message = format!(
+            "`{}` is not in the catalog: give `room` and `lane` (and `mode`, if not transient), or add the type to the catalog",
+            draft.kind
+        );
+        return Err(Refusal::new(codes::UNKNOWN_EVENT, message));
+    };
+    let mode = draft.mode.unwrap_or(Mode::Transient);
+    let key = if mode == Mode::State { draft.key.as_deref().unwrap_or_default() } else { "" };
+    finish(draft, room.to_string(), lane, mode, key.to_owned(), draft.owner.as_deref().map(str::to_owned), 0)
+}
+
+fn finish(
+    draft: &Draft<'_>,
+    room: String,
+    lane: Lane,
+    mode: Mode,
+    key: String,
+    owner: Option<String>,
+    history: u16,
+) -> Result<Event, Refusal> {
+    for (name, value) in [("room", Some(&room)), ("key", Some(&key).filter(|key| !key.is_empty())), ("owner", owner.as_ref())] {
+        if value.is_some_and(|value| !is_identifier(value)) {
+            let message = format!("the {name} of this `{}` is no identifier of 1 to 200 bytes [A-Za-z0-9_.:%-]", draft.kind);
+            return Err(Refusal::new(codes::INVALID_FIELD, message));
+        }
+    }
+    Ok(Event {
+        kind: boxed(&draft.kind),
+        room: room.into(),
+        lane,
+        mode,
+        key: key.into(),
+        owner: owner.map(Into::into),
+        event_id: draft.event_id.as_ref().map(boxed),
+        version: draft.version,
+        history,
+        data: boxed(&draft.data),
+    })
+}
+
+fn refuse_state_only(draft: &Draft<'_>, event: &Event) -> Result<(), Refusal> {
+    for (name, given) in [("version", draft.version.is_some()), ("key", draft.key.is_some())] {
+        if given {
+            let message = format!("`{name}` belongs to `state` types, and `{}` is {}", event.kind, event.mode.name());
+            return Err(Refusal::new(codes::INVALID_FIELD, message));
+        }
+    }
+    Ok(())
+}
+
+/// The template with its members put in, percent-encoded; `None` if `data` lacks one.
+fn fill(template: &str, draft: &Draft<'_>) -> Option<String> {
+    let mut room = String::with_capacity(template.len() + 32);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}')?;
+        room.push_str(before);
+        room.push_str(&encode_segment(field(draft, name)?));
+        rest = after;
+    }
+    room.push_str(rest);
+    Some(room)
+}
+
+fn field<'d>(draft: &'d Draft<'_>, name: &str) -> Option<&'d str> {
+    draft.fields.iter().find(|(field, _)| field == name).map(|(_, value)| &**value).filter(|value| !value.is_empty())
+}
+
+fn template_members(template: &str) -> impl Iterator<Item = &str> {
+    template.split('{').skip(1).filter_map(|part| part.split_once('}').map(|(name, _)| name))
+}
+
+fn no_room(entry: &Entry, draft: &Draft<'_>) -> Refusal {
+    let templates = entry.rooms.join("` or `");
+    let message = format!(
+        "`{}` goes to `{templates}`: `data` lacks the member in braces (a string or an integer); add it, or give `room`",
+        draft.kind
+    );
+    Refusal::new(codes::INVALID_FIELD, message)
+}
+
+fn missing(kind: &str, name: &str, what: &str) -> Refusal {
+    Refusal::new(codes::INVALID_FIELD, format!("`{kind}` needs the member `{name}` in `data` {what}"))
+}
+
+fn conflict(kind: &str, what: &str, fixed: &str, given: &str) -> Refusal {
+    let message = format!("the catalog fixes the {what} of `{kind}` as `{fixed}`, and this publish says `{given}`: leave `{what}` out");
+    Refusal::new(codes::CATALOG_CONFLICT, message)
+}
+
+fn boxed(text: &Cow<'_, str>) -> Box<str> {
+    (&**text).into()
+}
+
+fn prefix(family: &Entry) -> &str {
+    family.kind.trim_end_matches('*')
+}
+
+fn check(entry: &Entry) -> Result<(), EntryError> {
+    let stem = entry.kind.strip_suffix('*').unwrap_or(&entry.kind);
+    let complain = |what: String| Err(EntryError(format!("catalog entry `{}`: {what}", entry.kind)));
+    if !is_identifier(stem) {
+        return complain("`type` must be an identifier, with at most one `*` at its end".to_owned());
+    }
+    if entry.rooms.is_empty() {
+        return complain("`room` is missing".to_owned());
+    }
+    for room in &entry.rooms {
+        let sample = template_members(room).fold(room.clone(), |room, name| room.replace(&format!("{{{name}}}"), "x"));
+        if !is_identifier(&sample) {
+            return complain(format!("`room` is `{room}`; write identifiers and `{{member}}`, such as `challenge:{{challenge_id}}`"));
+        }
+    }
+    if entry.key.is_some() && entry.mode != Mode::State {
+        return complain("`key` belongs to mode `state`".to_owned());
+    }
+    Ok(())
+}
+
+/// The types of the systems that tickerd serves out of the box.
+fn built_in() -> Vec<Entry> {
+    use Lane::{Alert, Metric, Update};
+    use Mode::{State, Stream};
+    const CHALLENGE: &[&str] = &["challenge:{challenge_id}"];
+    const ACCOUNT: &[&str] = &["account:{account_id}"];
+    const CHALLENGE_OR_ACCOUNT: &[&str] = &["challenge:{challenge_id}", "account:{account_id}"];
+    const CONSOLE: &[&str] = &["console:{console_id}", "console:main"];
+    const QUOTE: &[&str] = &["quote:{quote_id}"];
+    type Row = (&'static str, &'static [&'static str], Option<&'static str>, Lane, Mode, Option<&'static str>, u16);
+    #[rustfmt::skip]
+    const ROWS: &[Row] = &[
+        ("RISK_ALERT",               CHALLENGE,                     Some("user_id"), Alert,  Stream, None, 0),
+        ("RISK_AI_ALERT",            CHALLENGE,                     Some("user_id"), Alert,  Stream, None, 0),
+        ("CHALLENGE_STATUS_CHANGED", CHALLENGE,                     Some("user_id"), Alert,  Stream, None, 0),
+        ("CHALLENGE_FAILED",         CHALLENGE,                     Some("user_id"), Alert,  Stream, None, 0),
+        ("CHALLENGE_FUNDED",         CHALLENGE,                     Some("user_id"), Alert,  Stream, None, 0),
+        ("EQUITY_UPDATED",           CHALLENGE,                     Some("user_id"), Update, State,  Some("challenge_id"), 0),
+        ("TRADE_EXECUTED",           CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
+        ("trade.executed",           CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
+        ("order.*",                  CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
+        ("account.update",           ACCOUNT,                       Some("user_id"), Update, State,  Some("account_id"), 0),
+        ("position.update",          ACCOUNT,                       Some("user_id"), Update, State,  Some("symbol"), 0),
+        ("metrics.update",           ACCOUNT,                       Some("user_id"), Metric, State,  Some("account_id"), 0),
+        ("market.data.update",       &["market:{symbol}"],          None,            Metric, State,  Some("symbol"), 0),
+        ("strategy.*",               ACCOUNT,                       Some("user_id"), Update, Stream, None, 0),
+        ("engine.*",                 ACCOUNT,                       Some("user_id"), Update, Stream, None, 0),
+        ("error.occurred",           ACCOUNT,                       Some("user_id"), Update, Stream, None, 0),
+        ("system_activity",          CONSOLE,                       None,            Update, Stream, None, 20),
+        ("whale_processing",         CONSOLE,                       None,            Update, Stream, None, 0),
+        ("trading_state",            CONSOLE,                       None,            Update, State,  None, 0),
+        ("whale_queue",              CONSOLE,                       None,            Update, State,  None, 0),
+        ("trader_status",            CONSOLE,                       None,            Metric, State,  None, 0),
+        ("quote_update",             QUOTE,                         None,            Update, Stream, None, 0),
+        ("quote_status_changed",     QUOTE,                         None,            Update, Stream, None, 0),
+        ("quote_state",              QUOTE,                         None,            Update, State,  None, 0),
+        ("calculation_progress",     QUOTE,                         None,            Update, State,  None, 0),
+        ("notification",             &["user:{user_id}"],           Some("user_id"), Alert,  Stream, None, 0),
+        ("system_alert",             &["system:alerts"],            None,            Alert,  Stream, None, 0),
+        ("analytics_update",         &["analytics:{dashboard_type}"], None,          Metric, State,  None, 0),
+    ];
+    ROWS.iter()
+        .map(|&(kind, rooms, owner, lane, mode, key, history)| Entry {
+            kind: kind.to_owned(),
+            rooms: rooms.iter().map(|&room| room.to_owned()).collect(),
+            owner: owner.map(str::to_owned),
+            lane,
+            mode,
+            key: key.map(str::to_owned),
+            history,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::event;
+
+    fn resolve(line: &str) -> Result<Event, Refusal> {
+        let catalog = Catalog::with(Vec::new()).unwrap();
+        let draft = event::parse(line.as_bytes(), &catalog.wanted()).map_err(|rejected| rejected.refusal)?;
+        catalog.resolve(&draft)
+    }
+
+    /// ROM-01, EVT-01, EVT-03: room, lane, key and owner come from the catalog.
+    #[test]
+    fn a_known_type_needs_nothing_but_its_data() {
+        let event = resolve(r#"{"type":"EQUITY_UPDATED","data":{"challenge_id":"8f","user_id":"u1"}}"#).unwrap();
+        assert_eq!((&*event.room, &*event.key, event.owner.as_deref()), ("challenge:8f", "8f", Some("u1")));
+        assert_eq!((event.lane, event.mode), (Lane::Update, Mode::State));
+        let event = resolve(r#"{"type":"order.filled","data":{"account_id":17}}"#).unwrap();
+        assert_eq!((&*event.room, event.lane, event.mode), ("account:17", Lane::Update, Mode::Stream));
+        assert_eq!(&*resolve(r#"{"type":"system_activity","data":{}}"#).unwrap().room, "console:main");
+    }
+
+    #[test]
+    fn a_value_cannot_reach_into_another_room() {
+        let event = resolve(r#"{"type":"notification","data":{"user_id":"a:b@c"}}"#).unwrap();
+        assert_eq!((&*event.room, event.owner.as_deref()), ("user:a%3Ab%40c", Some("a%3Ab%40c")));
+    }
+
+    #[test]
+    fn lane_and_mode_are_the_catalogs_and_the_rest_may_be_given() {
+        let refused = |line| resolve(line).unwrap_err().error;
+        assert_eq!(refused(r#"{"type":"RISK_ALERT","lane":"metric","data":{"challenge_id":"8f"}}"#), codes::CATALOG_CONFLICT);
+        assert_eq!(refused(r#"{"type":"RISK_ALERT","mode":"state","data":{"challenge_id":"8f"}}"#), codes::CATALOG_CONFLICT);
+        assert_eq!(refused(r#"{"type":"RISK_ALERT","data":{}}"#), codes::INVALID_FIELD);
+        assert_eq!(refused(r#"{"type":"EQUITY_UPDATED","room":"challenge:8f","data":{}}"#), codes::INVALID_FIELD);
+        assert_eq!(refused(r#"{"type":"RISK_ALERT","version":3,"data":{"challenge_id":"8f"}}"#), codes::INVALID_FIELD);
+        let given =
+            resolve(r#"{"type":"EQUITY_UPDATED","room":"challenge:9","key":"k","owner":"u9","lane":"update","data":null}"#).unwrap();
+        assert_eq!((&*given.room, &*given.key, given.owner.as_deref()), ("challenge:9", "k", Some("u9")));
+    }
+
+    #[test]
+    fn an_unknown_type_gives_room_and_lane_and_is_transient_unless_it_says_otherwise() {
+        assert_eq!(resolve(r#"{"type":"note","data":1}"#).unwrap_err().error, codes::UNKNOWN_EVENT);
+        assert_eq!(resolve(r#"{"type":"note","room":"user:u1","data":1}"#).unwrap_err().error, codes::UNKNOWN_EVENT);
+        assert_eq!(resolve(r#"{"type":"note","room":"user:u1","lane":"alert","data":1}"#).unwrap().mode, Mode::Transient);
+        assert_eq!(
+            resolve(r#"{"type":"note","room":"user:u1","lane":"alert","mode":"state","key":"k","data":1}"#).unwrap().key,
+            "k".into()
+        );
+    }
+
+    #[test]
+    fn a_configured_entry_overrides_and_a_bad_one_is_named() {
+        let entry = |kind: &str, room: &str| Entry {
+            kind: kind.to_owned(),
+            rooms: vec![room.to_owned()],
+            owner: None,
+            lane: Lane::Alert,
+            mode: Mode::Stream,
+            key: None,
+            history: 0,
+        };
+        let catalog = Catalog::with(vec![entry("EQUITY_UPDATED", "desk:{desk}"), entry("order.cancel*", "desk:{desk}")]).unwrap();
+        assert_eq!(catalog.entry("EQUITY_UPDATED").unwrap().lane, Lane::Alert);
+        assert_eq!(catalog.entry("order.cancelled").unwrap().lane, Lane::Alert, "the longest prefix wins");
+        assert_eq!(catalog.entry("order.filled").unwrap().lane, Lane::Update);
+        for (kind, room) in [("a b", "r"), ("x", "r m"), ("x", ""), ("*", "r"), ("x", "r:{")] {
+            assert!(Catalog::with(vec![entry(kind, room)]).unwrap_err().0.contains(kind), "{kind} {room}");
+        }
+    }
+}

@@ -28,6 +28,8 @@ mod room;
 mod rooms;
 pub mod sequencer;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

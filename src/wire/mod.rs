@@ -1,5 +1,10 @@
 //! What is on the wire, as bytes in and values out and back. No sockets, no clock.
 
+pub mod command;
+pub mod event;
 pub mod frame;
+pub mod http;
+mod json;
 pub mod reply;
 pub mod request_id;
+pub mod websocket;

@@ -1,0 +1,37 @@
+//! Who a token says one is, and what that one may read and publish.
+//!
+//! A token passes these gates, in this order, and the first that refuses it ends the matter: size; three parts in canonical
+//! base64url; a header without tricks; a key of ours whose own algorithm is the header's; the signature; then the claims, read
+//! only now. The algorithm belongs to the key: a token can name it, never choose it. No header member is ever followed
+//! (`jku`, `x5u`, `jwk`, `x5c` are somebody else's keys), and a member given twice refuses the token, because another reader of
+//! the same token could have taken the other one.
+//!
+//! `jsonwebtoken` does the cryptography alone. Its `decode` is not used: with its defaults it allows 60 s of leeway, skips `nbf`,
+//! wants only `exp`, ignores `crit` and `zip`, and takes the last of two equal members.
+//!
+//! No clock and no file is read here: bytes and the wall time are arguments.
+
+#[cfg(test)]
+mod attacks;
+mod base64url;
+mod grants;
+mod json;
+mod jwks;
+mod keys;
+mod mint;
+mod pem;
+#[cfg(test)]
+mod testing;
+mod verify;
+
+pub use base64url::encode as encode_base64url;
+pub use grants::{Grants, Scope};
+pub use keys::{KeyError, KeyProblem, KeySet};
+pub use mint::{MintClaims, MintError, SigningKey, mint};
+pub use verify::{TokenError, Verifier, VerifyOptions};
+
+/// Makes the cryptography behind `jsonwebtoken` the one this crate was built with, rather than whatever its features leave.
+/// Calling it again changes nothing: the second call is answered with the provider that stands, which is this one.
+fn install_provider() {
+    jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
+}

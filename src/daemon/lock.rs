@@ -1,0 +1,45 @@
+//! One daemon for an address. SO_REUSEPORT, which lets each reactor have a listener of its own, would also let a second daemon
+//! take half of the first one's clients; so the address is locked first, by a name in the abstract socket namespace, which
+//! the kernel frees when the process ends, however it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
+
+/// Held for as long as the daemon listens.
+#[derive(Debug)]
+pub(super) struct AddressLock {
+    _name: UnixListener,
+}
+
+/// Locks an address with a fixed port; a port that the kernel chooses needs no lock.
+pub(super) fn lock(addr: SocketAddr) -> Result<Option<AddressLock>, String> {
+    if addr.port() == 0 {
+        return Ok(None);
+    }
+    let name = UnixAddr::from_abstract_name(format!("tickerd/listen/{addr}")).map_err(|error| format!("cannot lock {addr}: {error}"))?;
+    match UnixListener::bind_addr(&name) {
+        Ok(listener) => Ok(Some(AddressLock { _name: listener })),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(format!("cannot listen on {addr}: another tickerd does; stop it, or give another --listen"))
+        }
+        Err(error) => Err(format!("cannot lock {addr}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_locked_once_until_it_is_given_back() {
+        let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let held = lock(addr).unwrap();
+        assert!(held.is_some());
+        assert!(lock(addr).unwrap_err().contains("127.0.0.1:1"));
+        drop(held);
+        assert!(lock(addr).unwrap().is_some());
+        assert!(lock("127.0.0.1:0".parse().unwrap()).unwrap().is_none());
+    }
+}

@@ -1,0 +1,619 @@
+//! The core by example; `tests/sim` has it by the thousand.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::codes;
+use crate::base::ids::ConnId;
+use crate::base::lane::{Lane, Mode, PerLane};
+use crate::base::time::{Mono, Now};
+use crate::wire::frame::Frame;
+use crate::wire::request_id::RequestId;
+
+use super::ports::*;
+use super::sequencer::LocalSequencer;
+use super::{Hub, HubOptions};
+
+/// A hub with recorded links of a settable size, and a sequencer that answers when told to.
+struct Bench {
+    hub: Hub,
+    now: Now,
+    out: Recorder,
+    sequencer: LocalSequencer,
+    ticket: u64,
+}
+
+struct Recorder {
+    outputs: Vec<(usize, Output)>,
+    /// Deliveries that still fit, for each reactor.
+    free: Vec<usize>,
+    needs: VecDeque<NeedSeq>,
+}
+
+impl Outlet for Recorder {
+    fn has_room(&self, reactor: usize, lane: Lane) -> bool {
+        self.free[reactor] > usize::from(lane != Lane::Alert)
+    }
+
+    fn push(&mut self, reactor: usize, output: Output) {
+        if matches!(output, Output::Deliver(_)) {
+            self.free[reactor] -= 1;
+        }
+        self.outputs.push((reactor, output));
+    }
+
+    fn need_seq(&mut self, need: NeedSeq) {
+        self.needs.push_back(need);
+    }
+}
+
+const MS: u64 = 1_000_000;
+
+fn options() -> HubOptions {
+    HubOptions {
+        reactors: 2,
+        update_window: Duration::from_millis(100),
+        metric_gather: Duration::from_millis(100),
+        metric_flush: Duration::from_millis(500),
+        history_events: 4,
+        history_bytes: 1 << 20,
+        history_age: Duration::from_secs(60),
+        rooms_max: 100,
+        keys_per_room_max: 2,
+        epoch_seed: 1,
+    }
+}
+
+fn event(mode: Mode, lane: Lane, data: &str) -> Event {
+    Event {
+        kind: "T".into(),
+        room: "r".into(),
+        lane,
+        mode,
+        key: "".into(),
+        owner: None,
+        event_id: None,
+        version: None,
+        history: 0,
+        data: data.into(),
+    }
+}
+
+fn conn(reactor: u16, slot: u32) -> ConnId {
+    ConnId { reactor, slot, generation: 0 }
+}
+
+impl Bench {
+    fn new(options: HubOptions) -> Bench {
+        let out = Recorder { outputs: Vec::new(), free: vec![usize::MAX; options.reactors], needs: VecDeque::new() };
+        let now = Now { mono: Mono(1_000 * MS), wall_ms: 1_700_000_000_000 };
+        Bench { hub: Hub::new(options), now, out, sequencer: LocalSequencer::default(), ticket: 0 }
+    }
+
+    fn publish(&mut self, event: Event) {
+        let publish = Publish { conn: conn(0, 99), ticket: self.ticket, accepted: self.now.mono, event };
+        self.ticket += 1;
+        self.hub.apply(self.now, Input::Publish(Box::new(publish)), &mut self.out);
+    }
+
+    /// Publishes, gives the number at once, and takes the answer.
+    fn accept(&mut self, event: Event) -> Result<Accepted, codes::Refusal> {
+        self.publish(event);
+        self.give_numbers();
+        self.answers().pop().expect("every publish is answered").outcome
+    }
+
+    fn give_numbers(&mut self) {
+        while let Some(need) = self.out.needs.pop_front() {
+            let sequenced = self.sequencer.assign(need);
+            self.hub.apply(self.now, Input::Sequenced(sequenced), &mut self.out);
+        }
+    }
+
+    /// Ticks, and takes the answers out of what was pushed.
+    fn answers(&mut self) -> Vec<Answer> {
+        self.hub.tick(self.now, &mut self.out);
+        let mut answers = Vec::new();
+        self.out.outputs.retain_mut(|(_, output)| match output {
+            Output::Answers(batch) => {
+                answers.append(batch);
+                false
+            }
+            _ => true,
+        });
+        answers
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono.0 += ms * MS;
+        self.now.wall_ms += ms;
+        self.hub.tick(self.now, &mut self.out);
+    }
+
+    fn join(&mut self, conn: ConnId, since: Option<Since>, history: Option<u32>) -> Vec<Value> {
+        self.join_as(conn, "u1", true, since, history)
+    }
+
+    fn join_as(&mut self, conn: ConnId, user: &str, by_pattern: bool, since: Option<Since>, history: Option<u32>) -> Vec<Value> {
+        let request = Some(RequestId::from(7));
+        let join = Join { conn, request, room: "r".into(), user: user.into(), by_pattern, since, history };
+        self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
+        match self.out.outputs.pop().expect("every join is answered").1 {
+            Output::Joined(joined) => texts(&joined.frames),
+            Output::Reply { frames, .. } => texts(&frames),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The live frames pushed to a reactor since the last call.
+    fn live(&mut self, reactor: usize) -> Vec<Value> {
+        let mut frames = Vec::new();
+        self.out.outputs.retain(|(to, output)| match output {
+            Output::Deliver(frame) if *to == reactor => {
+                frames.push(Arc::clone(frame));
+                false
+            }
+            _ => true,
+        });
+        texts(&frames)
+    }
+
+    fn room(&self) -> crate::base::ids::RoomId {
+        self.hub.rooms.id_of("r").expect("the test made the room")
+    }
+}
+
+fn texts(frames: &[Arc<Frame>]) -> Vec<Value> {
+    frames.iter().map(|frame| serde_json::from_slice(frame.as_text()).expect("frames are JSON")).collect()
+}
+
+fn types(frames: &[Value]) -> Vec<&str> {
+    frames.iter().map(|frame| frame["type"].as_str().expect("every frame has a type")).collect()
+}
+
+fn datas(frames: &[Value]) -> Vec<u64> {
+    frames.iter().filter_map(|frame| frame["data"].as_u64()).collect()
+}
+
+fn since(epoch: &str, alert: u64) -> Option<Since> {
+    let seq: PerLane<Option<u64>> = [Some(alert), None, None];
+    Some(Since { epoch: epoch.into(), seq })
+}
+
+fn alert(data: &str) -> Event {
+    event(Mode::Stream, Lane::Alert, data)
+}
+
+fn state(lane: Lane, data: &str) -> Event {
+    event(Mode::State, lane, data)
+}
+
+#[test]
+fn a_stream_event_is_pushed_with_its_number_and_answered_with_it() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    bench.join(conn(1, 1), None, None);
+    let answer = bench.accept(Event { event_id: Some("e1".into()), ..alert("{\"a\":1}") }).unwrap();
+    assert_eq!((answer.number, answer.members, answer.outcome), (Number::Seq(1), 2, Outcome::Accepted));
+    for reactor in [0, 1] {
+        let frames = bench.live(reactor);
+        assert_eq!(frames.len(), 1);
+        assert_eq!((&frames[0]["seq"], &frames[0]["event_id"], &frames[0]["ts"]), (&1.into(), &"e1".into(), &bench.now.wall_ms.into()));
+    }
+    let stats = bench.hub.stats();
+    assert_eq!((stats.members, stats.accepted, stats.encoded, stats.rooms), (2, [1, 0, 0], 1, 1));
+}
+
+/// DLV-10: one encoding, however many reactors get it.
+#[test]
+fn reactors_share_one_frame() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    bench.join(conn(1, 1), None, None);
+    bench.accept(alert("1")).unwrap();
+    let frames: Vec<_> = bench.out.outputs.iter().filter_map(|(_, o)| if let Output::Deliver(f) = o { Some(f) } else { None }).collect();
+    assert_eq!(frames.len(), 2);
+    assert!(Arc::ptr_eq(frames[0], frames[1]));
+}
+
+/// The seam: nothing is pushed or answered before the number has come, and duplicates wait with the first.
+#[test]
+fn an_event_waits_for_its_number() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    for _ in 0..2 {
+        bench.publish(Event { event_id: Some("e1".into()), ..alert("1") });
+    }
+    assert!(bench.answers().is_empty() && bench.live(0).is_empty());
+    bench.give_numbers();
+    let outcomes: Vec<_> = bench.answers().into_iter().map(|a| a.outcome.map(|a| (a.outcome, a.number))).collect();
+    assert_eq!(outcomes, [Ok((Outcome::Accepted, Number::Seq(1))), Ok((Outcome::Duplicate, Number::Seq(1)))]);
+    assert_eq!(bench.live(0).len(), 1);
+    assert_eq!(bench.hub.stats().duplicate, 1);
+}
+
+/// DLV-08: within 60 s, for each room.
+#[test]
+fn an_event_id_is_remembered_for_a_minute() {
+    let mut bench = Bench::new(options());
+    let with_id = |room: &str| Event { event_id: Some("e1".into()), room: room.into(), ..alert("1") };
+    assert_eq!(bench.accept(with_id("r")).unwrap().outcome, Outcome::Accepted);
+    assert_eq!(bench.accept(with_id("other")).unwrap().outcome, Outcome::Accepted);
+    bench.pass(59_999);
+    assert_eq!(bench.accept(with_id("r")).unwrap().outcome, Outcome::Duplicate);
+    bench.pass(1);
+    let again = bench.accept(with_id("r")).unwrap();
+    assert_eq!((again.outcome, again.number), (Outcome::Accepted, Number::Seq(2)));
+}
+
+/// DLV-03, DLV-09: the first at once, then one a window, and the last value always.
+#[test]
+fn an_update_state_goes_at_once_and_then_once_a_window() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    for data in ["1", "2", "3"] {
+        bench.accept(state(Lane::Update, data)).unwrap();
+    }
+    assert_eq!(datas(&bench.live(0)), [1]);
+    bench.pass(99);
+    assert!(bench.live(0).is_empty());
+    bench.pass(1);
+    let frames = bench.live(0);
+    assert_eq!((datas(&frames), &frames[0]["rev"]), (vec![3], &3.into()));
+    assert_eq!(bench.hub.stats().conflated, 1);
+    bench.accept(state(Lane::Update, "4")).unwrap();
+    assert!(bench.live(0).is_empty(), "the second frame opened a window of its own");
+    bench.pass(100);
+    assert_eq!(datas(&bench.live(0)), [4]);
+    bench.pass(100);
+    bench.accept(state(Lane::Update, "5")).unwrap();
+    assert_eq!(datas(&bench.live(0)), [5], "an idle key goes at once");
+}
+
+#[test]
+fn a_window_of_zero_holds_nothing_and_alert_states_are_never_held() {
+    let mut bench =
+        Bench::new(HubOptions { update_window: Duration::ZERO, metric_gather: Duration::ZERO, metric_flush: Duration::ZERO, ..options() });
+    bench.join(conn(0, 1), None, None);
+    for (lane, kind) in [(Lane::Update, "a"), (Lane::Metric, "b")] {
+        for data in ["1", "2"] {
+            bench.accept(Event { kind: kind.into(), ..state(lane, data) }).unwrap();
+        }
+    }
+    assert_eq!(datas(&bench.live(0)), [1, 2, 1, 2]);
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    for data in ["1", "2"] {
+        bench.accept(state(Lane::Alert, data)).unwrap();
+    }
+    assert_eq!(datas(&bench.live(0)), [1, 2]);
+}
+
+#[test]
+fn metrics_gather_and_leave_together_at_the_rooms_flush() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    bench.accept(state(Lane::Metric, "1")).unwrap();
+    bench.accept(event(Mode::Stream, Lane::Metric, "10")).unwrap();
+    bench.accept(event(Mode::Transient, Lane::Metric, "20")).unwrap();
+    bench.accept(state(Lane::Metric, "2")).unwrap();
+    let mut waited = 0;
+    while bench.live(0).is_empty() && waited < 700 {
+        bench.pass(1);
+        waited += 1;
+        let frames = bench.live(0);
+        if !frames.is_empty() {
+            assert_eq!(datas(&frames), [2, 10, 20], "the state keeps its place and has its newest value");
+            assert!(waited >= 100, "gathered for {waited} ms");
+            assert!(waited <= 600, "flushed after {waited} ms");
+            return;
+        }
+    }
+    panic!("never flushed");
+}
+
+#[test]
+fn too_many_held_metrics_leave_early_and_the_planned_flush_finds_nothing_twice() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    for n in 0..1_030 {
+        bench.accept(event(Mode::Stream, Lane::Metric, &n.to_string())).unwrap();
+    }
+    assert_eq!(bench.live(0).len(), 1_024);
+    bench.pass(1_000);
+    assert_eq!(datas(&bench.live(0)), [1_024, 1_025, 1_026, 1_027, 1_028, 1_029]);
+    let big = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..5 {
+        bench.accept(event(Mode::Transient, Lane::Metric, &big)).unwrap();
+    }
+    assert_eq!(bench.live(0).len(), 5, "256 KiB leave early too");
+}
+
+/// PRO-09: a version that is not newer changes nothing.
+#[test]
+fn stale_and_unchanged_states_are_not_pushed() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    let versioned = |version, data: &str| Event { version: Some(version), ..state(Lane::Update, data) };
+    let outcome = |answer: Result<Accepted, codes::Refusal>| answer.map(|a| (a.outcome, a.number)).unwrap();
+    assert_eq!(outcome(bench.accept(versioned(5, "1"))), (Outcome::Accepted, Number::Rev(1)));
+    assert_eq!(outcome(bench.accept(versioned(5, "2"))), (Outcome::Stale, Number::Rev(1)));
+    assert_eq!(outcome(bench.accept(versioned(4, "2"))), (Outcome::Stale, Number::Rev(1)));
+    assert_eq!(outcome(bench.accept(versioned(6, "1"))), (Outcome::Unchanged, Number::Rev(1)));
+    assert_eq!(outcome(bench.accept(state(Lane::Update, "2"))), (Outcome::Accepted, Number::Rev(2)));
+    assert_eq!(outcome(bench.accept(state(Lane::Update, "2"))), (Outcome::Unchanged, Number::Rev(2)), "while it is held");
+    assert_eq!(outcome(bench.accept(versioned(5, "3"))), (Outcome::Stale, Number::Rev(2)), "the version outlives one without");
+    let stats = bench.hub.stats();
+    assert_eq!((stats.stale, stats.unchanged), (3, 2));
+}
+
+#[test]
+fn a_deleted_key_is_told_and_not_shown_to_newcomers() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    assert_eq!(bench.accept(state(Lane::Alert, "null")).unwrap().outcome, Outcome::Unchanged, "there was none");
+    bench.accept(state(Lane::Alert, "1")).unwrap();
+    bench.accept(state(Lane::Alert, "null")).unwrap();
+    assert_eq!(bench.accept(state(Lane::Alert, "null")).unwrap().outcome, Outcome::Unchanged);
+    let frames = bench.live(0);
+    assert_eq!((&frames[1]["deleted"], &frames[1]["rev"]), (&true.into(), &2.into()));
+    assert_eq!(types(&bench.join(conn(0, 2), None, None)), ["subscribed", "caught_up"]);
+    assert_eq!(types(&bench.join(conn(0, 3), since("x", 0), None)).iter().filter(|t| **t == "T").count(), 1, "one who resumes is told");
+    assert_eq!(bench.accept(state(Lane::Alert, "3")).unwrap().number, Number::Rev(3), "rev goes on");
+}
+
+#[test]
+fn keys_are_limited_and_a_deleted_one_makes_place_without_rev_going_back() {
+    let mut bench = Bench::new(options());
+    let key = |name: &str, data: &str| Event { key: name.into(), ..state(Lane::Alert, data) };
+    for data in ["1", "2", "3"] {
+        bench.accept(key("a", data)).unwrap();
+    }
+    bench.accept(key("b", "1")).unwrap();
+    assert_eq!(bench.accept(key("c", "1")).unwrap_err().error, codes::OVER_CAPACITY);
+    assert_eq!(bench.hub.stats().keys, 2);
+    bench.accept(key("a", "null")).unwrap();
+    assert_eq!(bench.accept(key("c", "1")).unwrap().number, Number::Rev(5), "beyond the forgotten key's 4");
+    bench.accept(key("b", "null")).unwrap();
+    assert_eq!(bench.accept(key("a", "9")).unwrap().number, Number::Rev(5), "a's own former revs were lower");
+}
+
+#[test]
+fn the_first_owner_sticks_and_may_join() {
+    let mut bench = Bench::new(options());
+    let owned = |owner: &str| Event { owner: Some(owner.into()), ..alert("1") };
+    let denied = bench.join_as(conn(0, 1), "u@1", false, None, None);
+    assert_eq!(bench.hub.stats().rooms, 0, "a denied join makes no room");
+    bench.accept(owned("u%401")).unwrap();
+    let foreign = bench.join_as(conn(0, 1), "u2", false, None, None);
+    assert_eq!(denied, foreign, "ROM-03: missing and foreign are the same");
+    assert_eq!(denied[0]["name"], "access_denied");
+    assert_eq!(types(&bench.join_as(conn(0, 1), "u@1", false, None, None)), ["subscribed", "caught_up"]);
+    assert_eq!(bench.accept(owned("u2")).unwrap_err().error, codes::OWNER_CONFLICT);
+    assert!(bench.accept(alert("2")).is_ok(), "an event without an owner goes to the room all the same");
+    assert_eq!((bench.hub.stats().join_denied, bench.hub.stats().joined, bench.hub.stats().refused), (2, 1, 1));
+}
+
+#[test]
+fn a_position_is_resumed_in_full_while_the_history_reaches_back() {
+    let mut bench = Bench::new(options());
+    for n in 1..=6 {
+        bench.accept(alert(&n.to_string())).unwrap();
+    }
+    let first = bench.join(conn(0, 1), None, None);
+    let epoch = first[0]["epoch"].as_str().unwrap().to_owned();
+    assert_eq!((&first[0]["from"]["alert"], &first[0]["seq"]["alert"]), (&7.into(), &6.into()));
+    assert!(first[0].get("recovered").is_none());
+
+    let resumed = bench.join(conn(0, 2), since(&epoch, 2), None);
+    assert_eq!(types(&resumed), ["subscribed", "T", "T", "T", "T", "caught_up"]);
+    assert_eq!((datas(&resumed), &resumed[0]["recovered"], &resumed[0]["from"]["alert"]), (vec![3, 4, 5, 6], &true.into(), &3.into()));
+
+    let lost = bench.join(conn(0, 3), since(&epoch, 1), None);
+    assert_eq!(types(&lost), ["subscribed", "gap", "T", "T", "T", "T", "caught_up"]);
+    assert_eq!((&lost[0]["recovered"], &lost[0]["from"]["alert"]), (&false.into(), &2.into()));
+    assert_eq!((&lost[1]["from"], &lost[1]["to"], &lost[1]["epoch"]), (&2.into(), &2.into(), &epoch.clone().into()));
+
+    let beyond = bench.join(conn(0, 4), since(&epoch, 9), None);
+    assert_eq!(
+        (&beyond[0]["rewound"]["alert"], &beyond[0]["from"]["alert"], &beyond[0]["recovered"]),
+        (&6.into(), &7.into(), &true.into())
+    );
+    let exact = bench.join(conn(0, 5), since(&epoch, 6), None);
+    assert_eq!((types(&exact), &exact[0]["recovered"]), (vec!["subscribed", "caught_up"], &true.into()));
+    assert!(exact[0].get("rewound").is_none());
+
+    let other = bench.join(conn(0, 6), since("other", 2), None);
+    assert_eq!(
+        (types(&other)[1], &other[1]["to"], &other[1]["epoch"], &other[1]["from"]),
+        ("gap", &Value::Null, &"other".into(), &3.into())
+    );
+    assert_eq!((datas(&other), &other[0]["recovered"]), (vec![3, 4, 5, 6], &false.into()));
+    assert_eq!(bench.hub.stats().gaps, 2);
+}
+
+/// KAL-02, DLV-15.
+#[test]
+fn a_late_joiner_gets_the_types_history_or_what_it_asks_for() {
+    let mut bench = Bench::new(options());
+    for n in 1..=3 {
+        bench.accept(Event { history: 2, ..alert(&n.to_string()) }).unwrap();
+    }
+    assert_eq!(datas(&bench.join(conn(0, 1), None, None)), [2, 3]);
+    assert_eq!(datas(&bench.join(conn(0, 2), None, Some(1))), [3]);
+    assert_eq!(datas(&bench.join(conn(0, 3), None, Some(0))), [] as [u64; 0]);
+    assert_eq!(datas(&bench.join(conn(0, 4), None, Some(99))), [1, 2, 3]);
+}
+
+#[test]
+fn what_a_lane_holds_comes_to_a_newcomer_once_when_it_is_let_go() {
+    let mut bench = Bench::new(options());
+    bench.accept(event(Mode::Stream, Lane::Metric, "1")).unwrap();
+    bench.accept(state(Lane::Update, "2")).unwrap();
+    bench.accept(state(Lane::Update, "3")).unwrap();
+    let joined = bench.join(conn(0, 1), None, Some(10));
+    assert_eq!(types(&joined), ["subscribed", "T", "caught_up"]);
+    assert_eq!((datas(&joined), &joined[0]["from"]["metric"], &joined[0]["seq"]["metric"]), (vec![2], &1.into(), &0.into()));
+    bench.pass(600);
+    let mut live = datas(&bench.live(0));
+    live.sort_unstable();
+    assert_eq!(live, [1, 3]);
+}
+
+#[test]
+fn a_snapshot_is_ok_states_caught_up() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(1, 1), None, None);
+    bench.accept(state(Lane::Update, "2")).unwrap();
+    let room = bench.room();
+    let snapshot = |room| Input::Snapshot { conn: conn(1, 1), request: Some(RequestId::from(9)), room };
+    bench.hub.apply(bench.now, snapshot(room), &mut bench.out);
+    let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("a snapshot is answered") };
+    assert_eq!((types(&texts(&frames)), &texts(&frames)[0]["id"]), (vec!["ok", "T", "caught_up"], &9.into()));
+    assert_eq!(frames[2].tag.lane, Lane::Update, "caught_up goes in the lowest lane that replays");
+    let gone = crate::base::ids::RoomId { slot: room.slot, generation: room.generation + 1 };
+    bench.hub.apply(bench.now, snapshot(gone), &mut bench.out);
+    let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("a snapshot is answered") };
+    assert_eq!(texts(&frames)[0]["name"], "not_member");
+}
+
+/// DESIGN's rule for a full link: stream pumped, state conflated, transient counted.
+#[test]
+fn a_lagging_reactor_is_brought_on_when_its_link_has_room() {
+    let mut bench = Bench::new(HubOptions { update_window: Duration::ZERO, ..options() });
+    bench.join(conn(0, 1), None, None);
+    bench.join(conn(1, 1), None, None);
+    bench.out.free[0] = 0;
+    for n in 1..=3 {
+        bench.accept(alert(&n.to_string())).unwrap();
+        bench.accept(state(Lane::Update, &format!("{}", n * 10))).unwrap();
+        bench.accept(event(Mode::Transient, Lane::Update, "7")).unwrap();
+    }
+    assert!(bench.live(0).is_empty());
+    assert_eq!(bench.live(1).len(), 9, "the other reactor lacks nothing");
+    let late = bench.join(conn(0, 2), None, Some(2));
+    assert_eq!(datas(&late), [2, 3], "a newcomer gets its own replay, and the owed state by itself");
+    bench.out.free[0] = 100;
+    bench.pass(1);
+    assert_eq!(datas(&bench.live(0)), [1, 2, 3, 30]);
+    let stats = bench.hub.stats();
+    assert_eq!((stats.behind, stats.dirty, stats.transient_dropped, stats.gaps), (1, 1, 3, 0));
+    bench.accept(alert("4")).unwrap();
+    assert_eq!(datas(&bench.live(0)), [4]);
+}
+
+#[test]
+fn a_newcomer_to_a_lagging_reactor_has_a_floor() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    bench.out.free[0] = 0;
+    bench.accept(alert("1")).unwrap();
+    let join = Join { conn: conn(0, 2), request: None, room: "r".into(), user: "u".into(), by_pattern: true, since: None, history: None };
+    bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
+    let Some((0, Output::Joined(joined))) = bench.out.outputs.pop() else { panic!("the join is granted") };
+    assert_eq!(joined.floor, [2, 0, 0]);
+}
+
+#[test]
+fn what_the_history_has_lost_becomes_a_gap() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    bench.out.free[0] = 0;
+    for n in 1..=6 {
+        bench.accept(alert(&n.to_string())).unwrap();
+    }
+    bench.out.free[0] = 100;
+    bench.pass(1);
+    let frames = bench.live(0);
+    assert_eq!(types(&frames), ["gap", "T", "T", "T", "T"]);
+    assert_eq!((&frames[0]["from"], &frames[0]["to"], &frames[1]["seq"]), (&1.into(), &2.into(), &3.into()));
+    assert_eq!(bench.hub.stats().gaps, 1);
+}
+
+#[test]
+fn alerts_have_slots_that_bulk_lanes_leave_free() {
+    let mut bench = Bench::new(HubOptions { update_window: Duration::ZERO, ..options() });
+    bench.join(conn(0, 1), None, None);
+    bench.out.free[0] = 2;
+    bench.accept(state(Lane::Update, "1")).unwrap();
+    bench.accept(state(Lane::Update, "2")).unwrap();
+    bench.accept(alert("3")).unwrap();
+    assert_eq!(datas(&bench.live(0)), [1, 3]);
+}
+
+#[test]
+fn one_who_left_gets_nothing_and_owes_nothing() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    bench.accept(alert("1")).unwrap();
+    bench.live(0);
+    bench.out.free[0] = 0;
+    bench.accept(alert("2")).unwrap();
+    let room = bench.room();
+    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1) }, &mut bench.out);
+    bench.out.free[0] = 100;
+    bench.pass(1);
+    assert!(bench.live(0).is_empty());
+    assert_eq!((bench.hub.stats().members, bench.accept(alert("3")).unwrap().members), (0, 0));
+    assert!(bench.live(0).is_empty());
+    let joined = bench.join(conn(0, 2), None, None);
+    assert_eq!(joined[0]["from"]["alert"], 4, "heads outlive the last member");
+}
+
+/// ROM-07: a room that has nothing to remember goes with its last member.
+#[test]
+fn a_blank_room_is_freed_with_its_last_member() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    assert_eq!(bench.hub.stats().rooms, 1);
+    let room = bench.room();
+    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1) }, &mut bench.out);
+    assert_eq!(bench.hub.stats().rooms, 0);
+}
+
+#[test]
+fn the_table_of_rooms_is_limited() {
+    let mut bench = Bench::new(HubOptions { rooms_max: 1, ..options() });
+    bench.join(conn(0, 1), None, None);
+    let other = Event { room: "other".into(), ..alert("1") };
+    let refusal = bench.accept(other).unwrap_err();
+    assert_eq!((refusal.error, refusal.retry_after_ms.is_some()), (codes::OVER_CAPACITY, true));
+}
+
+#[test]
+fn history_is_bounded_by_bytes_and_age_and_gives_back_what_an_evicted_room_held() {
+    let mut bench = Bench::new(HubOptions { history_bytes: 1_000, rooms_max: 2, ..options() });
+    for n in 0..20 {
+        bench.accept(Event { room: format!("r{}", n % 2).into(), ..alert("1234567890") }).unwrap();
+        assert!(bench.hub.stats().history_bytes <= 1_000);
+    }
+    assert!(bench.hub.stats().history_bytes > 500, "it keeps what fits");
+    for n in 0..8 {
+        bench.accept(Event { room: format!("x{n}").into(), ..alert("1") }).unwrap();
+    }
+    assert_eq!(bench.hub.stats().rooms_evicted, 8);
+    bench.pass(59_999);
+    assert!(bench.hub.stats().history_bytes > 0);
+    bench.pass(1);
+    assert_eq!(bench.hub.stats().history_bytes, 0);
+}
+
+#[test]
+fn tick_says_when_to_come_back() {
+    let mut bench = Bench::new(options());
+    let next = |bench: &mut Bench| bench.hub.tick(bench.now, &mut bench.out).since(bench.now.mono);
+    assert_eq!(bench.hub.tick(bench.now, &mut bench.out), Mono::NEVER);
+    bench.accept(state(Lane::Update, "1")).unwrap();
+    assert_eq!(next(&mut bench), Duration::from_millis(100));
+    bench.pass(100);
+    assert_eq!(bench.hub.tick(bench.now, &mut bench.out), Mono::NEVER);
+    bench.accept(alert("1")).unwrap();
+    assert_eq!(next(&mut bench), Duration::from_secs(60), "the history's oldest event");
+    bench.join(conn(0, 1), None, None);
+    bench.out.free[0] = 0;
+    bench.accept(alert("2")).unwrap();
+    assert_eq!(next(&mut bench), Duration::from_micros(200), "a lagging reactor is tried again soon");
+}

@@ -1,0 +1,244 @@
+//! The commands of clients: small JSON texts, a closed set of verbs.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use simd_json::prelude::{TypedScalarValue, ValueAsScalar};
+use simd_json::tape::{Object, Value};
+
+use crate::base::codes::{BAD_JSON, INVALID_FIELD, Refusal, TOO_LARGE, UNKNOWN_TYPE};
+use crate::base::ident::is_identifier;
+use crate::base::lane::{Lane, PerLane};
+use crate::base::limits::COMMAND_BYTES_MAX;
+use crate::wire::event::Rejected;
+use crate::wire::json;
+use crate::wire::request_id::RequestId;
+
+/// What a client asks for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The first token of this connection, or a newer one.
+    Auth {
+        /// Echoed in the answer.
+        id: Option<RequestId>,
+        /// The token, not verified.
+        token: String,
+    },
+    /// Become a member of a room.
+    Subscribe {
+        /// Echoed in the answer.
+        id: Option<RequestId>,
+        /// An identifier.
+        room: String,
+        /// Resume from here.
+        since: Option<SinceText>,
+        /// Replay so many past events of each lane.
+        history: Option<u32>,
+    },
+    /// Be a member no more.
+    Unsubscribe {
+        /// Echoed in the answer.
+        id: Option<RequestId>,
+        /// An identifier.
+        room: String,
+    },
+    /// The full states of a room.
+    Snapshot {
+        /// Echoed in the answer.
+        id: Option<RequestId>,
+        /// An identifier.
+        room: String,
+    },
+    /// To be answered by a pong.
+    Ping {
+        /// Echoed in the answer.
+        id: Option<RequestId>,
+    },
+    /// Its `type` is no verb: a publish line, if this connection may publish; else refuse it by [`unknown_type`]. The text
+    /// is as it was.
+    Publish,
+}
+
+/// Shows all but tokens, which no log may have.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Auth { id, token: _ } => f.debug_struct("Auth").field("id", id).finish_non_exhaustive(),
+            Command::Subscribe { id, room, since, history } => {
+                let mut shown = f.debug_struct("Subscribe");
+                shown.field("id", id).field("room", room).field("since", since).field("history", history).finish()
+            }
+            Command::Unsubscribe { id, room } => f.debug_struct("Unsubscribe").field("id", id).field("room", room).finish(),
+            Command::Snapshot { id, room } => f.debug_struct("Snapshot").field("id", id).field("room", room).finish(),
+            Command::Ping { id } => f.debug_struct("Ping").field("id", id).finish(),
+            Command::Publish => f.write_str("Publish"),
+        }
+    }
+}
+
+/// A position as the client gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinceText {
+    /// The history in which `seq` counts.
+    pub epoch: String,
+    /// The last `seq` that the client has, for each lane it names.
+    pub seq: PerLane<Option<u64>>,
+}
+
+type Verb = fn(Option<RequestId>, &Object<'_, '_>) -> Result<Command, Refusal>;
+
+/// The dispatcher: a verb is what stands here, and nothing else.
+const TABLE: [(&str, Verb); 5] =
+    [("auth", auth), ("subscribe", subscribe), ("unsubscribe", unsubscribe), ("snapshot", snapshot), ("ping", ping)];
+
+/// The verbs, for the welcome's capabilities.
+pub const VERBS: &[&str] = &{
+    let mut names = [""; TABLE.len()];
+    let mut at = 0;
+    while at < TABLE.len() {
+        names[at] = TABLE[at].0;
+        at += 1;
+    }
+    names
+};
+
+/// Reads one command. `text` is parsed in place and has no meaning afterwards, but for [`Command::Publish`], which leaves it
+/// as it was.
+pub fn parse(text: &mut [u8]) -> Result<Command, Box<Rejected>> {
+    let mut start = Start::default();
+    let outcome = read(text, &mut start);
+    outcome.map_err(|refusal| Box::new(Rejected { id: start.id, refusal }))
+}
+
+/// The refusal of a text for which [`parse`] says [`Command::Publish`], on a connection that may not publish.
+#[cold]
+pub fn unknown_type(text: &[u8]) -> Box<Rejected> {
+    let mut start = Start::default();
+    // Read for its `id` alone: the refusal is the same.
+    drop(start.read(text));
+    let message = format!("`type` must be one of {}: this connection may send no other", VERBS.join(", "));
+    Box::new(Rejected { id: start.id, refusal: Refusal::new(UNKNOWN_TYPE, message) })
+}
+
+/// What is read before it is known whether this is a command at all.
+#[derive(Default)]
+struct Start {
+    id: Option<RequestId>,
+    verb: Option<Verb>,
+}
+
+impl Start {
+    fn read(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        let text = json::utf8(text)?;
+        let (mut kind, mut id) = (None, None);
+        let outcome = json::skim(text, |name, value| match &*name {
+            "type" => kind = Some(value),
+            "id" => id = Some(value),
+            _ => {}
+        });
+        let kind = kind.and_then(json::string);
+        self.verb = kind.as_deref().and_then(verb_named);
+        // A publish line reads its `id` itself.
+        if self.verb.is_some() || outcome.is_err() {
+            self.id = json::request_id(id)?;
+        }
+        outcome?;
+        kind.map(drop).ok_or_else(no_type)
+    }
+}
+
+fn verb_named(name: &str) -> Option<Verb> {
+    TABLE.iter().find(|(known, _)| *known == name).map(|(_, verb)| *verb)
+}
+
+fn read(text: &mut [u8], start: &mut Start) -> Result<Command, Refusal> {
+    start.read(text)?;
+    let Some(verb) = start.verb else {
+        return Ok(Command::Publish);
+    };
+    if text.len() > COMMAND_BYTES_MAX {
+        return Err(Refusal::new(TOO_LARGE, format!("a command may have {COMMAND_BYTES_MAX} bytes: send less")));
+    }
+    json::scan("the command", json::utf8(text)?, &[])?;
+    let tape = simd_json::to_tape(text).map_err(|error| not_taken(&error))?;
+    let members = tape.as_value().as_object().ok_or_else(no_type)?;
+    verb(start.id.clone(), &members)
+}
+
+fn auth(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    let token = given(members, "token").ok_or_else(|| json::missing("token"))?;
+    let token = token.as_str().filter(|token| !token.is_empty()).ok_or_else(|| invalid("`token` must be a token, as a string"))?;
+    Ok(Command::Auth { id, token: token.to_owned() })
+}
+
+fn subscribe(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    let room = room(members)?;
+    let since = given(members, "since").map(since).transpose()?;
+    let history = given(members, "history").map(history).transpose()?;
+    Ok(Command::Subscribe { id, room, since, history })
+}
+
+fn unsubscribe(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    Ok(Command::Unsubscribe { id, room: room(members)? })
+}
+
+fn snapshot(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    Ok(Command::Snapshot { id, room: room(members)? })
+}
+
+// The shape that the table asks for.
+#[allow(clippy::unnecessary_wraps)]
+fn ping(id: Option<RequestId>, _: &Object<'_, '_>) -> Result<Command, Refusal> {
+    Ok(Command::Ping { id })
+}
+
+/// A member that is there and not `null`.
+fn given<'t, 'i>(members: &Object<'t, 'i>, name: &str) -> Option<Value<'t, 'i>> {
+    members.get(name).filter(|value| !value.is_null())
+}
+
+fn room(members: &Object<'_, '_>) -> Result<String, Refusal> {
+    let room = given(members, "room").ok_or_else(|| json::missing("room"))?;
+    identifier("room", room)
+}
+
+fn identifier(name: &str, value: Value<'_, '_>) -> Result<String, Refusal> {
+    let text = value.as_str().filter(|text| is_identifier(text));
+    text.map(str::to_owned).ok_or_else(|| json::not_identifier(name))
+}
+
+fn since(value: Value<'_, '_>) -> Result<SinceText, Refusal> {
+    let members = value.as_object().ok_or_else(|| invalid("`since` must be an object with `epoch` and `seq`"))?;
+    let epoch = given(&members, "epoch").ok_or_else(|| json::missing("since.epoch"))?;
+    let seq = given(&members, "seq").ok_or_else(|| json::missing("since.seq"))?;
+    let seq = seq.as_object().ok_or_else(|| invalid("`since.seq` must be an object with a number for each lane"))?;
+    let mut position = SinceText { epoch: identifier("since.epoch", epoch)?, seq: [None; Lane::COUNT] };
+    for lane in Lane::ALL {
+        position.seq[lane.index()] = given(&seq, lane.name()).map(|value| seq_of(lane, value)).transpose()?;
+    }
+    Ok(position)
+}
+
+fn seq_of(lane: Lane, value: Value<'_, '_>) -> Result<u64, Refusal> {
+    value.as_u64().ok_or_else(|| invalid(format!("`since.seq.{lane}` must be an integer, 0 or more")))
+}
+
+fn history(value: Value<'_, '_>) -> Result<u32, Refusal> {
+    value.as_u32().ok_or_else(|| invalid("`history` must be an integer from 0 to 4294967295"))
+}
+
+#[cold]
+fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(INVALID_FIELD, message.into())
+}
+
+#[cold]
+fn no_type() -> Refusal {
+    invalid(format!("`type` is missing or no string: give one of {}", VERBS.join(", ")))
+}
+
+/// JSON by its grammar, but with a number or a string that the parser does not take.
+#[cold]
+fn not_taken(error: &simd_json::Error) -> Refusal {
+    Refusal::new(BAD_JSON, format!("a number or a string in the command cannot be taken ({error}): integers have at most 64 bits"))
+}

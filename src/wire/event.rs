@@ -1,0 +1,175 @@
+//! Publish lines: one JSON object each, with a typed envelope around `data`, which stays the publisher's own bytes.
+
+use std::borrow::Cow;
+
+use crate::base::codes::{INVALID_FIELD, Refusal, TOO_LARGE};
+use crate::base::lane::{Lane, Mode};
+use crate::base::limits::PUBLISH_BYTES_MAX;
+use crate::wire::json;
+use crate::wire::request_id::RequestId;
+
+/// A publish as its publisher wrote it, checked; the catalog makes an event of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft<'a> {
+    /// The `type`.
+    pub kind: Cow<'a, str>,
+    /// Echoed in the answer.
+    pub id: Option<RequestId>,
+    /// Raw JSON, byte for byte the publisher's, but for CR and LF between tokens, which are spaces here.
+    pub data: Cow<'a, str>,
+    /// Where it goes, if not where the catalog says.
+    pub room: Option<Cow<'a, str>>,
+    /// The lane, for a type outside the catalog.
+    pub lane: Option<Lane>,
+    /// The mode, for a type outside the catalog.
+    pub mode: Option<Mode>,
+    /// The key, if not the catalog's.
+    pub key: Option<Cow<'a, str>>,
+    /// Makes the publish idempotent.
+    pub event_id: Option<Cow<'a, str>>,
+    /// Makes a stale one harmless.
+    pub version: Option<u64>,
+    /// Who owns the room, if not whom the catalog says.
+    pub owner: Option<Cow<'a, str>>,
+    /// The publisher does not want to wait for the journal.
+    pub ack_memory: bool,
+    /// The members of `data` that were asked for, in their order there: strings as they are, integers as their digits.
+    /// One that is neither is left out.
+    pub fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// A line or a command that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its `id`, if that could be read.
+    pub id: Option<RequestId>,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// Reads one publish line. `wanted` names the members of `data` that the catalog's templates refer to.
+///
+/// Unknown members of the envelope are ignored, but held to the same rules as `data`; `null` is as good as absent there.
+pub fn parse<'a>(line: &'a [u8], wanted: &[&str]) -> Result<Draft<'a>, Box<Rejected>> {
+    let mut envelope = Envelope::default();
+    let outcome = envelope.read(line).and_then(|()| envelope.draft(wanted));
+    outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
+}
+
+/// The envelope's members, by their place in [`NAMES`].
+#[derive(Default)]
+struct Envelope<'a> {
+    known: [Option<&'a str>; NAMES.len()],
+    unknown_names: Vec<Cow<'a, str>>,
+    unknown_values: Vec<&'a str>,
+    /// A known member that is there twice.
+    twice: Option<&'static str>,
+}
+
+const NAMES: [&str; 11] = ["type", "data", "id", "room", "key", "lane", "mode", "event_id", "version", "owner", "ack"];
+const TYPE: usize = 0;
+const DATA: usize = 1;
+const ID: usize = 2;
+const ROOM: usize = 3;
+const KEY: usize = 4;
+const LANE: usize = 5;
+const MODE: usize = 6;
+const EVENT_ID: usize = 7;
+const VERSION: usize = 8;
+const OWNER: usize = 9;
+const ACK: usize = 10;
+
+impl<'a> Envelope<'a> {
+    fn read(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
+        if line.len() > PUBLISH_BYTES_MAX {
+            self.read_start(&line[..PUBLISH_BYTES_MAX]);
+            let message = format!("the line has {} bytes, and {PUBLISH_BYTES_MAX} are allowed: send less", line.len());
+            return Err(Refusal::new(TOO_LARGE, message));
+        }
+        let text = json::utf8(line)?;
+        json::skim(text, |name, value| self.put(name, value))
+    }
+
+    /// Reads as far as it goes, for the `id`.
+    #[cold]
+    fn read_start(&mut self, start: &'a [u8]) {
+        let text = start.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        // The line is refused anyhow, and this error would say no more than that it is cut.
+        drop(json::skim(text, |name, value| self.put(name, value)));
+    }
+
+    fn put(&mut self, name: Cow<'a, str>, value: &'a str) {
+        match NAMES.iter().position(|known| *known == name) {
+            Some(at) if self.known[at].is_some() => self.twice = self.twice.or(Some(NAMES[at])),
+            Some(at) => self.known[at] = Some(value),
+            None => {
+                self.unknown_names.push(name);
+                self.unknown_values.push(value);
+            }
+        }
+    }
+
+    fn draft(&mut self, wanted: &[&str]) -> Result<Draft<'a>, Refusal> {
+        self.check_unknown()?;
+        let kind = self.identifier(TYPE)?.ok_or_else(|| json::missing("type"))?;
+        let data = self.known[DATA].ok_or_else(|| json::missing("data"))?;
+        let scanned = json::scan("`data`", data, wanted)?;
+        Ok(Draft {
+            kind,
+            id: self.id()?,
+            data: if scanned.has_breaks { data.replace(['\r', '\n'], " ").into() } else { data.into() },
+            room: self.identifier(ROOM)?,
+            lane: self.named(LANE, Lane::parse, "`alert`, `update` or `metric`")?,
+            mode: self.named(MODE, Mode::parse, "`stream`, `state` or `transient`")?,
+            key: self.identifier(KEY)?,
+            event_id: self.identifier(EVENT_ID)?,
+            version: self.version()?,
+            owner: self.identifier(OWNER)?,
+            ack_memory: self.named(ACK, wants_memory_ack, "`memory` or `durable`")?.unwrap_or(false),
+            fields: scanned.fields,
+        })
+    }
+
+    fn check_unknown(&mut self) -> Result<(), Refusal> {
+        if let Some(name) = self.twice {
+            return Err(json::twice("the line", name));
+        }
+        if let Some(name) = json::duplicate(&mut self.unknown_names) {
+            return Err(json::twice("the line", name));
+        }
+        self.unknown_values.iter().try_for_each(|value| json::scan("an unknown member", value, &[]).map(drop))
+    }
+
+    fn given(&self, at: usize) -> Option<&'a str> {
+        self.known[at].filter(|raw| *raw != "null")
+    }
+
+    fn id(&self) -> Result<Option<RequestId>, Refusal> {
+        json::request_id(self.known[ID])
+    }
+
+    fn identifier(&self, at: usize) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.given(at).map(|raw| json::identifier(NAMES[at], raw)).transpose()
+    }
+
+    fn named<T>(&self, at: usize, parse: fn(&str) -> Option<T>, choices: &str) -> Result<Option<T>, Refusal> {
+        let Some(raw) = self.given(at) else {
+            return Ok(None);
+        };
+        let value = json::string(raw).and_then(|name| parse(&name));
+        value.map(Some).ok_or_else(|| Refusal::new(INVALID_FIELD, format!("`{}` must be {choices}", NAMES[at])))
+    }
+
+    fn version(&self) -> Result<Option<u64>, Refusal> {
+        let version = self.given(VERSION).map(|raw| raw.parse().ok()).map(|version| version.ok_or(()));
+        version.transpose().map_err(|()| Refusal::new(INVALID_FIELD, "`version` must be an integer from 0 to 18446744073709551615"))
+    }
+}
+
+fn wants_memory_ack(name: &str) -> Option<bool> {
+    match name {
+        "memory" => Some(true),
+        "durable" => Some(false),
+        _ => None,
+    }
+}
