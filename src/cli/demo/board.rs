@@ -53,7 +53,13 @@ impl Board {
     }
 
     /// Takes the publisher's counts and, if a second has passed, makes rates of all counts. Returns whether it did.
-    pub fn publisher(&mut self, elapsed: Duration, published: PerLane<u64>, refused: Option<(u64, String)>, tallies: [&mut Tally; 2]) -> bool {
+    pub fn publisher(
+        &mut self,
+        elapsed: Duration,
+        published: PerLane<u64>,
+        refused: Option<(u64, String)>,
+        tallies: [&mut Tally; 2],
+    ) -> bool {
         self.picture.elapsed = elapsed;
         self.picture.refused = refused;
         let since = elapsed.saturating_sub(self.rated);

@@ -151,7 +151,8 @@ mod tests {
             writer.join().unwrap().unwrap();
             assert_eq!(Lane::ALL.iter().map(|lane| published.lanes[lane.index()].value()).sum::<u64>(), read);
         });
-        let answers = b"{\"ok\":true,\"seq\":1}\n{\"ok\":false,\"code\":201,\"name\":\"queue_full\",\"message\":\"later\"}\n{\"ok\":true}\n";
+        let answers =
+            b"{\"ok\":true,\"seq\":1}\n{\"ok\":false,\"code\":201,\"name\":\"queue_full\",\"message\":\"later\"}\n{\"ok\":true}\n";
         read_answers(&answers[..], &published).unwrap();
         assert_eq!((published.refused.value(), &**published.last_words.lock()), (1, "queue_full: later"));
     }

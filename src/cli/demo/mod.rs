@@ -118,18 +118,15 @@ fn free(wanted: SocketAddr) -> Result<SocketAddr, String> {
 }
 
 fn play(args: &DemoArgs, place: &Place, running: &Running, clock: Clock, stop: &Arc<AtomicBool>) -> Result<(), String> {
-    let desk = Desk::new(&DeskOptions {
-        challenges: args.challenges as usize,
-        metrics_per_second: args.metrics_per_second,
-        seed: args.seed,
-    });
+    let desk =
+        Desk::new(&DeskOptions { challenges: args.challenges as usize, metrics_per_second: args.metrics_per_second, seed: args.seed });
     let address = *running.ready().listen.first().ok_or("the daemon listens nowhere")?;
     let mut show = Show::open(show::intro(args, place, address, desk.rooms().len()));
     let members = members(&desk, address, place, clock, stop)?;
-    let feed = Feed::start(&place.socket_path(), desk, clock, Arc::clone(stop)).map_err(|error| {
-        format!("cannot publish to {}: {error}", place.socket_path().display())
-    })?;
-    let names = ["FAST LINE: a desk's own network".to_owned(), format!("SLOW LINE: the same rooms at {} KiB/s", SLOW_BYTES_PER_SECOND / 1024)];
+    let feed = Feed::start(&place.socket_path(), desk, clock, Arc::clone(stop))
+        .map_err(|error| format!("cannot publish to {}: {error}", place.socket_path().display()))?;
+    let names =
+        ["FAST LINE: a desk's own network".to_owned(), format!("SLOW LINE: the same rooms at {} KiB/s", SLOW_BYTES_PER_SECOND / 1024)];
     let mut board = Board::new(names, args.seconds);
     let shown = watch(&mut board, &mut show, &feed, &members, stop);
     stop.store(true, Ordering::Relaxed);

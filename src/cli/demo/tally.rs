@@ -69,14 +69,7 @@ pub struct AlertSeen {
 impl Tally {
     /// For a desk with that many metric series.
     pub fn new(slots: usize) -> Tally {
-        Tally {
-            lanes: Lane::ALL.map(|_| LaneTally::new()),
-            down: None,
-            losses: 0,
-            alerts: Vec::new(),
-            arrived: vec![0; slots],
-            replays: 0,
-        }
+        Tally { lanes: Lane::ALL.map(|_| LaneTally::new()), down: None, losses: 0, alerts: Vec::new(), arrived: vec![0; slots], replays: 0 }
     }
 
     /// The client joins that many rooms anew: what comes until all have caught up is replay.
@@ -303,7 +296,9 @@ mod tests {
     #[test]
     fn an_alert_of_somebody_else_is_shown_without_a_latency() {
         let mut tally = Tally::new(1);
-        tally.take(r#"{"type":"RISK_ALERT","room":"challenge:c01","lane":"alert","seq":9,"data":{"message":"a\u001b[2Jb"}}"#, Mono(1)).unwrap();
+        tally
+            .take(r#"{"type":"RISK_ALERT","room":"challenge:c01","lane":"alert","seq":9,"data":{"message":"a\u001b[2Jb"}}"#, Mono(1))
+            .unwrap();
         tally.take(r#"{"type":"RISK_ALERT","room":"challenge:c01","lane":"alert","seq":10,"data":[1]}"#, Mono(1)).unwrap();
         let alerts = tally.take_alerts();
         assert_eq!((alerts[0].seq, &*alerts[0].text, alerts[0].latency_us), (9, "RISK_ALERT challenge:c01  a[2Jb", None));

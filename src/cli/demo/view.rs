@@ -141,7 +141,10 @@ pub fn summary(picture: &Picture, overtaken: [u64; 2]) -> String {
     let mut text = format!("\nIn {} s:\n", picture.elapsed.as_secs());
     append(
         &mut text,
-        format_args!("  {:<10}{:<8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>16}\n", "line", "lane", "frames", "p50", "p99", "p99.9", "max", "overtaken"),
+        format_args!(
+            "  {:<10}{:<8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>16}\n",
+            "line", "lane", "frames", "p50", "p99", "p99.9", "max", "overtaken"
+        ),
     );
     for (line, overtaken) in picture.lines.iter().zip(overtaken) {
         for (lane, row) in Lane::ALL.iter().zip(&line.lanes) {
@@ -364,9 +367,10 @@ mod tests {
     #[test]
     fn numbers_read_easily() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([None, Some(9), Some(9_999), Some(10_000), Some(999_999), Some(1_000_000)].map(latency), [
-            "-", "0.01 ms", "10.00 ms", "10 ms", "999 ms", "1.0 s"
-        ]);
+        assert_eq!(
+            [None, Some(9), Some(9_999), Some(10_000), Some(999_999), Some(1_000_000)].map(latency),
+            ["-", "0.01 ms", "10.00 ms", "10 ms", "999 ms", "1.0 s"]
+        );
     }
 
     #[test]

@@ -89,7 +89,7 @@ proptest! {
                     }
                 }
                 "RISK_ALERT" if text(&event, "alert_type") == "HIGH_DAILY_DRAWDOWN" => {
-                    prop_assert_eq!(expected.take().as_deref(), Some(text(&event, "challenge_id")), "uncalled for: {}", event);
+                    prop_assert_eq!(expected.take(), Some(text(&event, "challenge_id").to_owned()), "uncalled for: {}", event);
                     prop_assert_eq!(event["data"].as_object().unwrap().len(), 12, "11 members and the demo's own");
                 }
                 // A target reached on the way, or the peak's limit, ends the attempt: then there is nothing to warn of.
@@ -179,7 +179,9 @@ fn the_largest_desk_fits_one_connection() {
 #[test]
 fn something_happens_soon() {
     for seed in 0..50 {
-        let alerts = published(seed, 20, 600).into_iter().filter(|(line, _)| line.lane == Lane::Alert).count();
-        assert!((1..60).contains(&alerts), "seed {seed}: {alerts} alerts in 30 s");
+        let lines = published(seed, 20, 600);
+        let all = lines.iter().filter(|(line, _)| line.lane == Lane::Alert).count();
+        assert!(lines.iter().any(|(_, event)| event["type"] == "RISK_ALERT"), "seed {seed}: no alert in 30 s");
+        assert!(all < 60, "seed {seed}: {all} in 30 s are a flood");
     }
 }
