@@ -149,7 +149,7 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Placeholder => "the secret is one from samples and tutorials; make one with `tickerd token --generate-key FILE`",
             KeyProblem::Monotonous => "the secret repeats a few bytes; make one with `tickerd token --generate-key FILE`",
             KeyProblem::NotArmored => {
-                "this is a key in DER, SSH or UTF-16 form, not a secret; convert it to PEM (`openssl pkey -pubin -inform DER`, `ssh-keygen -e -m pkcs8`, `iconv`)"
+                "this is a key in DER, SSH or UTF16 form, not a secret; convert it to PEM (`openssl pkey -pubin -inform DER`, `ssh-keygen -e -m pkcs8`, `iconv`)"
             }
             KeyProblem::Private => {
                 "this is a private key, and the server only checks tokens; give it the public one (`openssl pkey -in FILE -pubout`)"
@@ -358,7 +358,7 @@ Ghdiyc7JWyFKJbdc5QIDAQAB
             assert!(matches!(refusal(&pair.public[..60]), KeyProblem::Unusable(_)));
             assert!(matches!(refusal(&pair.jwks("k").as_bytes()[1..]), KeyProblem::Jwks(_)), "a JWKS whose first brace was cut off");
             let utf16: Vec<u8> = text_of(pair).encode_utf16().flat_map(u16::to_le_bytes).collect();
-            assert_eq!(refusal(&[&UTF16_MARKS[0], &utf16[..]].concat()), KeyProblem::NotArmored);
+            assert_eq!(refusal(&[UTF16_MARKS[0], &utf16[..]].concat()), KeyProblem::NotArmored);
         }
         assert_eq!(refusal(b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8m1n4Yd0v7 someone@example"), KeyProblem::NotArmored);
     }

@@ -56,6 +56,24 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(90);
 pub const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 /// Clock difference allowed between us and a token's issuer.
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
+/// Bytes of one write at most, unless a single frame is longer.
+pub const WRITE_BYTES: usize = 64 * 1024;
+/// Bytes written to one connection in one loop turn.
+pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
+/// Answers that a publisher has not read yet; beyond it we stop reading from it.
+pub const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Joins and snapshots of one connection that wait for the hub, and commands that wait for those.
+pub const AWAITED_PER_CONN_MAX: usize = 2 * ROOMS_PER_CONN_MAX;
+/// Connections that one listener accepts in one loop turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
+/// How long accepting rests when the process is out of descriptors.
+pub const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// An HTTP body must be complete within this.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an HTTP connection may be idle between two requests.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a closing connection may take to answer our Close, or to read our last answer.
+pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 const _: () = {
     assert!(ALERT_RESERVE_SLOTS < DELIVERY_SLOTS);

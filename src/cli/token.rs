@@ -17,7 +17,7 @@ const TOKEN_ID_BYTES: usize = 16;
 
 /// Mint a JWT that `tickerd serve` accepts, or make a secret to sign with
 #[derive(Args, Clone, Debug)]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     /// Raw HMAC secret, or private key in PEM (RSA, P-256 or Ed25519); told by its content
     #[arg(long, value_name = "FILE", required_unless_present = "generate_key")]
     pub key: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub struct TokenArgs {
 }
 
 /// Prints a token on stdout, or makes a secret.
-pub fn run(args: &TokenArgs) -> Result<(), String> {
+pub(super) fn run(args: &TokenArgs) -> Result<(), String> {
     if let Some(path) = &args.generate_key {
         return generate_key(path);
     }

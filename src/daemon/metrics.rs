@@ -128,8 +128,13 @@ impl Sources {
     fn publishing(&self, out: &mut Exposition, hub: &HubStats) {
         out.single(&PUBLISHES, self.sum(|stats| &stats.publish_lines));
         let accepted = hub.accepted.iter().sum();
-        let results =
-            [("accepted", accepted), ("duplicate", hub.duplicate), ("stale", hub.stale), ("unchanged", hub.unchanged), ("refused", hub.refused)];
+        let results = [
+            ("accepted", accepted),
+            ("duplicate", hub.duplicate),
+            ("stale", hub.stale),
+            ("unchanged", hub.unchanged),
+            ("refused", hub.refused),
+        ];
         out.samples(&EVENTS, results.map(|(result, count)| (label("result", result), count)));
         out.samples(&EVENTS_ACCEPTED, Lane::ALL.map(|lane| (label("lane", lane.name()), hub.accepted[lane.index()])));
         out.single(&ENCODED, hub.encoded);

@@ -6,16 +6,16 @@ mod metrics;
 mod publish_socket;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 
 use crate::auth::{KeySet, Verifier, VerifyOptions};
-use crate::base::lane::{Lane, Mode};
 use crate::base::limits::{BULK_INGEST_SLOTS, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, URGENT_INGEST_SLOTS};
 use crate::config::{CatalogEntry, Config};
 use crate::hub::catalog::{Catalog, Entry};
@@ -23,12 +23,12 @@ use crate::hub::ports::{Input, Output};
 use crate::hub::{Hub, HubOptions, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
-use crate::net::listener::{self, Listener, Network};
+use crate::net::listener::{self, Listener};
 use crate::ops::admin::{self, Admin};
 use crate::ops::health::{Health, State};
+use crate::reactor::Reactor;
 use crate::reactor::options::{Control, ReactorOptions, ReactorParts, ReactorPoll};
 use crate::reactor::registry::{Registry, RegistryLimits};
-use crate::reactor::Reactor;
 use crate::reactor::stats::ReactorStats;
 
 use self::hub_thread::HubThread;
@@ -78,7 +78,8 @@ pub fn start(config: &Config) -> Result<Running, String> {
     let listen = listeners[0].iter().filter_map(Listener::local_addr).collect();
     let registry = Registry::new(RegistryLimits { connections_max: config.connections_max, per_user_max: config.connections_per_user_max });
     let shared = Shared { clock, catalog, verifier, registry: Arc::new(registry), urgent: hub.urgent.clone(), bulk: hub.bulk.clone() };
-    let parts = listeners.drain(..).enumerate().map(|(index, listeners)| shared.parts(index as u16, listeners)).collect::<Result<Vec<_>, _>>()?;
+    let parts =
+        listeners.drain(..).enumerate().map(|(index, listeners)| shared.parts(index as u16, listeners)).collect::<Result<Vec<_>, _>>()?;
 
     let figures = Arc::new(Mutex::new(HubStats::default()));
     let sources = metrics::Sources {
@@ -244,7 +245,9 @@ fn start_reactors(config: &Config, parts: Vec<ReactorParts>) -> Result<Vec<JoinH
                 if pin_cores {
                     pin_to_core(usize::from(index));
                 }
-                reactor.run();
+                if let Err(error) = reactor.run() {
+                    panic!("reactor {index} cannot poll: {error}"); // it serves nobody any more: the process must end
+                }
             })
         })
         .collect()
@@ -288,8 +291,7 @@ fn verify_options(config: &Config) -> VerifyOptions {
 }
 
 fn catalog(entries: &[CatalogEntry]) -> Result<Catalog, String> {
-    let entries = entries.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-    Catalog::with(entries).map_err(|error| error.0)
+    Catalog::with(entries.iter().map(entry).collect()).map_err(|error| error.0)
 }
 
 /// Reads the key files; an error names the file and what is wrong with it.
@@ -337,4 +339,16 @@ fn abort_on_panic() {
         eprintln!("tickerd: a thread panicked, which is a defect: the process ends; please report the lines above");
         std::process::abort();
     }));
+}
+
+fn entry(configured: &CatalogEntry) -> Entry {
+    Entry {
+        kind: configured.kind.clone(),
+        rooms: vec![configured.room.clone()],
+        owner: configured.owner.clone(),
+        lane: configured.lane,
+        mode: configured.mode,
+        key: configured.key.clone(),
+        history: configured.history,
+    }
 }

@@ -32,7 +32,10 @@ pub(super) fn remove(path: &Path) {
 fn clear_the_way(path: &Path) -> Result<(), String> {
     let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
     if !there.file_type().is_socket() {
-        return Err(format!("cannot listen on the publish socket {}: a file is there that is no socket; remove it or give another path", path.display()));
+        return Err(format!(
+            "cannot listen on the publish socket {}: a file is there that is no socket; remove it or give another path",
+            path.display()
+        ));
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(format!("cannot listen on the publish socket {}: another process does; give another path", path.display())),

@@ -3,6 +3,11 @@
 pub mod bell;
 pub mod clock;
 pub mod link;
+pub mod listener;
+pub mod outbox;
+pub mod stream;
+pub mod sys;
+pub mod timer;
 
 /// The atomics of [`bell`]; the loom test puts its own in their place.
 mod sync {

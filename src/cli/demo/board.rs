@@ -13,13 +13,13 @@ use super::view::{AlertPicture, LanePicture, LinePicture, Picture};
 /// Alerts kept: more than a screen shows.
 const ALERTS_MAX: usize = 100;
 /// Index of the lines.
-pub const FAST: usize = 0;
+pub(super) const FAST: usize = 0;
 /// See [`FAST`].
-pub const SLOW: usize = 1;
+pub(super) const SLOW: usize = 1;
 
 /// The state of the show.
 #[derive(Debug)]
-pub struct Board {
+pub(super) struct Board {
     picture: Picture,
     alerts: VecDeque<Alert>,
     /// Metric frames overtaken on each line, summed over the alerts.
@@ -40,7 +40,7 @@ struct Alert {
 
 impl Board {
     /// A board for two lines.
-    pub fn new(names: [String; 2], seconds: Option<u64>) -> Board {
+    pub(super) fn new(names: [String; 2], seconds: Option<u64>) -> Board {
         let lines = names.map(|name| LinePicture { name, ..LinePicture::default() });
         Board {
             picture: Picture { seconds, lines, ..Picture::default() },
@@ -53,7 +53,7 @@ impl Board {
     }
 
     /// Takes the publisher's counts and, if a second has passed, makes rates of all counts. Returns whether it did.
-    pub fn publisher(
+    pub(super) fn publisher(
         &mut self,
         elapsed: Duration,
         published: PerLane<u64>,
@@ -110,7 +110,7 @@ impl Board {
     }
 
     /// Alerts that have arrived on both lines since the last call.
-    pub fn fresh_alerts(&mut self) -> Vec<AlertPicture> {
+    pub(super) fn fresh_alerts(&mut self) -> Vec<AlertPicture> {
         let fresh = self.alerts.iter_mut().filter(|alert| !alert.told && alert.shown.overtook.is_some());
         fresh
             .map(|alert| {
@@ -121,13 +121,13 @@ impl Board {
     }
 
     /// What is to be shown now.
-    pub fn picture(&mut self) -> &Picture {
+    pub(super) fn picture(&mut self) -> &Picture {
         self.picture.alerts = self.alerts.iter().map(|alert| alert.shown.clone()).collect();
         &self.picture
     }
 
     /// The whole run, with latencies over all of it, and the metric frames overtaken on each line.
-    pub fn whole(&self, tallies: [&Tally; 2]) -> (Picture, [u64; 2]) {
+    pub(super) fn whole(&self, tallies: [&Tally; 2]) -> (Picture, [u64; 2]) {
         let mut picture = self.picture.clone();
         for (line, tally) in picture.lines.iter_mut().zip(tallies) {
             for (shown, lane) in line.lanes.iter_mut().zip(&tally.lanes) {

@@ -19,7 +19,7 @@ use super::events::{Cents, IsoTime, Line, MarketData, Metric, Stamp, Trade, line
 use challenge::Challenge;
 
 /// Rooms that one client can join bound this: two for each challenge, one for each market.
-pub const CHALLENGES_MAX: usize = 40;
+pub(super) const CHALLENGES_MAX: usize = 40;
 /// Fills of all challenges together: few, so that they alone never fill the slow line.
 const FILLS_PER_SECOND: u64 = 12;
 /// Series of all accounts together: what can wait for a slow reader, one frame each. It takes that reader some ten seconds to
@@ -46,7 +46,7 @@ const MEASURES: [&str; 8] = ["exposure", "delta", "vega", "var_95", "pnl_1m", "s
 
 /// What a desk is made from.
 #[derive(Clone, Copy, Debug)]
-pub struct DeskOptions {
+pub(super) struct DeskOptions {
     /// How many challenges, at most [`CHALLENGES_MAX`].
     pub challenges: usize,
     /// Metrics and market data in one second.
@@ -57,7 +57,7 @@ pub struct DeskOptions {
 
 /// The desk.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub(super) struct Desk {
     rng: Rng,
     challenges: Vec<Challenge>,
     prices: [i64; MARKETS.len()],
@@ -77,7 +77,7 @@ pub struct Desk {
 
 impl Desk {
     /// A desk in the middle of its day.
-    pub fn new(options: &DeskOptions) -> Desk {
+    pub(super) fn new(options: &DeskOptions) -> Desk {
         let mut rng = Rng(options.seed);
         let count = options.challenges.clamp(1, CHALLENGES_MAX);
         let series = SERIES / count;
@@ -98,18 +98,18 @@ impl Desk {
     }
 
     /// All rooms that its events go to.
-    pub fn rooms(&self) -> Vec<String> {
+    pub(super) fn rooms(&self) -> Vec<String> {
         let of_challenges = self.challenges.iter().flat_map(|c| [format!("challenge:{}", c.id), format!("account:{}", c.id)]);
         of_challenges.chain(MARKETS.iter().map(|(symbol, _)| format!("market:{symbol}"))).collect()
     }
 
     /// How many metric series there are. Metric number `n` (from 1) is of series `(n - 1) % slots`.
-    pub fn slots(&self) -> usize {
+    pub(super) fn slots(&self) -> usize {
         MARKETS.len() + self.challenges.len() * self.series.len()
     }
 
     /// What happened in the `elapsed` time that ends now: fills and what follows from them first, then metrics.
-    pub fn step(&mut self, now: Now, elapsed: Duration, out: &mut Vec<Line>) {
+    pub(super) fn step(&mut self, now: Now, elapsed: Duration, out: &mut Vec<Line>) {
         let elapsed_ns = nanos(elapsed.min(STEP_MAX));
         self.turn_day(now.mono);
         self.settle(now.mono);
@@ -174,15 +174,14 @@ impl Desk {
         };
         let challenge = &self.challenges[index % self.challenges.len()];
         let series = &self.series[index / self.challenges.len()];
-        let value = Cents(challenge.equity() / 100 + self.rng.below(20_000) as i64 - 10_000);
+        let value = Cents(challenge.equity() / 100 + self.rng.within(10_000));
         let metric = Metric { account_id: &challenge.id, user_id: &challenge.user, series, value, demo };
         metric_line(&format!("{}.{series}", challenge.id), &metric)
     }
 
     fn market_data(&mut self, market: usize, demo: Stamp) -> Line {
         let spread = MARKETS[market].1 / 5_000 + 1;
-        let moved = self.prices[market] + self.rng.below(2 * spread as u64 + 1) as i64 - spread;
-        self.prices[market] = moved.max(1);
+        self.prices[market] = (self.prices[market] + self.rng.within(spread)).max(1);
         let data = MarketData { symbol: MARKETS[market].0, price: Cents(self.prices[market]), demo };
         line(Lane::Metric, "market.data.update", &data)
     }
@@ -196,7 +195,7 @@ fn due(credit: &mut u64, per_second: u64, elapsed_ns: u64) -> u64 {
     whole
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): small, and good enough for prices that nobody trades on.
+/// `SplitMix64` (Steele, Lea and Flood 2014): small, and good enough for prices that nobody trades on.
 #[derive(Clone, Debug)]
 struct Rng(u64);
 
@@ -215,6 +214,11 @@ impl Rng {
 
     /// A fill's profit or loss in cents: triangular, ±240.00, and no edge for anybody. It brings a dozen risk alerts a minute.
     fn pnl(&mut self) -> i64 {
-        (self.below(24_001) + self.below(24_001)) as i64 - 24_000
+        self.within(12_000) + self.within(12_000)
+    }
+
+    /// A number from `-bound` to `bound`.
+    fn within(&mut self, bound: i64) -> i64 {
+        self.below(2 * bound.unsigned_abs() + 1).cast_signed() - bound
     }
 }

@@ -1,4 +1,5 @@
 //! The demo's publish lines: the shapes of a prop-trading desk's events, money as decimal strings, never floats.
+//! Their members are named as such a desk's own events name them.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use crate::base::lane::Lane;
 
 /// One line for the publish socket, without its line feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     /// The lane that the catalog gives its type; what the demo counts by.
     pub lane: Lane,
     /// The JSON.
@@ -17,7 +18,7 @@ pub struct Line {
 
 /// What the demo adds to each event's `data`, so that its own clients can measure what they receive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub(super) struct Stamp {
     /// The publisher's monotonic clock when the event was made; publisher and clients are one process.
     pub sent_ns: u64,
     /// Which metric this is, counted from 1 over all of them.
@@ -30,20 +31,20 @@ pub struct Stamp {
 
 /// Money in cents; `-12.34` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cents(pub i64);
+pub(super) struct Cents(pub i64);
 
 /// Hundredths of a percent; `4.12` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BasisPoints(pub i64);
+pub(super) struct BasisPoints(pub i64);
 
 /// Unix milliseconds; `2026-11-20T14:03:00.123Z` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IsoTime(pub u64);
+pub(super) struct IsoTime(pub u64);
 
 /// Where a challenge stands. PENDING until the first trade, FAILED and FUNDED for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Status {
+pub(super) enum Status {
     /// No trade yet.
     Pending,
     /// Trading.
@@ -56,8 +57,7 @@ pub enum Status {
 
 /// After every trade: the account's whole equity.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the event's own, named as in its schema")]
-pub struct Equity<'a> {
+pub(super) struct Equity<'a> {
     pub challenge_id: &'a str,
     pub user_id: &'a str,
     pub previous_equity: Cents,
@@ -77,8 +77,7 @@ pub struct Equity<'a> {
 
 /// One fill.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the event's own, named as in its schema")]
-pub struct Trade<'a> {
+pub(super) struct Trade<'a> {
     pub trade_id: String,
     pub challenge_id: &'a str,
     pub user_id: &'a str,
@@ -93,8 +92,7 @@ pub struct Trade<'a> {
 
 /// A drawdown limit is near.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the event's own, named as in its schema")]
-pub struct RiskAlert<'a> {
+pub(super) struct RiskAlert<'a> {
     pub challenge_id: &'a str,
     pub user_id: &'a str,
     pub alert_type: &'static str,
@@ -112,10 +110,9 @@ pub struct RiskAlert<'a> {
     pub demo: Stamp,
 }
 
-/// A challenge changed its status. CHALLENGE_FAILED and CHALLENGE_FUNDED carry the same.
+/// A challenge changed its status. `CHALLENGE_FAILED` and `CHALLENGE_FUNDED` carry the same.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the event's own, named as in its schema")]
-pub struct StatusChange<'a> {
+pub(super) struct StatusChange<'a> {
     pub challenge_id: &'a str,
     pub user_id: &'a str,
     pub attempt: u32,
@@ -129,8 +126,7 @@ pub struct StatusChange<'a> {
 
 /// One figure of one account.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the event's own, named as in its schema")]
-pub struct Metric<'a> {
+pub(super) struct Metric<'a> {
     pub account_id: &'a str,
     pub user_id: &'a str,
     pub series: &'a str,
@@ -140,20 +136,19 @@ pub struct Metric<'a> {
 
 /// A market's price.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the event's own, named as in its schema")]
-pub struct MarketData {
+pub(super) struct MarketData {
     pub symbol: &'static str,
     pub price: Cents,
     pub demo: Stamp,
 }
 
 /// Makes a line of an event whose room, lane and key are the catalog's.
-pub fn line(lane: Lane, kind: &'static str, data: &impl Serialize) -> Line {
+pub(super) fn line(lane: Lane, kind: &'static str, data: &impl Serialize) -> Line {
     text(lane, &Envelope { kind, key: None, data })
 }
 
 /// Makes a line of a metric that has its own key: one account has many series.
-pub fn metric_line(key: &str, data: &Metric<'_>) -> Line {
+pub(super) fn metric_line(key: &str, data: &Metric<'_>) -> Line {
     text(Lane::Metric, &Envelope { kind: "metrics.update", key: Some(key), data })
 }
 

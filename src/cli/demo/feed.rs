@@ -27,7 +27,7 @@ const STEP: Duration = Duration::from_millis(2);
 
 /// What was published, and what became of it.
 #[derive(Debug, Default)]
-pub struct Published {
+pub(super) struct Published {
     /// Lines written, by lane.
     pub lanes: PerLane<Counter>,
     /// Answers that said no.
@@ -40,7 +40,7 @@ pub struct Published {
 
 /// The publisher's two threads.
 #[derive(Debug)]
-pub struct Feed {
+pub(super) struct Feed {
     /// Its figures.
     pub published: Arc<Published>,
     threads: [JoinHandle<()>; 2],
@@ -48,7 +48,7 @@ pub struct Feed {
 
 impl Feed {
     /// Connects and starts publishing.
-    pub fn start(path: &Path, desk: Desk, clock: Clock, stop: Arc<AtomicBool>) -> io::Result<Feed> {
+    pub(super) fn start(path: &Path, desk: Desk, clock: Clock, stop: Arc<AtomicBool>) -> io::Result<Feed> {
         let socket = UnixStream::connect(path)?;
         let answers = BufReader::new(socket.try_clone()?);
         let published = Arc::new(Published::default());
@@ -65,7 +65,7 @@ impl Feed {
     }
 
     /// Waits for the end of both; the demo must have been told to stop.
-    pub fn join(self) -> Result<(), String> {
+    pub(super) fn join(self) -> Result<(), String> {
         let ends = self.threads.map(JoinHandle::join);
         if ends.iter().all(Result::is_ok) { Ok(()) } else { Err("the demo's publisher panicked; its message is above".to_owned()) }
     }

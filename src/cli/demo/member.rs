@@ -29,7 +29,7 @@ const NARROW_RECEIVE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Who connects where.
 #[derive(Clone, Debug)]
-pub struct MemberOptions {
+pub(super) struct MemberOptions {
     /// The thread's name.
     pub name: &'static str,
     /// The daemon.
@@ -46,14 +46,14 @@ pub struct MemberOptions {
 
 /// A client on its own thread. It reconnects until it is told to stop.
 #[derive(Debug)]
-pub struct Member {
+pub(super) struct Member {
     tally: Arc<Mutex<Tally>>,
     thread: JoinHandle<()>,
 }
 
 impl Member {
     /// Starts it.
-    pub fn start(options: MemberOptions, tally: Tally, stop: Arc<AtomicBool>) -> io::Result<Member> {
+    pub(super) fn start(options: MemberOptions, tally: Tally, stop: Arc<AtomicBool>) -> io::Result<Member> {
         let tally = Arc::new(Mutex::new(tally));
         let shared = Arc::clone(&tally);
         let thread = thread::Builder::new().name(options.name.to_owned()).spawn(move || run(&options, &shared, &stop))?;
@@ -61,12 +61,12 @@ impl Member {
     }
 
     /// What it received; its thread waits while this is used.
-    pub fn tally<T>(&self, look: impl FnOnce(&mut Tally) -> T) -> T {
+    pub(super) fn tally<T>(&self, look: impl FnOnce(&mut Tally) -> T) -> T {
         look(&mut self.tally.lock())
     }
 
     /// Waits for its end; the demo must have been told to stop.
-    pub fn join(self) -> Result<(), String> {
+    pub(super) fn join(self) -> Result<(), String> {
         self.thread.join().map_err(|_| "a demo client's thread panicked; its message is above".to_owned())
     }
 }

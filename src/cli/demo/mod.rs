@@ -2,7 +2,7 @@
 //!
 //! Both clients are members of all the desk's rooms. One reads as fast as it can; the other has a narrow line, so that
 //! thousands of metric frames wait for it, and the alerts can be seen to pass them. Everything is real: the daemon is what
-//! `tickerd serve` runs, the events go through its publish socket, the clients are WebSockets over TCP with a token.
+//! `tickerd serve` runs, the events go through its publish socket, each client is a WebSocket over TCP with a token.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -12,16 +12,17 @@
 //! | [`board`], [`view`] | puts the figures together; draws them |
 //! | [`place`] | key, token and socket in a private directory |
 
-pub mod board;
-pub mod desk;
-pub mod events;
-pub mod feed;
-pub mod member;
-pub mod place;
-pub mod show;
-pub mod tally;
-pub mod view;
+mod board;
+mod desk;
+mod events;
+mod feed;
+mod member;
+mod place;
+mod show;
+mod tally;
+mod view;
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::config::{self, Config, ServeArgs, Surroundings};
+use crate::cli::Failure;
+use crate::config::{self, Config, ConfigError, ServeArgs, Surroundings};
 use crate::daemon::{self, Running};
 use crate::net::clock::Clock;
 
@@ -55,7 +57,7 @@ const ADMIN: &str = "127.0.0.1:9100";
 
 /// Show alerts overtaking metrics: a daemon, a made-up trading desk, and what clients receive, lane by lane
 #[derive(Args, Clone, Debug)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// End after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub seconds: Option<u64>,
@@ -74,25 +76,31 @@ pub struct DemoArgs {
 }
 
 /// Runs the demo until its time is over or it is interrupted.
-pub fn run(args: &DemoArgs) -> Result<(), String> {
+pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let clock = Clock::start();
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The first one ends the demo in order, the second one at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    }
-    let place = Place::make(&std::env::temp_dir(), clock.now().wall_ms / 1000)?;
-    let running = daemon::start(&config(&place, free(args.listen)?, free(default_admin())?)?)?;
+    stop_at_signals(&stop).map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    let place = Place::make(&std::env::temp_dir(), clock.now().wall_ms / 1000).map_err(Failure::Failed)?;
+    let listen = free(args.listen).map_err(Failure::Failed)?;
+    let admin = free(default_admin()).map_err(Failure::Failed)?;
+    let running = daemon::start(&config(&place, listen, admin)?).map_err(Failure::Failed)?;
     let played = play(args, &place, &running, clock, &stop);
     stop.store(true, Ordering::Relaxed);
     running.stop();
-    played
+    played.map_err(Failure::Failed)
+}
+
+/// The first signal ends the demo in order, the second one at once.
+fn stop_at_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
+    }
+    Ok(())
 }
 
 /// What `serve` would be told; nothing comes from the environment, so that the demo is the same everywhere.
-fn config(place: &Place, listen: SocketAddr, admin: SocketAddr) -> Result<Config, String> {
+fn config(place: &Place, listen: SocketAddr, admin: SocketAddr) -> Result<Config, ConfigError> {
     let mut serve = ServeArgs::default();
     serve.preset("listen", vec![listen.to_string()]);
     serve.preset("admin-listen", vec![admin.to_string()]);
@@ -100,8 +108,8 @@ fn config(place: &Place, listen: SocketAddr, admin: SocketAddr) -> Result<Config
     serve.preset("publish-socket-mode", vec!["0600".to_owned()]);
     serve.preset("jwt-key", vec![place.key_path().display().to_string()]);
     serve.preset("drain-timeout", vec!["1s".to_owned()]);
-    let surroundings = Surroundings { variables: std::collections::BTreeMap::new(), ..Surroundings::of_process() };
-    config::load(&serve, &surroundings).map(|loaded| loaded.config).map_err(|error| error.to_string())
+    let surroundings = Surroundings { variables: BTreeMap::new(), ..Surroundings::of_process() };
+    config::load(&serve, &surroundings).map(|loaded| loaded.config)
 }
 
 fn default_admin() -> SocketAddr {

@@ -15,14 +15,14 @@ const NAME_BYTES: usize = 4;
 
 /// The directory.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     dir: PathBuf,
     token: String,
 }
 
 impl Place {
     /// Makes the directory (mode 0700) under `parent`, a key and tokens in it (mode 0600).
-    pub fn make(parent: &Path, now_s: u64) -> Result<Place, String> {
+    pub(super) fn make(parent: &Path, now_s: u64) -> Result<Place, String> {
         let dir = parent.join(format!("tickerd-demo-{}", random_text::<NAME_BYTES>()?));
         let cannot = |error: io::Error| format!("cannot make the demo's directory {}: {error}; set TMPDIR to another place", dir.display());
         DirBuilder::new().mode(0o700).create(&dir).map_err(cannot)?;
@@ -37,27 +37,27 @@ impl Place {
     }
 
     /// A token that reads all rooms of the desk and publishes.
-    pub fn token(&self) -> &str {
+    pub(super) fn token(&self) -> &str {
         &self.token
     }
 
     /// The daemon's key.
-    pub fn key_path(&self) -> PathBuf {
+    pub(super) fn key_path(&self) -> PathBuf {
         self.dir.join("key")
     }
 
     /// A file with the token.
-    pub fn token_path(&self) -> PathBuf {
+    pub(super) fn token_path(&self) -> PathBuf {
         self.dir.join("token")
     }
 
     /// A file with the token as an HTTP header, for `curl -H @FILE`: so that it shows in no list of processes.
-    pub fn header_path(&self) -> PathBuf {
+    pub(super) fn header_path(&self) -> PathBuf {
         self.dir.join("header")
     }
 
     /// Where the daemon listens for the demo's publisher.
-    pub fn socket_path(&self) -> PathBuf {
+    pub(super) fn socket_path(&self) -> PathBuf {
         self.dir.join("publish.sock")
     }
 }

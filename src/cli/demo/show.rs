@@ -14,7 +14,7 @@ const DEFAULT_SIZE: (usize, usize) = (100, 40);
 
 /// The output.
 #[derive(Debug)]
-pub struct Show {
+pub(super) struct Show {
     out: Stdout,
     /// On a terminal; otherwise there is one line for each second.
     painter: Option<Painter>,
@@ -25,7 +25,7 @@ pub struct Show {
 
 impl Show {
     /// Writes nothing yet.
-    pub fn open(intro: String) -> Show {
+    pub(super) fn open(intro: String) -> Show {
         let out = io::stdout();
         let painter = out.is_terminal().then(Painter::default);
         let color = painter.is_some() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -33,7 +33,7 @@ impl Show {
     }
 
     /// Shows the board as it is; `second`: a second has passed since the last time this was true.
-    pub fn draw(&mut self, board: &mut Board, second: bool) -> io::Result<()> {
+    pub(super) fn draw(&mut self, board: &mut Board, second: bool) -> io::Result<()> {
         if !std::mem::replace(&mut self.begun, true) {
             writeln!(self.out, "{}", self.intro)?;
         }
@@ -55,7 +55,7 @@ impl Show {
     }
 
     /// Writes the last words and gives the terminal back.
-    pub fn close(&mut self, summary: &str) -> io::Result<()> {
+    pub(super) fn close(&mut self, summary: &str) -> io::Result<()> {
         self.out.write_all(summary.as_bytes())?;
         self.out.flush()
     }
@@ -77,7 +77,7 @@ impl Drop for Show {
 }
 
 /// What a newcomer needs to know, and what to try.
-pub fn intro(args: &DemoArgs, place: &Place, address: SocketAddr, rooms: usize) -> String {
+pub(super) fn intro(args: &DemoArgs, place: &Place, address: SocketAddr, rooms: usize) -> String {
     let taken = if address == args.listen { String::new() } else { format!(" ({} is in use)", args.listen) };
     let (header, token) = (place.header_path(), place.token_path());
     let program = std::env::args().next().unwrap_or("tickerd".to_owned());

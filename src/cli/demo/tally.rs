@@ -23,7 +23,7 @@ const LATENCY_US_MAX: u64 = 120_000_000;
 
 /// One client's.
 #[derive(Debug)]
-pub struct Tally {
+pub(super) struct Tally {
     /// By lane.
     pub lanes: PerLane<LaneTally>,
     /// Why the line is down, if it is.
@@ -39,7 +39,7 @@ pub struct Tally {
 
 /// One lane of one client.
 #[derive(Debug)]
-pub struct LaneTally {
+pub(super) struct LaneTally {
     /// Events received.
     pub frames: u64,
     /// Latency in microseconds since the start.
@@ -52,7 +52,7 @@ pub struct LaneTally {
 
 /// An alert that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlertSeen {
+pub(super) struct AlertSeen {
     /// Its room; with `seq` its name.
     pub room: String,
     /// Its number.
@@ -68,34 +68,34 @@ pub struct AlertSeen {
 
 impl Tally {
     /// For a desk with that many metric series.
-    pub fn new(slots: usize) -> Tally {
+    pub(super) fn new(slots: usize) -> Tally {
         Tally { lanes: Lane::ALL.map(|_| LaneTally::new()), down: None, losses: 0, alerts: Vec::new(), arrived: vec![0; slots], replays: 0 }
     }
 
     /// The client joins that many rooms anew: what comes until all have caught up is replay.
-    pub fn joining(&mut self, rooms: usize) {
+    pub(super) fn joining(&mut self, rooms: usize) {
         self.replays = rooms;
         self.down = None;
     }
 
     /// The line is lost.
-    pub fn lost(&mut self, why: String) {
+    pub(super) fn lost(&mut self, why: String) {
         self.down = Some(why);
         self.losses += 1;
     }
 
     /// Whether all rooms are joined.
-    pub fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         self.replays == 0 && self.down.is_none()
     }
 
     /// The alerts that came since the last call.
-    pub fn take_alerts(&mut self) -> Vec<AlertSeen> {
+    pub(super) fn take_alerts(&mut self) -> Vec<AlertSeen> {
         std::mem::take(&mut self.alerts)
     }
 
     /// Takes one message. The error is what the daemon says is wrong.
-    pub fn take(&mut self, text: &str, now: Mono) -> Result<(), String> {
+    pub(super) fn take(&mut self, text: &str, now: Mono) -> Result<(), String> {
         let message: Message<'_> = serde_json::from_str(text).map_err(|error| format!("the daemon sent {text:?}: {error}"))?;
         match (&*message.kind, message.lane.as_deref().and_then(Lane::parse), message.data) {
             ("error", ..) => Err(format!("the daemon refused: {}", message.message.unwrap_or_default())),
@@ -104,14 +104,14 @@ impl Tally {
                 Ok(())
             }
             (_, Some(lane), Some(data)) => {
-                self.event(text, &message, lane, Data::read(data), now);
+                self.event(text, &message, lane, &Data::read(data), now);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn event(&mut self, text: &str, message: &Message<'_>, lane: Lane, data: Data<'_>, now: Mono) {
+    fn event(&mut self, text: &str, message: &Message<'_>, lane: Lane, data: &Data<'_>, now: Mono) {
         let measured = data.demo.filter(|_| self.replays == 0);
         let latency_us = measured.map(|stamp| now.0.saturating_sub(stamp.sent_ns) / 1000);
         self.lanes[lane.index()].record(text, latency_us);
@@ -122,7 +122,7 @@ impl Tally {
             self.alerts.push(AlertSeen {
                 room: message.room.as_deref().unwrap_or_default().to_owned(),
                 seq: message.seq.unwrap_or_default(),
-                text: brief(message, &data),
+                text: brief(message, data),
                 latency_us,
                 overtook: self.overtaken_by(stamp.settled_n.unwrap_or_default()),
             });
@@ -167,7 +167,7 @@ fn histogram() -> Histogram<u64> {
 }
 
 /// A message in a few words: who, what, how much.
-pub fn in_short(text: &str) -> String {
+pub(super) fn in_short(text: &str) -> String {
     serde_json::from_str(text)
         .map(|message: Message<'_>| brief(&message, &message.data.map(Data::read).unwrap_or_default()))
         .unwrap_or_default()

@@ -22,7 +22,7 @@ const RESET: &str = "\x1b[0m";
 
 /// Everything that is shown at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
+pub(super) struct Picture {
     /// Since the desk began to publish.
     pub elapsed: Duration,
     /// When it ends, if not by Ctrl-C.
@@ -39,7 +39,7 @@ pub struct Picture {
 
 /// What one client sees.
 #[derive(Clone, Debug, Default)]
-pub struct LinePicture {
+pub(super) struct LinePicture {
     /// Who it is.
     pub name: String,
     /// By lane.
@@ -50,7 +50,7 @@ pub struct LinePicture {
 
 /// One lane of one client. Latencies are absent until there is one.
 #[derive(Clone, Debug, Default)]
-pub struct LanePicture {
+pub(super) struct LanePicture {
     /// Events received in the last second.
     pub received_per_s: u64,
     /// Events received.
@@ -69,7 +69,7 @@ pub struct LanePicture {
 
 /// One alert with its fate on both lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AlertPicture {
+pub(super) struct AlertPicture {
     /// What it says.
     pub text: String,
     /// Latency on each line, once it is there.
@@ -80,7 +80,7 @@ pub struct AlertPicture {
 
 /// How to draw.
 #[derive(Clone, Copy, Debug)]
-pub struct Canvas {
+pub(super) struct Canvas {
     /// Columns of the terminal.
     pub width: usize,
     /// Its lines.
@@ -90,7 +90,7 @@ pub struct Canvas {
 }
 
 /// The live block, at most as high as the canvas.
-pub fn block(picture: &Picture, canvas: Canvas) -> String {
+pub(super) fn block(picture: &Picture, canvas: Canvas) -> String {
     let width = canvas.width.clamp(WIDTH_MIN, WIDTH_MAX).min(canvas.width.max(1));
     let mut pen = Pen { text: String::new(), width, color: canvas.color };
     pen.line(BOLD, &title(picture));
@@ -105,7 +105,7 @@ pub fn block(picture: &Picture, canvas: Canvas) -> String {
 }
 
 /// One line of text for each second, for a log or a pipe.
-pub fn second(picture: &Picture) -> String {
+pub(super) fn second(picture: &Picture) -> String {
     let [fast, slow] = &picture.lines;
     let mut text = format!("{:>4} s ", picture.elapsed.as_secs());
     for lane in Lane::ALL {
@@ -127,7 +127,7 @@ pub fn second(picture: &Picture) -> String {
 }
 
 /// One line of text for an alert.
-pub fn alert(alert: &AlertPicture) -> String {
+pub(super) fn alert(alert: &AlertPicture) -> String {
     let mut text = format!("ALERT {}   {}", alert.text, latency(alert.latency_us[0]));
     if let Some(overtook) = alert.overtook {
         let slow = latency(alert.latency_us[1]);
@@ -137,7 +137,7 @@ pub fn alert(alert: &AlertPicture) -> String {
 }
 
 /// The table at the end: both lines, all lanes. `overtaken`: metric frames that alerts overtook on each line, in all.
-pub fn summary(picture: &Picture, overtaken: [u64; 2]) -> String {
+pub(super) fn summary(picture: &Picture, overtaken: [u64; 2]) -> String {
     let mut text = format!("\nIn {} s:\n", picture.elapsed.as_secs());
     append(
         &mut text,
@@ -226,7 +226,7 @@ fn fit(text: &str, width: usize) -> String {
 }
 
 /// `0.31 ms`, `352 ms`, `11.2 s`; `-` if there is none.
-pub fn latency(us: Option<u64>) -> String {
+pub(super) fn latency(us: Option<u64>) -> String {
     match us {
         None => "-".to_owned(),
         Some(us @ 0..10_000) => format!("{:.2} ms", us as f64 / 1e3),
@@ -236,7 +236,7 @@ pub fn latency(us: Option<u64>) -> String {
 }
 
 /// `12,345`.
-pub fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -258,13 +258,13 @@ fn append(text: &mut String, more: std::fmt::Arguments<'_>) {
 
 /// Draws a block over the one that was drawn before.
 #[derive(Debug, Default)]
-pub struct Painter {
+pub(super) struct Painter {
     lines: usize,
 }
 
 impl Painter {
     /// Draws in place, the cursor being below the last block.
-    pub fn paint(&mut self, out: &mut impl Write, block: &str) -> io::Result<()> {
+    pub(super) fn paint(&mut self, out: &mut impl Write, block: &str) -> io::Result<()> {
         let mut text = String::from("\x1b[?25l");
         if self.lines > 0 {
             append(&mut text, format_args!("\x1b[{}A", self.lines));
@@ -277,7 +277,7 @@ impl Painter {
     }
 
     /// Gives the terminal back.
-    pub fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
         self.lines = 0;
         out.write_all(b"\x1b[?25h")?;
         out.flush()

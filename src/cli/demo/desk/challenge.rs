@@ -45,7 +45,7 @@ impl Challenge {
             user: format!("trader{number:02}"),
             attempt: 1,
             status: Status::Active,
-            equity: START_CENTS + rng.below(100_000) as i64 - 39_000,
+            equity: START_CENTS + 11_000 + rng.within(50_000),
             equity_max: START_CENTS,
             day_start: START_CENTS,
             day_max: START_CENTS,

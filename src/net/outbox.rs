@@ -1,0 +1,388 @@
+//! A connection's outbox: what waits to be written, in order of priority. Pure: it never sees a socket.
+//!
+//! Order: raw bytes (HTTP answers, NDJSON answers, the rest of a control frame), the frame that is already started, pong and
+//! ping, replies, alerts, updates, metrics; and after a close nothing but the replies and the Close frame. A frame that is
+//! partly written is taken out of its queue, so by construction it can be neither overtaken, conflated nor purged.
+//!
+//! [`Outbox::fill`] copies, [`Outbox::wrote`] removes. Both walk the same order, so nothing may be pushed between the two.
+
+mod queue;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::ids::RoomId;
+use crate::base::lane::{Lane, PerLane};
+use crate::base::limits::LOWER_LANE_WRITE_BYTES;
+use crate::base::time::Mono;
+use crate::wire::frame::{Frame, Kind, Tag};
+
+use queue::Queue;
+
+/// Empty queues give their memory back beyond this many slots.
+const IDLE_SLOTS: usize = 16;
+
+/// What an outbox may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes that may wait, over all queues.
+    pub bytes_max: usize,
+}
+
+/// What became of a pushed frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// It waits at the end of its queue.
+    Queued,
+    /// It took the place of an older state of its key (or is itself the older one, and is gone).
+    Conflated,
+    /// It would exceed the limit, and is not queued: the reader is too slow.
+    TooMuch,
+    /// Nothing may follow the Close frame; it is not queued.
+    Closed,
+}
+
+/// One frame that waits.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The frame.
+    pub frame: Arc<Frame>,
+    /// When its place in the queue was taken.
+    pub queued: Mono,
+    /// Whether it was delivered as it happened: a replayed frame says nothing about latency.
+    pub live: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    raw: Option<Box<Raw>>,
+    started: Option<Box<Started>>,
+    control: Option<Box<Control>>,
+    replies: VecDeque<Entry>,
+    lanes: PerLane<Queue>,
+    /// Bytes that are not written yet, everything included.
+    bytes: usize,
+    /// A Close frame is queued or sent.
+    closed: bool,
+    /// A frame found no room.
+    overflowed: bool,
+}
+
+/// Bytes that go before all else.
+#[derive(Debug)]
+struct Raw {
+    bytes: Vec<u8>,
+    written: usize,
+    since: Mono,
+}
+
+/// A frame of which the first bytes are written.
+#[derive(Debug)]
+struct Started {
+    entry: Entry,
+    written: usize,
+}
+
+/// Encoded control frames.
+#[derive(Debug, Default)]
+struct Control {
+    pong: Vec<u8>,
+    ping: Vec<u8>,
+    close: Vec<u8>,
+}
+
+impl Outbox {
+    /// Queues a frame; `live` if it comes by a delivery, not by a replay.
+    pub fn push(&mut self, entry: Entry, limits: Limits) -> PushOutcome {
+        if self.closed {
+            return PushOutcome::Closed;
+        }
+        let len = entry.frame.as_websocket().len();
+        if self.bytes + len > limits.bytes_max {
+            return self.push_full(&entry);
+        }
+        if entry.frame.tag.kind == Kind::Reply {
+            self.replies.push_back(entry);
+            self.bytes += len;
+            return PushOutcome::Queued;
+        }
+        let (outcome, before) = self.lanes[entry.frame.tag.lane.index()].push(entry);
+        self.bytes = self.bytes + len - before;
+        outcome
+    }
+
+    /// A state that is no longer than the one it replaces fits even into a full outbox.
+    fn push_full(&mut self, entry: &Entry) -> PushOutcome {
+        if let Some(saved) = self.lanes[entry.frame.tag.lane.index()].replace_if_shorter(entry) {
+            self.bytes -= saved;
+            return PushOutcome::Conflated;
+        }
+        self.overflowed = true;
+        PushOutcome::TooMuch
+    }
+
+    /// Appends raw bytes, which go before all else. Connections that speak no WebSocket use nothing but these.
+    pub fn push_raw(&mut self, now: Mono, write: impl FnOnce(&mut Vec<u8>)) {
+        let raw = self.raw.get_or_insert_with(|| Box::new(Raw { bytes: Vec::new(), written: 0, since: now }));
+        let before = raw.bytes.len();
+        write(&mut raw.bytes);
+        self.bytes += raw.bytes.len() - before;
+    }
+
+    /// Sets the pending pong (an encoded frame); it replaces one that was not sent, for the latest suffices.
+    pub fn set_pong(&mut self, frame: &[u8]) {
+        if !self.closed {
+            let control = self.control.get_or_insert_default();
+            self.bytes = self.bytes + frame.len() - control.pong.len();
+            control.pong = frame.to_vec();
+        }
+    }
+
+    /// Sets the pending ping (an encoded frame); it replaces one that was not sent.
+    pub fn set_ping(&mut self, frame: &[u8]) {
+        if !self.closed {
+            let control = self.control.get_or_insert_default();
+            self.bytes = self.bytes + frame.len() - control.ping.len();
+            control.ping = frame.to_vec();
+        }
+    }
+
+    /// Queues the Close frame behind the replies, drops all lanes, and takes nothing more. Returns how many frames were dropped.
+    pub fn close(&mut self, frame: &[u8]) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let dropped = self.drop_lanes();
+        self.control.get_or_insert_default().close = frame.to_vec();
+        self.bytes += frame.len();
+        self.closed = true;
+        dropped
+    }
+
+    /// Drops all that is queued but what is started, so that a last word can be said at the next frame boundary. Returns how
+    /// many frames.
+    pub fn drop_queued(&mut self) -> usize {
+        self.bytes -= self.replies.iter().map(|entry| entry.frame.as_websocket().len()).sum::<usize>();
+        let replies = std::mem::take(&mut self.replies).len();
+        if let Some(control) = self.control.take() {
+            self.bytes -= control.pong.len() + control.ping.len() + control.close.len();
+        }
+        replies + self.drop_lanes()
+    }
+
+    /// Drops what is queued in the lanes, but not a frame that is started. Returns how many frames.
+    pub fn drop_lanes(&mut self) -> usize {
+        let mut dropped = 0;
+        for lane in &mut self.lanes {
+            dropped += lane.len();
+            self.bytes -= lane.clear();
+        }
+        dropped
+    }
+
+    /// Removes the queued frames of a room, but not one that is started. Returns how many.
+    pub fn purge(&mut self, room: RoomId) -> usize {
+        let mut purged = 0;
+        for lane in &mut self.lanes {
+            let (frames, bytes) = lane.purge(room);
+            purged += frames;
+            self.bytes -= bytes;
+        }
+        purged
+    }
+
+    /// Copies whole frames in order of priority, about `budget` bytes: at least one piece if any waits, and at most
+    /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one.
+    pub fn fill(&self, out: &mut Vec<u8>, budget: usize) {
+        let mut filler = Filler { start: out.len(), out, budget, lower: 0 };
+        let rests_fit = self.raw.as_ref().is_none_or(|raw| filler.rest(&raw.bytes[raw.written..]))
+            && self.started.as_ref().is_none_or(|started| filler.started(started));
+        if !rests_fit {
+            return;
+        }
+        let control = self.control.as_deref();
+        let close = control.map_or(&[][..], |control| &control.close);
+        let go_on = control.is_none_or(|control| filler.piece(&control.pong) && filler.piece(&control.ping))
+            && self.replies.iter().all(|entry| filler.piece(entry.frame.as_websocket()))
+            && filler.piece(close);
+        if go_on {
+            self.fill_lanes(&mut filler);
+        }
+    }
+
+    fn fill_lanes(&self, filler: &mut Filler<'_>) {
+        for lane in Lane::ALL {
+            let queue = &self.lanes[lane.index()];
+            if !queue.iter().all(|entry| filler.lane_frame(lane, entry.frame.as_websocket())) {
+                return;
+            }
+        }
+    }
+
+    /// Removes the first `n` bytes of what [`Outbox::fill`] copied, and reports each frame that is finished by them.
+    pub fn wrote(&mut self, n: usize, mut finished: impl FnMut(&Tag, usize, bool)) {
+        debug_assert!(n <= self.bytes, "more was written than waited");
+        self.bytes -= n;
+        let mut left = self.wrote_raw(n);
+        left = self.wrote_started(left, &mut finished);
+        left = self.wrote_control(left, |control| [&mut control.pong, &mut control.ping]);
+        while left > 0 {
+            let Some(entry) = self.replies.pop_front() else { break };
+            left = self.wrote_entry(entry, left, &mut finished);
+        }
+        left = self.wrote_control(left, |control| [&mut control.close]);
+        while left > 0 {
+            let Some(entry) = self.lanes.iter_mut().find_map(Queue::pop) else { break };
+            left = self.wrote_entry(entry, left, &mut finished);
+        }
+        self.shrink();
+    }
+
+    fn wrote_raw(&mut self, n: usize) -> usize {
+        let Some(raw) = &mut self.raw else { return n };
+        let taken = n.min(raw.bytes.len() - raw.written);
+        raw.written += taken;
+        if raw.written == raw.bytes.len() {
+            self.raw = None;
+        }
+        n - taken
+    }
+
+    fn wrote_started(&mut self, n: usize, finished: &mut impl FnMut(&Tag, usize, bool)) -> usize {
+        let Some(started) = &mut self.started else { return n };
+        let len = started.entry.frame.as_websocket().len();
+        let taken = n.min(len - started.written);
+        started.written += taken;
+        if started.written == len {
+            finished(&started.entry.frame.tag, len, started.entry.live);
+            self.started = None;
+        }
+        n - taken
+    }
+
+    fn wrote_entry(&mut self, entry: Entry, n: usize, finished: &mut impl FnMut(&Tag, usize, bool)) -> usize {
+        let len = entry.frame.as_websocket().len();
+        if n < len {
+            self.started = Some(Box::new(Started { entry, written: n }));
+            return 0;
+        }
+        finished(&entry.frame.tag, len, entry.live);
+        n - len
+    }
+
+    /// What is left of a control frame that is partly written goes before all else, like raw bytes.
+    fn wrote_control<const N: usize>(&mut self, n: usize, which: impl FnOnce(&mut Control) -> [&mut Vec<u8>; N]) -> usize {
+        let Some(control) = &mut self.control else { return n };
+        let mut left = n;
+        for frame in which(control) {
+            if left == 0 {
+                break;
+            }
+            let bytes = std::mem::take(frame);
+            let written = left.min(bytes.len());
+            left -= written;
+            if written < bytes.len() {
+                self.raw = Some(Box::new(Raw { bytes, written, since: Mono::NEVER }));
+            }
+        }
+        left
+    }
+
+    fn shrink(&mut self) {
+        if self.control.as_ref().is_some_and(|control| control.pong.is_empty() && control.ping.is_empty() && control.close.is_empty()) {
+            self.control = None;
+        }
+        if self.replies.is_empty() && self.replies.capacity() > IDLE_SLOTS {
+            self.replies = VecDeque::new();
+        }
+        for lane in &mut self.lanes {
+            lane.shrink(IDLE_SLOTS);
+        }
+    }
+
+    /// Bytes that are not written yet.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Whether a Close frame is queued or sent.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether a frame found no room: the reader is too slow.
+    pub fn is_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Frames that wait, replies and a started one included.
+    pub fn frames(&self) -> usize {
+        usize::from(self.started.is_some()) + self.replies.len() + self.lanes.iter().map(Queue::len).sum::<usize>()
+    }
+
+    /// Since when the oldest thing waits; `None` if nothing does.
+    pub fn oldest(&self) -> Option<Mono> {
+        let raw = self.raw.as_ref().map(|raw| raw.since);
+        let started = self.started.as_ref().map(|started| started.entry.queued);
+        let reply = self.replies.front().map(|entry| entry.queued);
+        let lanes = self.lanes.iter().filter_map(|lane| lane.iter().next()).map(|entry| entry.queued);
+        raw.into_iter().chain(started).chain(reply).chain(lanes).min()
+    }
+}
+
+/// The state of one fill.
+struct Filler<'a> {
+    start: usize,
+    out: &'a mut Vec<u8>,
+    budget: usize,
+    /// Lower-lane bytes copied so far.
+    lower: usize,
+}
+
+impl Filler<'_> {
+    /// Copies a piece if it fits or is the first; whether to go on.
+    fn piece(&mut self, bytes: &[u8]) -> bool {
+        let copied = self.out.len() - self.start;
+        if copied > 0 && copied + bytes.len() > self.budget {
+            return false;
+        }
+        self.out.extend_from_slice(bytes);
+        true
+    }
+
+    /// Copies as much as fits of what need not be whole; whether that was all.
+    fn rest(&mut self, bytes: &[u8]) -> bool {
+        let fits = bytes.len().min(self.budget - (self.out.len() - self.start));
+        self.out.extend_from_slice(&bytes[..fits]);
+        fits == bytes.len()
+    }
+
+    fn started(&mut self, started: &Started) -> bool {
+        let rest = &started.entry.frame.as_websocket()[started.written..];
+        if started.entry.frame.tag.lane != Lane::Alert {
+            self.lower += rest.len();
+        }
+        self.rest(rest)
+    }
+
+    fn lane_frame(&mut self, lane: Lane, bytes: &[u8]) -> bool {
+        if lane == Lane::Alert {
+            return self.piece(bytes);
+        }
+        let first = self.out.len() == self.start;
+        if !first && self.lower + bytes.len() > LOWER_LANE_WRITE_BYTES {
+            return false;
+        }
+        self.lower += bytes.len();
+        self.piece(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Accepting connections, a bounded number in each turn, and resting when the process is out of descriptors.
+
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+
+use mio::{Registry, Token};
+use tracing::warn;
+
+use crate::base::limits::{ACCEPT_REST, ACCEPTS_PER_TURN};
+use crate::base::time::Mono;
+use crate::net::listener::Listener;
+use crate::net::stream::Stream;
+
+use super::connection::Connection;
+use super::core::Core;
+use super::options::WAKER;
+use super::slots::{self, Slots};
+
+/// The listeners of a reactor.
+pub(super) struct Listeners {
+    listeners: Vec<Listening>,
+    /// Until then nothing is accepted.
+    rest_until: Option<Mono>,
+}
+
+struct Listening {
+    listener: Listener,
+    /// An accept may give something: no `WouldBlock` since the last event.
+    ready: bool,
+}
+
+impl Listeners {
+    /// Registers the listeners.
+    pub(super) fn new(listeners: Vec<Listener>, registry: &Registry) -> io::Result<Listeners> {
+        let mut registered = Vec::with_capacity(listeners.len());
+        for (at, mut listener) in listeners.into_iter().enumerate() {
+            listener.register(registry, token(at))?;
+            registered.push(Listening { listener, ready: true });
+        }
+        Ok(Listeners { listeners: registered, rest_until: None })
+    }
+
+    /// Notes an event; whether it was a listener's.
+    pub(super) fn on_event(&mut self, event: Token) -> bool {
+        let found = self.listeners.iter_mut().enumerate().find(|(at, _)| token(*at) == event);
+        found.map(|(_, listening)| listening.ready = true).is_some()
+    }
+
+    /// Closes all.
+    pub(super) fn close(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// When accepting can go on; `None`: it waits for an event.
+    pub(super) fn next(&self, now: Mono) -> Option<Mono> {
+        self.listeners.iter().any(|listening| listening.ready).then(|| self.rest_until.unwrap_or(now))
+    }
+
+    /// Accepts what one turn allows. `accepted` gets the slots of the new connections.
+    pub(super) fn accept(&mut self, index: u16, registry: &Registry, conns: &mut Slots, core: &Core, accepted: &mut Vec<u32>) {
+        if self.rest_until.is_some_and(|until| until > core.now.mono) {
+            return;
+        }
+        self.rest_until = None;
+        for listening in self.listeners.iter_mut().filter(|listening| listening.ready) {
+            for _ in 0..ACCEPTS_PER_TURN {
+                match listening.listener.accept() {
+                    Ok((stream, peer)) => accepted.extend(take(index, stream, peer, registry, conns, core)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        listening.ready = false;
+                        break;
+                    }
+                    // The peer has gone before we came.
+                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                    Err(error) => {
+                        core.stats.accept_errors.inc();
+                        warn!(%error, "cannot accept connections: trying again shortly; raise the limit of open files if that is the reason");
+                        self.rest_until = Some(core.now.mono.plus(ACCEPT_REST));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, conns: &mut Slots, core: &Core) -> Option<u32> {
+    let allowed = &core.options.peers;
+    if peer.is_some_and(|peer| !allowed.is_empty() && !allowed.iter().any(|network| network.contains(peer))) {
+        core.stats.accept_refused.inc();
+        return None;
+    }
+    let mut conn = Box::new(Connection::new(conns.next_id(index), stream, core.now.mono));
+    let prepared = conn.stream.prepare().and_then(|()| conn.stream.register(registry, slots::token(conn.id)));
+    if prepared.is_err() {
+        // Mostly a peer that has gone already.
+        core.stats.accept_errors.inc();
+        return None;
+    }
+    core.stats.accepted.inc();
+    core.count_kind(conn.kind(), true);
+    let slot = conn.id.slot;
+    conns.insert(conn);
+    Some(slot)
+}
+
+fn token(at: usize) -> Token {
+    Token(WAKER.0 - 1 - at)
+}

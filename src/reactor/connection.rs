@@ -1,0 +1,491 @@
+//! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
+use crate::base::ids::ConnId;
+use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
+use crate::base::time::Mono;
+use crate::hub::ports::{Answer, Joined};
+use crate::net::clock::Clock;
+use crate::net::outbox::{Entry, Limits, Outbox};
+use crate::net::stream::Stream;
+use crate::wire::frame::Frame;
+use crate::wire::reply;
+
+use super::core::{Core, Next};
+use super::http::Http;
+use super::lines::Lines;
+use super::stats::{ConnKind, Reason};
+use super::websocket::{WebSocket, echo};
+
+/// What all connections of a reactor use in turn to read and write.
+pub(super) struct Io {
+    pub(super) clock: Clock,
+    pub(super) input: Vec<u8>,
+    pub(super) output: Vec<u8>,
+}
+
+/// See the module.
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    pub(super) stream: Stream,
+    pub(super) outbox: Outbox,
+    protocol: Protocol,
+    /// What was read and not consumed.
+    rest: Vec<u8>,
+    ending: Option<Ending>,
+    /// The deadline that is in the wheel.
+    pub(super) timer_at: Mono,
+    /// Bytes of the outbox as the reactor's gauge has them.
+    pub(super) accounted_bytes: usize,
+    bytes_received: u64,
+    bytes_sent: u64,
+    /// A read may give something: no `WouldBlock` since the last event.
+    pub(super) readable: bool,
+    /// A write may take something: no `WouldBlock` since the last event.
+    pub(super) writable: bool,
+    /// The peer has shut down its side, so a short read does not mean that nothing is left to be seen.
+    pub(super) read_closed: bool,
+    /// All was read.
+    eof: bool,
+    /// `rest` may hold something complete.
+    more: bool,
+    /// It is on the list of those to be flushed.
+    pub(super) dirty: bool,
+    /// It is on the list of those to be served.
+    pub(super) serving: bool,
+    /// Our side is shut down.
+    shut: bool,
+}
+
+/// What a connection speaks.
+enum Protocol {
+    Http(Box<Http>),
+    WebSocket(Box<WebSocket>),
+    Lines(Box<Lines>),
+}
+
+/// The last word is said, and the peer may still say its own.
+struct Ending {
+    reason: Reason,
+    until: Mono,
+    /// The peer's last word was heard.
+    peer_done: bool,
+    /// How many rooms it was a member of, for the log.
+    rooms: usize,
+}
+
+/// What came of looking at the input.
+pub(super) struct Took {
+    /// Bytes that are dealt with.
+    pub(super) used: usize,
+    /// The rest may hold something complete.
+    pub(super) more: bool,
+    pub(super) then: Then,
+}
+
+/// What a connection shall do next.
+pub(super) enum Then {
+    Go,
+    /// Close with that code.
+    Close(CloseCode),
+    /// Answer the peer's Close.
+    PeerClosed(Option<u16>),
+    /// End once the answer is out.
+    Finish,
+    /// Speak WebSocket from now on.
+    Upgrade(Box<WebSocket>, Next),
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(super) fn new(id: ConnId, stream: Stream, now: Mono) -> Connection {
+        let protocol = match &stream {
+            Stream::Tcp(_) => Protocol::Http(Box::new(Http::new(now))),
+            Stream::Unix(_) => Protocol::Lines(Box::default()),
+        };
+        Connection {
+            id,
+            stream,
+            outbox: Outbox::default(),
+            protocol,
+            rest: Vec::new(),
+            ending: None,
+            timer_at: Mono::NEVER,
+            accounted_bytes: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            readable: false,
+            writable: true,
+            read_closed: false,
+            eof: false,
+            more: false,
+            dirty: false,
+            serving: false,
+            shut: false,
+        }
+    }
+
+    /// What it speaks, for the gauges.
+    pub(super) fn kind(&self) -> ConnKind {
+        match self.protocol {
+            Protocol::Http(_) => ConnKind::Http,
+            Protocol::WebSocket(_) => ConnKind::WebSocket,
+            Protocol::Lines(_) => ConnKind::Lines,
+        }
+    }
+
+    /// Takes what is left over, or reads once. A reason ends the connection.
+    pub(super) fn serve(&mut self, core: &mut Core, io: &mut Io) -> Option<Reason> {
+        if self.more && !self.is_blocked() {
+            let rest = std::mem::take(&mut self.rest);
+            self.consume_rest(rest, core);
+        }
+        if self.more || !self.readable || self.eof || self.is_blocked() {
+            return None;
+        }
+        match self.stream.read(&mut io.input) {
+            Ok(0) => self.on_eof(core),
+            Ok(n) => {
+                self.readable = n == io.input.len() || self.read_closed;
+                core.now = io.clock.now();
+                core.stats.bytes_received.add(n as u64);
+                self.bytes_received += n as u64;
+                self.on_bytes(&mut io.input[..n], core);
+            }
+            Err(error) => return self.on_read_error(&error),
+        }
+        None
+    }
+
+    fn on_read_error(&mut self, error: &io::Error) -> Option<Reason> {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.readable = false,
+            ErrorKind::Interrupted => {}
+            _ => return Some(self.ending.as_ref().map_or(Reason::Io, |ending| ending.reason)),
+        }
+        None
+    }
+
+    fn on_bytes(&mut self, bytes: &mut [u8], core: &mut Core) {
+        if self.rest.is_empty() {
+            let used = self.consume(bytes, core);
+            self.rest = bytes[used..].to_vec();
+            self.more &= used < bytes.len();
+        } else {
+            let mut rest = std::mem::take(&mut self.rest);
+            rest.extend_from_slice(bytes);
+            self.consume_rest(rest, core);
+        }
+    }
+
+    fn consume_rest(&mut self, mut rest: Vec<u8>, core: &mut Core) {
+        let used = self.consume(&mut rest, core);
+        self.more &= used < rest.len();
+        // A connection that waits keeps no more memory than it needs.
+        self.rest = if rest.len() == used { Vec::new() } else { remaining(rest, used) };
+    }
+
+    /// How many bytes of the input are dealt with.
+    fn consume(&mut self, input: &mut [u8], core: &mut Core) -> usize {
+        let mut used = 0;
+        for _ in 0..MESSAGES_PER_TURN {
+            let input = &mut input[used..];
+            if self.ending.is_some() {
+                return used + self.discard(input);
+            }
+            let took = match &mut self.protocol {
+                Protocol::Http(http) => http.take(self.id, input, core, &mut self.outbox),
+                Protocol::WebSocket(websocket) => websocket.take(input, core, &mut self.outbox),
+                Protocol::Lines(lines) => lines.take(self.id, input, self.eof, core, &mut self.outbox),
+            };
+            used += took.used;
+            self.more = took.more;
+            // A head is followed by its body, by the next head, or by WebSocket frames.
+            let is_head_done = matches!(self.protocol, Protocol::Http(_)) && took.used > 0 && took.more;
+            self.apply(took.then, core);
+            if self.ending.is_none() && (!is_head_done || self.is_blocked()) {
+                break;
+            }
+        }
+        used
+    }
+
+    /// What comes after our last word is of no interest, but for the peer's own.
+    fn discard(&mut self, input: &mut [u8]) -> usize {
+        self.more = false;
+        if let (Protocol::WebSocket(websocket), Some(ending)) = (&mut self.protocol, &mut self.ending) {
+            let (used, peer_done) = websocket.take_close(input);
+            ending.peer_done |= peer_done;
+            return used;
+        }
+        input.len()
+    }
+
+    fn apply(&mut self, then: Then, core: &mut Core) {
+        match then {
+            Then::Go => {}
+            Then::Close(code) => self.begin_close(code, Reason::Code(code), false, core),
+            Then::PeerClosed(code) => self.begin_close(echo(code), Reason::Code(CLOSE_NORMAL), true, core),
+            Then::Finish => self.finish(Reason::Done, core),
+            Then::Upgrade(websocket, next) => {
+                core.count_kind(ConnKind::Http, false);
+                core.count_kind(ConnKind::WebSocket, true);
+                self.protocol = Protocol::WebSocket(websocket);
+                self.apply(next.into(), core);
+            }
+        }
+    }
+
+    /// Says the last word of a WebSocket: what is in the lanes is dropped, the memberships end.
+    fn begin_close(&mut self, code: CloseCode, reason: Reason, peer_done: bool, core: &mut Core) {
+        if self.ending.is_none() {
+            core.close(&mut self.outbox, code);
+            let rooms = self.leave_rooms(core);
+            self.ending = Some(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms });
+        }
+    }
+
+    /// Ends a connection that speaks no WebSocket once its answers are out.
+    fn finish(&mut self, reason: Reason, core: &Core) {
+        if self.ending.is_none() {
+            self.ending = Some(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done: self.eof, rooms: 0 });
+        }
+    }
+
+    fn leave_rooms(&self, core: &mut Core) -> usize {
+        let rooms = core.rooms.leave_all(self.id.slot);
+        for room in &rooms {
+            core.uplink.leave(*room, self.id);
+        }
+        rooms.len()
+    }
+
+    /// The peer sends no more. What it sent before is still worth an answer.
+    fn on_eof(&mut self, core: &mut Core) {
+        (self.readable, self.eof) = (false, true);
+        if matches!(self.protocol, Protocol::Lines(_)) {
+            let rest = std::mem::take(&mut self.rest);
+            self.consume_rest(rest, core);
+        }
+    }
+
+    /// Whether nothing more may be read for now: answers are owed, or are not read.
+    fn is_blocked(&self) -> bool {
+        let is_unread = self.outbox.bytes() > UNREAD_ANSWER_BYTES_MAX;
+        self.ending.is_none()
+            && match &self.protocol {
+                Protocol::Http(http) => http.is_blocked() || is_unread,
+                Protocol::WebSocket(websocket) => websocket.session.is_blocked(),
+                Protocol::Lines(lines) => lines.is_blocked() || is_unread,
+            }
+    }
+
+    /// Whether it has something to read or to take, and may.
+    pub(super) fn wants_serving(&self) -> bool {
+        (self.more || (self.readable && !self.eof)) && !self.is_blocked()
+    }
+
+    /// Whether a flush has something to do or to find out.
+    pub(super) fn wants_flush(&self, core: &Core) -> bool {
+        !self.outbox.is_empty() || self.ending.is_some() || self.eof || core.is_draining()
+    }
+
+    /// Writes what waits, as much as the kernel and one turn allow. A reason ends the connection.
+    pub(super) fn flush(&mut self, core: &mut Core, io: &mut Io) -> Option<Reason> {
+        if self.outbox.is_overflowed() {
+            return Some(self.drop_slow(core, io));
+        }
+        let mut left = WRITE_BYTES_PER_TURN;
+        while self.writable && left > 0 && !self.outbox.is_empty() {
+            match self.write(core, io) {
+                Ok(n) => left = left.saturating_sub(n),
+                Err(reason) => return Some(reason),
+            }
+        }
+        self.over(core)
+    }
+
+    /// One write of the most urgent whole frames.
+    fn write(&mut self, core: &Core, io: &mut Io) -> Result<usize, Reason> {
+        io.output.clear();
+        self.outbox.fill(&mut io.output, WRITE_BYTES);
+        match self.stream.write(&io.output) {
+            Ok(n) if n > 0 => {
+                let written = io.clock.mono();
+                core.stats.writes.inc();
+                core.stats.bytes_sent.add(n as u64);
+                self.bytes_sent += n as u64;
+                self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, written));
+                Ok(n)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                core.stats.writes_blocked.inc();
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Ok(_) | Err(_) => Err(self.ending.as_ref().map_or(Reason::Io, |ending| ending.reason)),
+        }
+    }
+
+    /// Whether nothing is left to be done, and why it ends.
+    fn over(&mut self, core: &Core) -> Option<Reason> {
+        let is_flushed = self.outbox.is_empty();
+        if let Some(ending) = &self.ending {
+            let reason = ending.reason;
+            let is_over = is_flushed && (ending.peer_done || self.eof);
+            // Closing with unread input would be a reset, and the peer would lose our last word: so it is told by a shutdown,
+            // and what still comes is read.
+            let peer_closes_first = matches!(&self.protocol, Protocol::WebSocket(websocket) if !websocket.is_broken());
+            if is_flushed && !is_over && !self.shut && !peer_closes_first {
+                self.shut = true;
+                // A peer that is gone already shows at the next read.
+                drop(self.stream.shutdown_write());
+            }
+            return is_over.then_some(reason);
+        }
+        let is_settled = is_flushed && !self.more;
+        match &self.protocol {
+            Protocol::WebSocket(_) => self.eof.then_some(Reason::Eof),
+            Protocol::Lines(lines) if is_settled && lines.is_settled() => self.end_of_settled(core),
+            Protocol::Http(http) if is_settled && !http.awaits_answers() && (self.eof || http.is_idle()) => self.end_of_settled(core),
+            Protocol::Lines(_) | Protocol::Http(_) => None,
+        }
+    }
+
+    fn end_of_settled(&self, core: &Core) -> Option<Reason> {
+        if self.eof {
+            return Some(Reason::Eof);
+        }
+        core.is_draining().then_some(Reason::Code(CLOSE_SHUTDOWN))
+    }
+
+    /// The end of a reader that is too slow: what it can still take is told that, at a frame boundary, and the rest is freed by a
+    /// reset. The connection's kernel buffers would otherwise be kept for a peer that does not read.
+    fn drop_slow(&mut self, core: &mut Core, io: &mut Io) -> Reason {
+        if matches!(self.protocol, Protocol::WebSocket(_)) && self.ending.is_none() {
+            core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
+            self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
+            // Best effort: an error here changes nothing, for the reason is known.
+            let _written = self.write(core, io).is_ok();
+        }
+        drop(self.stream.reset_on_close());
+        Reason::Code(CLOSE_SLOW_CONSUMER)
+    }
+
+    /// Tells a client to come back in `after_ms`, and closes.
+    fn disconnect(&mut self, code: CloseCode, after_ms: u64, core: &mut Core) {
+        core.text.clear();
+        reply::disconnect(&mut core.text, code, after_ms);
+        let entry = Entry { frame: Arc::new(Frame::reply(&core.text)), queued: core.now.mono, live: false };
+        self.outbox.push(entry, Limits { bytes_max: usize::MAX });
+        self.begin_close(code, Reason::Code(code), false, core);
+    }
+
+    /// The daemon stops: clients are told, requests are finished.
+    pub(super) fn drain(&mut self, after_ms: u64, core: &mut Core) {
+        match &self.protocol {
+            Protocol::WebSocket(websocket) if self.ending.is_none() => {
+                // Who brought no token gets no frame but the Close (AUT-01).
+                if websocket.session.user().is_some() {
+                    self.disconnect(CLOSE_SHUTDOWN, after_ms, core);
+                } else {
+                    self.begin_close(CLOSE_SHUTDOWN, Reason::Code(CLOSE_SHUTDOWN), false, core);
+                }
+            }
+            Protocol::WebSocket(_) | Protocol::Http(_) | Protocol::Lines(_) => {}
+        }
+    }
+
+    /// The hub has answered a publish.
+    pub(super) fn on_answer(&mut self, answer: Answer, core: &mut Core) {
+        let (ticket, outcome) = (answer.ticket, answer.outcome);
+        match &mut self.protocol {
+            Protocol::Http(http) => {
+                let then = http.on_answer(ticket, outcome, core, &mut self.outbox);
+                self.apply(then, core);
+            }
+            Protocol::WebSocket(websocket) => websocket.session.on_answer(ticket, outcome, core, &mut self.outbox),
+            Protocol::Lines(lines) => lines.on_answer(ticket, outcome, core, &mut self.outbox),
+        }
+    }
+
+    /// The hub has granted a join. Each grant is ended by exactly one leave, so one that is not wanted any more is left at once.
+    pub(super) fn on_joined(&mut self, joined: Joined, core: &mut Core) {
+        match &mut self.protocol {
+            Protocol::WebSocket(websocket) if self.ending.is_none() => websocket.session.on_joined(joined, core, &mut self.outbox),
+            _ => core.uplink.leave(joined.room, self.id),
+        }
+    }
+
+    /// The hub has denied a join or answers a snapshot.
+    pub(super) fn on_reply(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core) {
+        if let (Protocol::WebSocket(websocket), None) = (&mut self.protocol, &self.ending) {
+            websocket.session.on_reply(frames, core, &mut self.outbox);
+        }
+    }
+
+    /// When [`Connection::on_time`] has something to do.
+    pub(super) fn deadline(&self, core: &Core) -> Mono {
+        if let Some(ending) = &self.ending {
+            return ending.until;
+        }
+        let slow = self.outbox.oldest().map_or(Mono::NEVER, |oldest| oldest.plus(core.options.slow_timeout));
+        slow.min(match &self.protocol {
+            Protocol::Http(http) => http.deadline(),
+            Protocol::WebSocket(websocket) => websocket.deadline(core),
+            Protocol::Lines(_) => Mono::NEVER,
+        })
+    }
+
+    /// Does what is due. A reason ends the connection.
+    pub(super) fn on_time(&mut self, core: &mut Core, io: &mut Io) -> Option<Reason> {
+        let now = core.now.mono;
+        if let Some(ending) = &self.ending {
+            return (ending.until <= now).then_some(ending.reason);
+        }
+        if self.outbox.oldest().is_some_and(|oldest| oldest.plus(core.options.slow_timeout) <= now) {
+            return Some(self.drop_slow(core, io));
+        }
+        match &mut self.protocol {
+            Protocol::Http(http) => (http.deadline() <= now).then_some(Reason::Timeout),
+            Protocol::WebSocket(websocket) => {
+                let next = websocket.on_time(self.id.slot, core, &mut self.outbox);
+                self.apply(next.into(), core);
+                None
+            }
+            Protocol::Lines(_) => None,
+        }
+    }
+
+    /// Gives back what the connection holds, and logs its end. The socket closes with the drop that follows.
+    pub(super) fn end(&mut self, reason: Reason, core: &mut Core) {
+        let mut rooms = self.leave_rooms(core);
+        rooms += self.ending.as_ref().map_or(0, |ending| ending.rooms);
+        core.stats.closed(reason);
+        core.stats.dropped_by_close.add(self.outbox.frames() as u64);
+        core.count_kind(self.kind(), false);
+        let (peer, received, sent) = (self.stream.peer(), self.bytes_received, self.bytes_sent);
+        let mut user = None;
+        if let Protocol::WebSocket(websocket) = &mut self.protocol {
+            user = websocket.session.user().cloned();
+            websocket.session.end(core);
+            core.registry.close();
+        }
+        let user = user.as_deref().unwrap_or("-");
+        info!(reason = reason.name(), user, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
+    }
+}
+
+fn remaining(mut rest: Vec<u8>, used: usize) -> Vec<u8> {
+    if rest.len() - used < rest.capacity() / 4 {
+        return rest[used..].to_vec();
+    }
+    rest.drain(..used);
+    rest
+}

@@ -1,0 +1,100 @@
+//! What all connections of a reactor share, sockets excepted: no I/O here, and no clock.
+
+use std::sync::Arc;
+
+use crate::auth::{Grants, Verifier};
+use crate::base::codes::{CloseCode, Refusal};
+use crate::base::ids::RoomId;
+use crate::base::time::{Mono, Now};
+use crate::hub::catalog::Catalog;
+use crate::net::outbox::{Entry, Limits, Outbox};
+use crate::wire::frame::Frame;
+use crate::wire::reply;
+use crate::wire::request_id::RequestId;
+use crate::wire::websocket;
+
+use super::options::ReactorOptions;
+use super::registry::Registry;
+use super::rooms::Rooms;
+use super::stats::{ConnKind, ReactorStats};
+use super::uplink::Uplink;
+
+/// See the module.
+pub(super) struct Core {
+    pub(super) options: ReactorOptions,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) stats: Arc<ReactorStats>,
+    /// What publishers on the unix socket may do.
+    pub(super) unix_grants: Arc<Grants>,
+    pub(super) uplink: Uplink,
+    pub(super) rooms: Rooms,
+    /// The time of the last read, or of the turn's beginning.
+    pub(super) now: Now,
+    /// Set while the daemon stops: when the reactor returns at the latest.
+    pub(super) drain_until: Option<Mono>,
+    /// A text in the making.
+    pub(super) text: Vec<u8>,
+    /// A command being parsed in place.
+    pub(super) command: Vec<u8>,
+}
+
+/// What a connection shall do after it was told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Next {
+    /// Go on.
+    Go,
+    /// Close with that code, after the replies that wait.
+    Close(CloseCode),
+}
+
+impl Core {
+    /// Whether the daemon is stopping.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain_until.is_some()
+    }
+
+    /// Counts a connection of that kind more or less.
+    pub(super) fn count_kind(&self, kind: ConnKind, is_more: bool) {
+        let gauge = &self.stats.connections[kind as usize];
+        gauge.set(if is_more { gauge.value() + 1 } else { gauge.value().saturating_sub(1) });
+    }
+
+    /// What an outbox may hold.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { bytes_max: self.options.queue_bytes_max }
+    }
+
+    /// Queues a text that goes before all lanes.
+    pub(super) fn reply(&mut self, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
+        self.text.clear();
+        write(&mut self.text);
+        let entry = Entry { frame: Arc::new(Frame::reply(&self.text)), queued: self.now.mono, live: false };
+        outbox.push(entry, self.limits());
+    }
+
+    /// Refuses a command.
+    pub(super) fn refuse(&mut self, outbox: &mut Outbox, id: Option<&RequestId>, refusal: &Refusal) {
+        self.stats.refused(refusal.error);
+        self.reply(outbox, |out| reply::error(out, id, refusal));
+    }
+
+    /// Queues a frame of a replay.
+    pub(super) fn replay(&mut self, outbox: &mut Outbox, frame: Arc<Frame>) {
+        outbox.push(Entry { frame, queued: self.now.mono, live: false }, self.limits());
+    }
+
+    /// Removes a room's frames from an outbox, so that none follows the word that the membership has ended.
+    pub(super) fn purge(&mut self, outbox: &mut Outbox, room: RoomId) {
+        self.stats.purged.add(outbox.purge(room) as u64);
+    }
+
+    /// Queues the Close frame, which is the last thing that goes out.
+    pub(super) fn close(&mut self, outbox: &mut Outbox, code: CloseCode) {
+        self.text.clear();
+        websocket::close(&mut self.text, code);
+        self.stats.dropped_by_close.add(outbox.close(&self.text) as u64);
+    }
+}

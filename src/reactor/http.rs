@@ -1,0 +1,250 @@
+//! The HTTP side of a connection: `GET /v1/ws`, `POST /v1/publish`, and refusals. Requests are served one at a time. No I/O.
+
+use crate::auth::{Grants, Scope};
+use crate::base::codes::{
+    AUTH_FAILED, BAD_STATE, CLOSE_CONNECTION_LIMIT, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY, Refusal, SHUTTING_DOWN,
+    TOO_LARGE,
+};
+use crate::base::ids::{ConnId, Ticket};
+use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX};
+use crate::base::time::Mono;
+use crate::net::outbox::Outbox;
+use crate::wire::http::{BodyLen, Head, HttpRefusal, Request, Upgrade, parse_head, token_of, write_switching};
+
+use super::body::Body;
+use super::connection::{Then, Took};
+use super::core::{Core, Next};
+use super::publisher::{Answers, Outcome};
+use super::stats::Handshake;
+use super::websocket::WebSocket;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Http {
+    answers: Answers,
+    body: Option<Box<Body>>,
+    /// When what is awaited of the client must be here.
+    due: Mono,
+}
+
+/// What a request head leads to.
+enum Route {
+    Publish(Box<Body>),
+    WebSocket(Box<WebSocket>, Next),
+}
+
+impl Http {
+    /// For a connection on which nothing was read yet.
+    pub(super) fn new(now: Mono) -> Http {
+        Http { answers: Answers::default(), body: None, due: now.plus(HANDSHAKE_TIMEOUT) }
+    }
+
+    /// Takes a head, or what is there of a body.
+    pub(super) fn take(&mut self, id: ConnId, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+        let Some(body) = &mut self.body else { return self.take_head(id, input, core, outbox) };
+        let used = body.take(id, input, &mut self.answers, core);
+        // What follows a body that is read is the next request, which waits until this one is answered.
+        let more = self.answers.is_full() || body.is_read();
+        Took { used, more: more && used < input.len(), then: self.finish(core, outbox) }
+    }
+
+    fn take_head(&mut self, id: ConnId, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+        let (request, used) = match parse_head(input) {
+            Ok(Head::Partial) => return Took { used: 0, more: false, then: Then::Go },
+            Ok(Head::Complete { request, used }) => (request, used),
+            Err(refusal) => {
+                refuse(&refusal, false, core, outbox);
+                return Took { used: input.len(), more: false, then: Then::Finish };
+            }
+        };
+        match route(&request, id, core, outbox) {
+            Ok(Route::WebSocket(websocket, next)) => Took { used, more: used < input.len(), then: Then::Upgrade(websocket, next) },
+            Ok(Route::Publish(body)) => {
+                if request.expects_continue() && used == input.len() {
+                    outbox.push_raw(core.now.mono, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                }
+                self.body = Some(body);
+                self.due = core.now.mono.plus(HTTP_BODY_TIMEOUT);
+                Took { used, more: used < input.len(), then: Then::Go }
+            }
+            Err(refusal) => {
+                // A body that nobody reads would be taken for the next request.
+                let keep_alive =
+                    request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
+                refuse(&refusal, keep_alive, core, outbox);
+                self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
+                Took { used, more: keep_alive && used < input.len(), then: if keep_alive { Then::Go } else { Then::Finish } }
+            }
+        }
+    }
+
+    /// The hub has answered a line of the body.
+    pub(super) fn on_answer(&mut self, ticket: Ticket, outcome: Outcome, core: &mut Core, outbox: &mut Outbox) -> Then {
+        self.answers.settle(ticket, outcome);
+        self.finish(core, outbox)
+    }
+
+    /// Gives the answer, once there is one to every line.
+    fn finish(&mut self, core: &mut Core, outbox: &mut Outbox) -> Then {
+        let Some(body) = &mut self.body else { return Then::Go };
+        body.collect(&mut self.answers, core.uplink.slow_down());
+        if !body.is_read() || !self.answers.is_empty() {
+            return Then::Go;
+        }
+        let keep_alive = body.keep_alive && !core.is_draining();
+        outbox.push_raw(core.now.mono, |out| body.write_answer(out, keep_alive));
+        self.body = None;
+        self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
+        if keep_alive { Then::Go } else { Then::Finish }
+    }
+
+    /// Whether nothing more may be read until the hub has answered.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.answers.is_full() || self.awaits_answers()
+    }
+
+    /// Whether no request is being served.
+    pub(super) fn is_idle(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Whether the request is read, and only the hub's answers are missing.
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.is_read())
+    }
+
+    /// When the client has taken too long: for a head (LIM-10), for a body, between two requests.
+    pub(super) fn deadline(&self) -> Mono {
+        if self.is_blocked() { Mono::NEVER } else { self.due }
+    }
+}
+
+fn refuse(refusal: &HttpRefusal, keep_alive: bool, core: &Core, outbox: &mut Outbox) {
+    core.stats.refused(refusal.refusal.error);
+    outbox.push_raw(core.now.mono, |out| refusal.write(out, keep_alive));
+}
+
+fn route(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
+    match request.path {
+        "/v1/ws" => {
+            let routed = upgrade(request, id, core, outbox);
+            core.stats.handshake(match &routed {
+                Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT))) => Handshake::OverCapacity,
+                Ok(Route::WebSocket(_, Next::Close(_))) => Handshake::BadToken,
+                Ok(_) => Handshake::Upgraded,
+                Err((_, result)) => *result,
+            });
+            routed.map_err(|(refusal, _)| refusal)
+        }
+        "/v1/publish" => publish(request, core).map(Route::Publish),
+        _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /v1/ws and POST /v1/publish").into()),
+    }
+}
+
+fn publish(request: &Request<'_>, core: &Core) -> Result<Box<Body>, HttpRefusal> {
+    if request.method != "POST" {
+        return Err(not_allowed("Allow: POST", "events are published by POST"));
+    }
+    if core.is_draining() {
+        return Err(shutting_down());
+    }
+    let grants = publisher(request, core)?;
+    let is_json = request.header("content-type")?.is_some_and(is_json);
+    let bytes_max = if is_json { PUBLISH_BYTES_MAX } else { HTTP_BODY_BYTES_MAX };
+    match request.body_len()? {
+        BodyLen::None => Err(status(411, INVALID_FIELD, "a publish needs a body and its content-length")),
+        BodyLen::Bytes(0) => Err(Refusal::new(INVALID_FIELD, "the body is empty: send one event, or one on each line").into()),
+        BodyLen::Bytes(len) if len > bytes_max as u64 => {
+            let message = format!("the body is longer than {bytes_max} bytes: send fewer events at a time, as application/x-ndjson");
+            Err(Refusal::new(TOO_LARGE, message).into())
+        }
+        BodyLen::Bytes(len) => Ok(Box::new(Body::new(len as usize, is_json, request.keep_alive(), grants))),
+    }
+}
+
+fn publisher(request: &Request<'_>, core: &Core) -> Result<Grants, HttpRefusal> {
+    let token = token_of(request, None, core.options.query_token)?;
+    let token = token.ok_or_else(|| unauthorized(Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer")))?;
+    let grants = verify(token, core)?;
+    if !grants.has(Scope::Publish) {
+        return Err(Refusal::new(FORBIDDEN, "the token lacks the scope publish").into());
+    }
+    Ok(grants)
+}
+
+fn verify(token: &str, core: &Core) -> Result<Grants, HttpRefusal> {
+    core.verifier.verify(token, core.now.wall_ms).map_err(|error| {
+        core.stats.token_refused(error.label());
+        unauthorized(error.refusal())
+    })
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json")
+}
+
+/// Upgrades, or says why not and how that counts.
+fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox) -> Result<Route, (HttpRefusal, Handshake)> {
+    let bad_request = |refusal| (refusal, Handshake::BadRequest);
+    let upgrade = request.upgrade().map_err(bad_request)?.ok_or_else(|| bad_request(no_upgrade(request)))?;
+    if core.is_draining() {
+        return Err((shutting_down(), Handshake::ShuttingDown));
+    }
+    check_origin(&upgrade, core).map_err(|refusal| (refusal, Handshake::BadOrigin))?;
+    let token = token_of(request, Some(&upgrade), core.options.query_token).map_err(bad_request)?;
+    let verified = token.map(|token| core.verifier.verify(token, core.now.wall_ms)).transpose();
+    if let Err(error) = &verified {
+        core.stats.token_refused(error.label());
+        let hides_status = upgrade.origin.is_some() && upgrade.subprotocol.tickerd_v1;
+        if !hides_status {
+            return Err((unauthorized(error.refusal()), Handshake::BadToken));
+        }
+    }
+    if !core.registry.open() {
+        let refusal = Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000);
+        return Err((refusal.into(), Handshake::OverCapacity));
+    }
+    outbox.push_raw(core.now.mono, |out| write_switching(out, upgrade.key, upgrade.subprotocol.tickerd_v1));
+    let mut websocket = Box::new(WebSocket::new(id, core.now.mono));
+    let next = match verified {
+        Ok(Some(grants)) => websocket.begin(grants, core, outbox),
+        Ok(None) => Next::Go,
+        Err(error) => Next::Close(error.close_code()),
+    };
+    Ok(Route::WebSocket(websocket, next))
+}
+
+fn check_origin(upgrade: &Upgrade<'_>, core: &Core) -> Result<(), HttpRefusal> {
+    let allowed = &core.options.origins;
+    match upgrade.origin {
+        Some(origin) if !allowed.is_empty() && !allowed.iter().any(|known| known.eq_ignore_ascii_case(origin)) => {
+            Err(Refusal::new(FORBIDDEN, "pages of this origin may not connect: the operator lists origins by --origin").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn no_upgrade(request: &Request<'_>) -> HttpRefusal {
+    if request.method != "GET" {
+        return not_allowed("Allow: GET", "a WebSocket is opened by GET");
+    }
+    let refusal = status(426, BAD_STATE, "this path speaks WebSocket: send an Upgrade, and see that proxies pass it on");
+    HttpRefusal { extra_header: Some("Upgrade: websocket"), ..refusal }
+}
+
+fn not_allowed(allow: &'static str, message: &str) -> HttpRefusal {
+    HttpRefusal { extra_header: Some(allow), ..status(405, BAD_STATE, message) }
+}
+
+fn unauthorized(refusal: Refusal) -> HttpRefusal {
+    HttpRefusal { status: 401, refusal, extra_header: Some("WWW-Authenticate: Bearer") }
+}
+
+fn shutting_down() -> HttpRefusal {
+    Refusal::passing(SHUTTING_DOWN, "the server is stopping: come back later", 1_000).into()
+}
+
+fn status(status: u16, error: ErrorCode, message: &str) -> HttpRefusal {
+    HttpRefusal { status, refusal: Refusal::new(error, message), extra_header: None }
+}

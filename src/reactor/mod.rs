@@ -1,0 +1,397 @@
+//! A reactor: one thread, one `Poll`, its own listeners and its own connections.
+//!
+//! A turn of the loop: sleep until there is something; note events; accept; serve the connections that have input, within
+//! their budgets; wake the hub; take all that the hub and the daemon sent; fire timers; flush the connections that have
+//! something to say. Handlers never touch the loop: they say what a connection shall do next, and the loop does it. Every
+//! connection ends in [`Reactor::close`], and nowhere else.
+
+mod accept;
+mod body;
+mod connection;
+mod core;
+mod http;
+mod lines;
+pub mod options;
+mod publisher;
+pub mod registry;
+pub mod rooms;
+mod session;
+mod slots;
+pub mod stats;
+pub mod uplink;
+mod websocket;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Poll};
+
+use crate::auth::Grants;
+use crate::base::codes::CLOSE_SHUTDOWN;
+use crate::base::limits::PARSE_BYTES_PER_TURN;
+use crate::base::time::Mono;
+use crate::hub::ports::{Answer, Output};
+use crate::net::link::{Door, Link};
+use crate::net::outbox::{Entry, PushOutcome};
+use crate::net::timer::{Timer, Wheel};
+use crate::wire::frame::Frame;
+
+use self::accept::Listeners;
+use self::connection::{Connection, Io};
+use self::core::Core;
+use self::rooms::Rooms;
+use self::slots::Slots;
+use self::stats::Reason;
+use self::uplink::Uplink;
+
+pub use self::options::{Control, ReactorOptions, ReactorParts, ReactorPoll};
+
+/// Events taken in one turn.
+const EVENTS_PER_TURN: usize = 1024;
+/// Granularity of timers.
+const TICK: Duration = Duration::from_millis(100);
+/// How soon leaves that found no room are tried again.
+const LEAVES_RETRY: Duration = Duration::from_millis(1);
+/// An output buffer that a long frame has made larger than this is given back.
+const OUTPUT_BYTES_KEPT: usize = 256 * 1024;
+
+/// See the module.
+pub struct Reactor {
+    index: u16,
+    poll: Poll,
+    door: Arc<Door>,
+    inbox: Arc<Link<Output>>,
+    control: Arc<Link<Control>>,
+    listeners: Listeners,
+    conns: Slots,
+    core: Core,
+    io: Io,
+    wheel: Wheel,
+    /// Connections to be served; a slot may be there after its connection has gone.
+    serve: Vec<u32>,
+    /// Connections to be flushed; likewise.
+    dirty: Vec<u32>,
+    queued_bytes: usize,
+}
+
+impl Reactor {
+    /// A reactor that listens, but serves nobody before [`Reactor::run`].
+    pub fn new(options: ReactorOptions, parts: ReactorParts) -> io::Result<Reactor> {
+        let now = parts.clock.now();
+        let listeners = Listeners::new(parts.listeners, parts.poll.0.registry())?;
+        let core = Core {
+            options,
+            catalog: parts.catalog,
+            verifier: parts.verifier,
+            registry: parts.registry,
+            stats: parts.stats,
+            unix_grants: Arc::new(Grants::unix_socket()),
+            uplink: Uplink::new(parts.urgent, parts.bulk),
+            rooms: Rooms::default(),
+            now,
+            drain_until: None,
+            text: Vec::new(),
+            command: Vec::new(),
+        };
+        Ok(Reactor {
+            index: parts.index,
+            poll: parts.poll.0,
+            door: parts.door,
+            inbox: parts.inbox,
+            control: parts.control,
+            listeners,
+            conns: Slots::default(),
+            core,
+            io: Io { clock: parts.clock, input: vec![0; PARSE_BYTES_PER_TURN], output: Vec::new() },
+            wheel: Wheel::new(TICK, now.mono),
+            serve: Vec::new(),
+            dirty: Vec::new(),
+            queued_bytes: 0,
+        })
+    }
+
+    /// Serves until it is drained. An error is one of the poll itself.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !self.is_drained() {
+            self.turn(&mut events)?;
+        }
+        for slot in self.conns.taken() {
+            self.close(slot, Reason::Code(CLOSE_SHUTDOWN));
+        }
+        self.core.uplink.ring();
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.wait(events)?;
+        self.core.now = self.io.clock.now();
+        for event in events.iter() {
+            self.on_event(event);
+        }
+        self.accept();
+        self.serve();
+        self.core.uplink.ring();
+        self.take_control();
+        self.take_inbox();
+        self.fire_timers();
+        self.core.uplink.retry_leaves();
+        self.flush();
+        self.core.uplink.ring();
+        self.publish_gauges();
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do: see [`bell`](crate::net::bell) for why no wake-up is lost.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let now = self.io.clock.mono();
+        let until = self.wake_at(now);
+        if until <= now {
+            return self.poll(events, Some(Duration::ZERO));
+        }
+        let spin_until = now.plus(self.core.options.busy_poll).min(until);
+        while self.io.clock.mono() < spin_until {
+            self.poll(events, Some(Duration::ZERO))?;
+            if !events.is_empty() || self.has_mail() {
+                return Ok(());
+            }
+        }
+        self.door.arm();
+        let timeout = match until {
+            _ if self.has_mail() => Some(Duration::ZERO),
+            Mono::NEVER => None,
+            until => Some(until.since(self.io.clock.mono())),
+        };
+        let polled = self.poll(events, timeout);
+        self.door.disarm();
+        polled
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    fn has_mail(&self) -> bool {
+        !self.inbox.is_empty() || !self.control.is_empty()
+    }
+
+    fn wake_at(&self, now: Mono) -> Mono {
+        if !self.serve.is_empty() || !self.dirty.is_empty() {
+            return now;
+        }
+        let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
+        let times = [self.wheel.next(), self.listeners.next(now), self.core.drain_until, leaves];
+        times.into_iter().flatten().min().unwrap_or(Mono::NEVER)
+    }
+
+    /// Notes what an event says. Spurious ones do no harm: they cost a read or a write that says `WouldBlock`.
+    fn on_event(&mut self, event: &Event) {
+        if self.listeners.on_event(event.token()) {
+            return;
+        }
+        let Some(conn) = self.conns.by_token(event.token()) else { return };
+        let is_broken = event.is_error();
+        conn.read_closed |= event.is_read_closed() || is_broken;
+        conn.readable |= event.is_readable() || conn.read_closed;
+        conn.writable |= event.is_writable() || event.is_write_closed() || is_broken;
+        let slot = conn.id.slot;
+        self.enlist(slot);
+    }
+
+    fn accept(&mut self) {
+        let mut accepted = Vec::new();
+        self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &self.core, &mut accepted);
+        for slot in accepted {
+            self.schedule(slot);
+        }
+    }
+
+    /// Serves those with input, each within its budget; those that have more are served again next turn.
+    fn serve(&mut self) {
+        for slot in std::mem::take(&mut self.serve) {
+            let Some(conn) = self.conns.at(slot) else { continue };
+            conn.serving = false;
+            match conn.serve(&mut self.core, &mut self.io) {
+                Some(reason) => self.close(slot, reason),
+                None => self.enlist(slot),
+            }
+        }
+    }
+
+    /// Puts a connection on the lists that it belongs on.
+    fn enlist(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        if !conn.serving && conn.wants_serving() {
+            conn.serving = true;
+            self.serve.push(slot);
+        }
+        if !conn.dirty && conn.wants_flush(&self.core) {
+            conn.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    fn take_control(&mut self) {
+        while let Some(Control::Drain { within }) = self.control.pop() {
+            self.drain(within);
+        }
+    }
+
+    /// Clients come back spread over the time that there is.
+    fn drain(&mut self, within: Duration) {
+        self.listeners.close();
+        self.core.drain_until = Some(self.core.now.mono.plus(within));
+        let spread_ms = (within.as_millis() as u64).max(1);
+        for slot in self.conns.taken() {
+            let after_ms = u64::from(slot.wrapping_mul(0x9E37_79B9)) % spread_ms;
+            if let Some(conn) = self.conns.at(slot) {
+                conn.drain(after_ms, &mut self.core);
+            }
+            self.enlist(slot);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.core.drain_until.is_some_and(|until| self.conns.is_empty() || until <= self.core.now.mono)
+    }
+
+    /// Takes all that was there when it began.
+    fn take_inbox(&mut self) {
+        for _ in 0..self.inbox.len() {
+            match self.inbox.pop() {
+                Some(Output::Deliver(frame)) => self.deliver(&frame),
+                Some(Output::Joined(joined)) => {
+                    self.core.uplink.answered(1);
+                    let (id, room) = (joined.conn, joined.room);
+                    match self.conns.by_id(id) {
+                        Some(conn) => conn.on_joined(*joined, &mut self.core),
+                        None => self.core.uplink.leave(room, id),
+                    }
+                    self.enlist(id.slot);
+                }
+                Some(Output::Reply { conn: id, frames }) => {
+                    self.core.uplink.answered(1);
+                    if let Some(conn) = self.conns.by_id(id) {
+                        conn.on_reply(frames, &mut self.core);
+                    }
+                    self.enlist(id.slot);
+                }
+                Some(Output::Answers(answers)) => self.take_answers(answers),
+                None => return,
+            }
+        }
+    }
+
+    fn take_answers(&mut self, answers: Vec<Answer>) {
+        self.core.uplink.answered(answers.len());
+        for answer in answers {
+            let id = answer.conn;
+            if let Some(conn) = self.conns.by_id(id) {
+                conn.on_answer(answer, &mut self.core);
+            }
+            self.enlist(id.slot);
+        }
+    }
+
+    /// Queues a frame to every member of its room: one reference each.
+    fn deliver(&mut self, frame: &Arc<Frame>) {
+        let Reactor { conns, dirty, core, .. } = self;
+        let (queued, limits) = (core.now.mono, core.limits());
+        let Core { rooms, stats, .. } = core;
+        rooms.for_each_recipient(&frame.tag, |slot| {
+            let Some(conn) = conns.at(slot) else { return };
+            let entry = Entry { frame: Arc::clone(frame), queued, live: true };
+            if conn.outbox.push(entry, limits) == PushOutcome::Conflated {
+                stats.conflated.inc();
+            }
+            if !conn.dirty {
+                conn.dirty = true;
+                dirty.push(slot);
+            }
+        });
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.core.now.mono;
+        let mut fired = Vec::new();
+        self.wheel.advance(now, &mut fired);
+        for timer in fired {
+            // An earlier deadline may have taken this one's place.
+            let Some(conn) = self.conns.by_key(timer.key).filter(|conn| conn.timer_at == timer.at) else { continue };
+            conn.timer_at = Mono::NEVER;
+            let slot = conn.id.slot;
+            let is_due = conn.deadline(&self.core) <= now;
+            match is_due.then(|| conn.on_time(&mut self.core, &mut self.io)).flatten() {
+                Some(reason) => self.close(slot, reason),
+                None => {
+                    self.enlist(slot);
+                    self.schedule(slot);
+                }
+            }
+        }
+    }
+
+    /// Sees that the connection is looked at when its next deadline comes.
+    fn schedule(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let at = conn.deadline(&self.core);
+        if at < conn.timer_at {
+            conn.timer_at = at;
+            self.wheel.insert(Timer { at, key: slots::key(conn.id) });
+        }
+    }
+
+    fn flush(&mut self) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let Some(conn) = self.conns.at(slot) else { continue };
+            conn.dirty = false;
+            match conn.flush(&mut self.core, &mut self.io) {
+                Some(reason) => self.close(slot, reason),
+                None => self.after_flush(slot),
+            }
+        }
+        if self.io.output.capacity() > OUTPUT_BYTES_KEPT {
+            self.io.output = Vec::new();
+        }
+    }
+
+    /// What could not be written waits for an event; what the turn's budget cut off is written next turn.
+    fn after_flush(&mut self, slot: u32) {
+        self.schedule(slot);
+        let Some(conn) = self.conns.at(slot) else { return };
+        self.queued_bytes = self.queued_bytes + conn.outbox.bytes() - conn.accounted_bytes;
+        conn.accounted_bytes = conn.outbox.bytes();
+        if conn.writable && !conn.outbox.is_empty() {
+            conn.dirty = true;
+            self.dirty.push(slot);
+        }
+        if !conn.serving && conn.wants_serving() {
+            conn.serving = true;
+            self.serve.push(slot);
+        }
+    }
+
+    /// The one place where a connection ends.
+    fn close(&mut self, slot: u32, reason: Reason) {
+        let Some(mut conn) = self.conns.remove(slot) else { return };
+        self.queued_bytes -= conn.accounted_bytes;
+        conn.end(reason, &mut self.core);
+        // The kernel forgets a closed descriptor by itself; this is for the order's sake.
+        drop(conn.stream.deregister(self.poll.registry()));
+    }
+
+    fn publish_gauges(&self) {
+        let stats = &self.core.stats;
+        stats.memberships.set(self.core.rooms.memberships() as u64);
+        stats.queued_bytes.set(self.queued_bytes as u64);
+        stats.outstanding.set(self.core.uplink.outstanding() as u64);
+    }
+}
+
+/// Memory of an idle connection is what limits their number.
+const _: () = assert!(size_of::<Connection>() <= 448);

@@ -1,0 +1,95 @@
+//! What the daemon gives a reactor.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Poll, Token};
+
+use crate::auth::Verifier;
+use crate::base::cidr::Cidr;
+use crate::hub::catalog::Catalog;
+use crate::hub::ports::{Input, Output};
+use crate::net::clock::Clock;
+use crate::net::link::{Door, Link};
+use crate::net::listener::Listener;
+
+use super::registry::Registry;
+use super::stats::ReactorStats;
+
+/// What an operator may tune.
+#[derive(Clone, Debug)]
+pub struct ReactorOptions {
+    /// Origins that browsers' pages may come from; empty: any.
+    pub origins: Vec<String>,
+    /// Whether `?token=` is taken.
+    pub query_token: bool,
+    /// Networks that TCP peers must be in; empty: any.
+    pub peers: Vec<Cidr>,
+    /// Bytes that may wait for one connection.
+    pub queue_bytes_max: usize,
+    /// A frame that waits for longer ends its connection.
+    pub slow_timeout: Duration,
+    /// The longest time between two heartbeats.
+    pub heartbeat: Duration,
+    /// How long to spin before sleeping.
+    pub busy_poll: Duration,
+    /// Random, the same for all reactors of this start of the daemon: tells its sessions from those of other starts.
+    pub instance: u32,
+}
+
+/// What a reactor works with and shares.
+pub struct ReactorParts {
+    /// Which reactor this is: `ConnId::reactor` of its connections.
+    pub index: u16,
+    /// The process' clock.
+    pub clock: Clock,
+    /// The table of event types.
+    pub catalog: Arc<Catalog>,
+    /// Checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Caps over all reactors.
+    pub registry: Arc<Registry>,
+    /// Its poll, from [`ReactorPoll::new`].
+    pub poll: ReactorPoll,
+    /// The door made with that poll's waker; `inbox` and `control` lead to it.
+    pub door: Arc<Door>,
+    /// From the hub.
+    pub inbox: Arc<Link<Output>>,
+    /// From the daemon.
+    pub control: Arc<Link<Control>>,
+    /// To the hub: alerts, joins and other commands.
+    pub urgent: Arc<Link<Input>>,
+    /// To the hub: all other publishes.
+    pub bulk: Arc<Link<Input>>,
+    /// Its figures.
+    pub stats: Arc<ReactorStats>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+}
+
+/// What the daemon tells a reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Stop accepting, tell every client, finish answers, and return within this time.
+    Drain {
+        /// At most this long; clients are asked to come back spread over it.
+        within: Duration,
+    },
+}
+
+/// A reactor's poll, made before the reactor so that links can lead to it.
+#[derive(Debug)]
+pub struct ReactorPoll(pub(super) Poll);
+
+impl ReactorPoll {
+    /// The poll and its waker, which is for [`Waker::Poll`](crate::net::link::Waker::Poll).
+    pub fn new() -> io::Result<(ReactorPoll, mio::Waker)> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), WAKER)?;
+        Ok((ReactorPoll(poll), waker))
+    }
+}
+
+/// The token of the waker; those of listeners are below it, those of connections have a slot below it.
+pub(super) const WAKER: Token = Token(u32::MAX as usize);

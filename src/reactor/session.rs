@@ -1,0 +1,433 @@
+//! A WebSocket client's session: its token, its commands, its memberships. Pure: it is given messages and the hub's answers,
+//! and puts what it has to say into the outbox and on the way to the hub.
+//!
+//! The hub answers the joins and snapshots of a connection in the order in which they were asked, so a queue of what is
+//! awaited tells which answer is whose. A command about a room whose join is still awaited waits with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::{Grants, Scope, TokenError};
+use crate::base::codes::{
+    ACCESS_DENIED, BAD_STATE, CLOSE_AUTH_TIMEOUT, CLOSE_CONNECTION_LIMIT, CLOSE_INVALID_TOKEN, CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS,
+    NOT_MEMBER, QUEUE_FULL, Refusal, TOO_MANY_ROOMS, USER_MISMATCH,
+};
+use crate::base::ids::{ConnId, RoomId, Ticket};
+use crate::base::limits::{
+    AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX,
+};
+use crate::base::time::{Mono, Now};
+use crate::hub::ports::{Join, Joined, Since};
+use crate::net::outbox::Outbox;
+use crate::wire::command::{self, Command, SinceText};
+use crate::wire::event::Rejected;
+use crate::wire::frame::Frame;
+use crate::wire::reply::{self, Welcome};
+use crate::wire::request_id::RequestId;
+
+use super::core::{Core, Next};
+use super::publisher::{Answers, Outcome, publish_line};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    id: ConnId,
+    /// `None` until a token is accepted.
+    grants: Option<Grants>,
+    awaited: VecDeque<Awaited>,
+    answers: Answers,
+    bad_in_a_row: u32,
+    expiry_noticed: bool,
+}
+
+/// What the hub owes this connection.
+#[derive(Debug)]
+enum Awaited {
+    Join { room: Box<str>, by_pattern: bool, after: Vec<After> },
+    Snapshot,
+}
+
+/// A command that waits for a join.
+#[derive(Debug)]
+enum After {
+    Unsubscribe(Option<RequestId>),
+    Snapshot(Option<RequestId>),
+}
+
+impl Session {
+    /// A session that waits for its token.
+    pub(super) fn new(id: ConnId) -> Session {
+        Session { id, grants: None, awaited: VecDeque::new(), answers: Answers::default(), bad_in_a_row: 0, expiry_noticed: false }
+    }
+
+    /// Begins with these grants, if the registry admits one more connection of the user.
+    pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
+        if !core.registry.admit(&grants.user) {
+            return Next::Close(CLOSE_CONNECTION_LIMIT);
+        }
+        let grants = self.grants.insert(grants);
+        let ConnId { reactor, slot, generation } = self.id;
+        let session = format!("{:08x}-{reactor}-{slot}-{generation}", core.options.instance);
+        let mut capabilities = command::VERBS.to_vec();
+        if grants.has(Scope::Publish) {
+            capabilities.push("publish");
+        }
+        let welcome = Welcome {
+            session: &session,
+            user: &grants.user,
+            expires_at_s: (grants.expires_at_ms != u64::MAX).then_some(grants.expires_at_ms / 1000),
+            heartbeat_ms: core.options.heartbeat.as_millis() as u64,
+            rooms_max: ROOMS_PER_CONN_MAX,
+            message_bytes_max: message_bytes_max(Some(grants)),
+            capabilities: &capabilities,
+        };
+        let ts_ms = core.now.wall_ms;
+        core.reply(outbox, |out| reply::welcome(out, ts_ms, &welcome));
+        Next::Go
+    }
+
+    /// Gives back what the session holds.
+    pub(super) fn end(&mut self, core: &mut Core) {
+        if let Some(grants) = self.grants.take() {
+            core.registry.release(&grants.user);
+        }
+    }
+
+    /// Who is connected, once a token is accepted.
+    pub(super) fn user(&self) -> Option<&Arc<str>> {
+        self.grants.as_ref().map(|grants| &grants.user)
+    }
+
+    /// Whether no more messages may be read until publishes are answered.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.answers.is_full()
+    }
+
+    /// The longest message that may come now.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        message_bytes_max(self.grants.as_ref())
+    }
+
+    /// Takes a message.
+    pub(super) fn on_text(&mut self, text: &str, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let mut buffer = std::mem::take(&mut core.command);
+        buffer.clear();
+        buffer.extend_from_slice(text.as_bytes());
+        let parsed = command::parse(&mut buffer);
+        core.command = buffer;
+        if self.grants.is_none() {
+            return self.on_first(parsed, core, outbox);
+        }
+        match parsed {
+            Ok(Command::Publish) => self.publish(text, core, outbox),
+            Ok(command) => self.on_command(command, core, outbox),
+            Err(rejected) => self.bad(rejected.id.as_ref(), &rejected.refusal, core, outbox),
+        }
+    }
+
+    /// The only first message there is brings a token.
+    fn on_first(&mut self, parsed: Result<Command, Box<Rejected>>, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let (id, refusal) = match parsed {
+            Ok(Command::Auth { id, token }) => match core.verifier.verify(&token, core.now.wall_ms) {
+                Ok(grants) => return self.begin_by_message(grants, id, core, outbox),
+                Err(error) => {
+                    bad_token(&error, id.as_ref(), core, outbox);
+                    return Next::Close(error.close_code());
+                }
+            },
+            Ok(command) => (id_of(command), Refusal::new(BAD_STATE, "the first message must be {\"type\":\"auth\",\"token\":…}")),
+            Err(rejected) => (rejected.id, rejected.refusal),
+        };
+        core.refuse(outbox, id.as_ref(), &refusal);
+        Next::Close(CLOSE_AUTH_TIMEOUT)
+    }
+
+    fn begin_by_message(&mut self, grants: Grants, id: Option<RequestId>, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let next = self.begin(grants, core, outbox);
+        if next == Next::Go && id.is_some() {
+            core.reply(outbox, |out| reply::ok(out, id.as_ref()));
+        }
+        next
+    }
+
+    fn on_command(&mut self, command: Command, core: &mut Core, outbox: &mut Outbox) -> Next {
+        self.bad_in_a_row = 0;
+        match command {
+            Command::Auth { id, token } => return self.refresh(id.as_ref(), &token, core, outbox),
+            Command::Subscribe { id, room, since, history } => self.subscribe(id, &room, since, history, core, outbox),
+            Command::Unsubscribe { id, room } => self.unsubscribe(id, &room, core, outbox),
+            Command::Snapshot { id, room } => self.snapshot(id, &room, core, outbox),
+            Command::Ping { id } => core.reply(outbox, |out| reply::ok(out, id.as_ref())),
+            Command::Publish => {}
+        }
+        Next::Go
+    }
+
+    fn bad(&mut self, id: Option<&RequestId>, refusal: &Refusal, core: &mut Core, outbox: &mut Outbox) -> Next {
+        core.refuse(outbox, id, refusal);
+        self.bad_in_a_row += 1;
+        if self.bad_in_a_row >= BAD_COMMANDS_MAX { Next::Close(CLOSE_TOO_MANY_ERRORS) } else { Next::Go }
+    }
+
+    fn publish(&mut self, text: &str, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let Some(grants) = self.grants.as_ref().filter(|grants| grants.has(Scope::Publish)) else {
+            let rejected = command::unknown_type(text.as_bytes());
+            return self.bad(rejected.id.as_ref(), &rejected.refusal, core, outbox);
+        };
+        self.bad_in_a_row = 0;
+        publish_line(text.as_bytes(), self.id, grants, &mut self.answers, core);
+        self.give_answers(core, outbox);
+        Next::Go
+    }
+
+    /// The hub has answered a publish.
+    pub(super) fn on_answer(&mut self, ticket: Ticket, outcome: Outcome, core: &mut Core, outbox: &mut Outbox) {
+        self.answers.settle(ticket, outcome);
+        self.give_answers(core, outbox);
+    }
+
+    fn give_answers(&mut self, core: &mut Core, outbox: &mut Outbox) {
+        let slow_down = core.uplink.slow_down();
+        while let Some((id, outcome)) = self.answers.pop() {
+            core.reply(outbox, |out| reply::answer(out, id.as_ref(), &outcome, slow_down));
+        }
+    }
+
+    /// A newer token of the same user takes the place of the old one.
+    fn refresh(&mut self, id: Option<&RequestId>, token: &str, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let grants = match core.verifier.verify(token, core.now.wall_ms) {
+            Ok(grants) => grants,
+            Err(error) => {
+                // Whatever is wrong with it: who sends a bad token is not to be trusted any more (AUT-07).
+                bad_token(&error, id, core, outbox);
+                return Next::Close(CLOSE_INVALID_TOKEN);
+            }
+        };
+        if self.user().is_none_or(|user| *user != grants.user) {
+            let refusal = Refusal::new(USER_MISMATCH, "the new token is another user's: open another connection for it");
+            core.refuse(outbox, id, &refusal);
+            return Next::Close(CLOSE_INVALID_TOKEN);
+        }
+        self.grants = Some(grants);
+        self.expiry_noticed = false;
+        core.reply(outbox, |out| reply::ok(out, id));
+        self.drop_rooms_beyond_grants(core, outbox);
+        Next::Go
+    }
+
+    /// Rooms that were joined by a pattern which the token no longer has.
+    fn drop_rooms_beyond_grants(&mut self, core: &mut Core, outbox: &mut Outbox) {
+        let Some(grants) = &self.grants else { return };
+        let lost = core.rooms.of(self.id.slot).iter().filter(|member| member.by_pattern && !grants.may_read(&member.name));
+        let lost: Vec<_> = lost.map(|member| (member.room, Arc::clone(&member.name))).collect();
+        for (room, name) in lost {
+            self.lose(room, &name, core, outbox);
+        }
+    }
+
+    /// Ends a membership without being asked to.
+    fn lose(&self, room: RoomId, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        self.leave(room, core, outbox);
+        core.reply(outbox, |out| reply::unsubscribed(out, name, ACCESS_DENIED));
+    }
+
+    fn subscribe(
+        &mut self,
+        id: Option<RequestId>,
+        room: &str,
+        since: Option<SinceText>,
+        history: Option<u32>,
+        core: &mut Core,
+        outbox: &mut Outbox,
+    ) {
+        let Some(grants) = &self.grants else { return };
+        if let Err(refusal) = self.may_ask_to_join(room, core) {
+            return core.refuse(outbox, id.as_ref(), &refusal);
+        }
+        let by_pattern = grants.may_read(room);
+        let join = Join {
+            conn: self.id,
+            request: id.clone(),
+            room: room.into(),
+            user: Arc::clone(&grants.user),
+            by_pattern,
+            since: since.map(|since| Since { epoch: since.epoch.into(), seq: since.seq }),
+            history,
+        };
+        match core.uplink.join(Box::new(join)) {
+            Ok(()) => self.awaited.push_back(Awaited::Join { room: room.into(), by_pattern, after: Vec::new() }),
+            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+        }
+    }
+
+    /// LIM-07. A room that is joined again, or a second time while the first is awaited, does not count twice.
+    fn may_ask_to_join(&self, room: &str, core: &Core) -> Result<(), Refusal> {
+        let slot = self.id.slot;
+        if self.awaited.len() >= AWAITED_PER_CONN_MAX {
+            return Err(busy());
+        }
+        let is_known = core.rooms.find(slot, room).is_some() || self.is_awaited(room);
+        let pending = self.awaited.iter().filter(|awaited| matches!(awaited, Awaited::Join { .. })).count();
+        if !is_known && core.rooms.of(slot).len() + pending >= ROOMS_PER_CONN_MAX {
+            let message = format!("this connection has joined {ROOMS_PER_CONN_MAX} rooms, which is all it may: unsubscribe from one first");
+            return Err(Refusal::new(TOO_MANY_ROOMS, message));
+        }
+        Ok(())
+    }
+
+    fn is_awaited(&self, name: &str) -> bool {
+        self.awaited.iter().any(|awaited| matches!(awaited, Awaited::Join { room, .. } if **room == *name))
+    }
+
+    /// Puts a command behind the latest join of that room; gives it back if none is awaited.
+    fn wait_for_join(&mut self, name: &str, command: After) -> Result<Option<After>, Refusal> {
+        let mut waiting = 0;
+        let mut latest = None;
+        for awaited in &mut self.awaited {
+            if let Awaited::Join { room, after, .. } = awaited {
+                waiting += after.len();
+                latest = if **room == *name { Some(after) } else { latest };
+            }
+        }
+        let Some(after) = latest else { return Ok(Some(command)) };
+        if waiting >= AWAITED_PER_CONN_MAX {
+            return Err(busy());
+        }
+        after.push(command);
+        Ok(None)
+    }
+
+    fn unsubscribe(&mut self, id: Option<RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        match self.wait_for_join(name, After::Unsubscribe(id.clone())) {
+            Ok(None) => {}
+            Ok(Some(_)) => self.unsubscribe_now(id.as_ref(), name, core, outbox),
+            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+        }
+    }
+
+    fn unsubscribe_now(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        if let Some(room) = core.rooms.find(self.id.slot, name).map(|membership| membership.room) {
+            self.leave(room, core, outbox);
+        }
+        core.reply(outbox, |out| reply::ok(out, id));
+    }
+
+    fn leave(&self, room: RoomId, core: &mut Core, outbox: &mut Outbox) {
+        core.rooms.leave(self.id.slot, room);
+        core.purge(outbox, room);
+        core.uplink.leave(room, self.id);
+    }
+
+    fn snapshot(&mut self, id: Option<RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        match self.wait_for_join(name, After::Snapshot(id.clone())) {
+            Ok(None) => {}
+            Ok(Some(_)) => self.snapshot_now(id, name, core, outbox),
+            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+        }
+    }
+
+    fn snapshot_now(&mut self, id: Option<RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        let asked = match core.rooms.find(self.id.slot, name).map(|membership| membership.room) {
+            None => Err(Refusal::new(NOT_MEMBER, "you are not a member of this room: subscribe first")),
+            Some(_) if self.awaited.len() >= AWAITED_PER_CONN_MAX => Err(busy()),
+            Some(room) => core.uplink.snapshot(self.id, id.clone(), room),
+        };
+        match asked {
+            Ok(()) => self.awaited.push_back(Awaited::Snapshot),
+            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+        }
+    }
+
+    /// The hub has granted a join. A room that was joined already is left and joined anew, in one.
+    pub(super) fn on_joined(&mut self, joined: Joined, core: &mut Core, outbox: &mut Outbox) {
+        let Some(Awaited::Join { room: asked, by_pattern, after }) = self.awaited.pop_front() else {
+            debug_assert!(false, "the hub granted a join that was not asked");
+            return core.uplink.leave(joined.room, self.id);
+        };
+        debug_assert_eq!(*asked, *joined.name, "the hub answers in the order of the questions");
+        if !core.rooms.join(self.id.slot, joined.room, &joined.name, by_pattern, joined.floor) {
+            core.purge(outbox, joined.room);
+            core.uplink.leave(joined.room, self.id);
+        }
+        for frame in joined.frames {
+            core.replay(outbox, frame);
+        }
+        let is_narrower_now = by_pattern && self.grants.as_ref().is_some_and(|grants| !grants.may_read(&asked));
+        if is_narrower_now {
+            self.lose(joined.room, &asked, core, outbox);
+        }
+        self.run_after(&asked, after, core, outbox);
+    }
+
+    /// The hub has denied a join, or answers a snapshot. States of a room that was left meanwhile are dropped.
+    pub(super) fn on_reply(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core, outbox: &mut Outbox) {
+        let awaited = self.awaited.pop_front();
+        debug_assert!(awaited.is_some(), "the hub answered what was not asked");
+        let is_wanted = |frame: &Arc<Frame>| frame.tag.room == RoomId::NONE || core.rooms.is_member(self.id.slot, frame.tag.room);
+        let wanted: Vec<_> = frames.into_iter().filter(is_wanted).collect();
+        for frame in wanted {
+            core.replay(outbox, frame);
+        }
+        if let Some(Awaited::Join { room, after, .. }) = awaited {
+            core.stats.joins_denied.inc();
+            self.run_after(&room, after, core, outbox);
+        }
+    }
+
+    fn run_after(&mut self, name: &str, after: Vec<After>, core: &mut Core, outbox: &mut Outbox) {
+        for command in after {
+            match command {
+                After::Unsubscribe(id) => self.unsubscribe_now(id.as_ref(), name, core, outbox),
+                After::Snapshot(id) => self.snapshot_now(id, name, core, outbox),
+            }
+        }
+    }
+
+    /// When [`Session::on_time`] has something to do.
+    pub(super) fn deadline(&self, now: Now) -> Mono {
+        let Some(grants) = &self.grants else { return Mono::NEVER };
+        let notice_ms = if self.expiry_noticed { 0 } else { EXPIRY_NOTICE.as_millis() as u64 };
+        let at_ms = grants.expires_at_ms.saturating_sub(notice_ms);
+        now.mono.plus(Duration::from_millis(at_ms.saturating_sub(now.wall_ms)))
+    }
+
+    /// AUT-06: notice before the token ends, and the end of the connection with it.
+    pub(super) fn on_time(&mut self, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let Some(grants) = &self.grants else { return Next::Go };
+        let left_ms = grants.expires_at_ms.saturating_sub(core.now.wall_ms);
+        if left_ms == 0 {
+            return Next::Close(CLOSE_TOKEN_EXPIRED);
+        }
+        if !self.expiry_noticed && left_ms <= EXPIRY_NOTICE.as_millis() as u64 {
+            self.expiry_noticed = true;
+            let ts_ms = core.now.wall_ms;
+            core.reply(outbox, |out| reply::auth_expiring(out, ts_ms, left_ms));
+        }
+        Next::Go
+    }
+}
+
+fn message_bytes_max(grants: Option<&Grants>) -> usize {
+    if grants.is_some_and(|grants| grants.has(Scope::Publish)) { PUBLISH_BYTES_MAX } else { COMMAND_BYTES_MAX }
+}
+
+fn bad_token(error: &TokenError, id: Option<&RequestId>, core: &mut Core, outbox: &mut Outbox) {
+    core.stats.token_refused(error.label());
+    core.refuse(outbox, id, &error.refusal());
+}
+
+fn id_of(command: Command) -> Option<RequestId> {
+    match command {
+        Command::Auth { id, .. }
+        | Command::Subscribe { id, .. }
+        | Command::Unsubscribe { id, .. }
+        | Command::Snapshot { id, .. }
+        | Command::Ping { id } => id,
+        Command::Publish => None,
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::passing(QUEUE_FULL, "too many commands of this connection wait for their answer: send fewer at a time", 100)
+}

@@ -1,0 +1,271 @@
+//! What a reactor counts. One thread writes, the scrape reads; every table is indexed by a table of names in the code.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::base::codes::{CLOSES, CloseCode, ERRORS, ErrorCode};
+use crate::base::counters::{Counter, DurationHistogram};
+use crate::base::lane::{Lane, PerLane};
+use crate::base::time::Mono;
+use crate::wire::frame::{Kind, Tag};
+
+/// How a request to speak WebSocket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// The connection speaks WebSocket.
+    Upgraded,
+    /// The request has a flaw.
+    BadRequest,
+    /// Its origin is not allowed.
+    BadOrigin,
+    /// Its token is not valid.
+    BadToken,
+    /// The server has as many connections as allowed.
+    OverCapacity,
+    /// The daemon is stopping.
+    ShuttingDown,
+}
+
+/// The names of [`Handshake`], in its order.
+pub const HANDSHAKES: [&str; 6] = ["upgraded", "bad_request", "bad_origin", "bad_token", "over_capacity", "shutting_down"];
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnKind {
+    /// HTTP, and what is not upgraded yet.
+    Http,
+    /// WebSocket.
+    WebSocket,
+    /// NDJSON on the publish socket.
+    Lines,
+}
+
+/// The names of [`ConnKind`], in its order.
+pub const CONN_KINDS: [&str; 3] = ["http", "websocket", "lines"];
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// We closed with that code; [`CLOSE_NORMAL`](crate::base::codes::CLOSE_NORMAL) if the peer closed and we answered.
+    Code(CloseCode),
+    /// The peer went without a Close.
+    Eof,
+    /// A read or a write failed.
+    Io,
+    /// Its last answer is given.
+    Done,
+    /// A request did not come in time.
+    Timeout,
+}
+
+/// The names of the reasons that are no close code.
+const TRANSPORT_REASONS: [&str; 4] = ["eof", "io_error", "done", "timeout"];
+
+impl Reason {
+    /// The label in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Code(code) => code.name,
+            Reason::Eof => TRANSPORT_REASONS[0],
+            Reason::Io => TRANSPORT_REASONS[1],
+            Reason::Done => TRANSPORT_REASONS[2],
+            Reason::Timeout => TRANSPORT_REASONS[3],
+        }
+    }
+
+    /// All labels: the close codes' names, then the others.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        CLOSES.iter().map(|close| close.name).chain(TRANSPORT_REASONS)
+    }
+}
+
+/// The figures of one reactor.
+#[derive(Debug)]
+pub struct ReactorStats {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections dropped at accept, for their peer is in none of the allowed networks.
+    pub accept_refused: Counter,
+    /// Accepts that failed, mostly for want of descriptors.
+    pub accept_errors: Counter,
+    /// Gauge: open connections, by [`ConnKind`].
+    pub connections: [Counter; CONN_KINDS.len()],
+    /// Requests to speak WebSocket, by [`Handshake`].
+    pub handshakes: [Counter; HANDSHAKES.len()],
+    closes: Vec<Counter>,
+    /// Frames of each lane handed to sockets.
+    pub frames_sent: PerLane<Counter>,
+    /// Bytes of those.
+    pub frame_bytes_sent: PerLane<Counter>,
+    /// Replies and heartbeats handed to sockets.
+    pub replies_sent: Counter,
+    /// All bytes handed to sockets.
+    pub bytes_sent: Counter,
+    /// All bytes read from sockets.
+    pub bytes_received: Counter,
+    /// Write system calls that took something.
+    pub writes: Counter,
+    /// Writes that the kernel had no room for.
+    pub writes_blocked: Counter,
+    /// States replaced by newer ones while they waited.
+    pub conflated: Counter,
+    /// Frames dropped because their connection ended.
+    pub dropped_by_close: Counter,
+    /// Frames purged because their connection left the room.
+    pub purged: Counter,
+    /// Lines to publish, over all ways.
+    pub publish_lines: Counter,
+    refusals: Vec<Counter>,
+    /// Gauge: memberships of rooms.
+    pub memberships: Counter,
+    /// Gauge: bytes that wait for their readers.
+    pub queued_bytes: Counter,
+    /// Gauge: answers that the hub owes.
+    pub outstanding: Counter,
+    /// Joins that the hub denied.
+    pub joins_denied: Counter,
+    /// From a publish being accepted (the read that completed the event) to its bytes being handed to the socket, for each
+    /// member; replays are left out, and so is what the kernel and the network add.
+    pub delivery: PerLane<DurationHistogram>,
+    /// The part of it before the hub let the event go: ingest queue and hold.
+    pub delivery_hub: PerLane<DurationHistogram>,
+    /// The part of it after: link, outbox and write.
+    pub delivery_reactor: PerLane<DurationHistogram>,
+    /// Tokens refused, by [`TokenError::label`](crate::auth::TokenError::label). Off the hot path.
+    token_errors: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Default for ReactorStats {
+    fn default() -> ReactorStats {
+        let counters = |n: usize| std::iter::repeat_with(Counter::default).take(n).collect();
+        ReactorStats {
+            accepted: Counter::default(),
+            accept_refused: Counter::default(),
+            accept_errors: Counter::default(),
+            connections: Default::default(),
+            handshakes: Default::default(),
+            closes: counters(Reason::names().count()),
+            frames_sent: Default::default(),
+            frame_bytes_sent: Default::default(),
+            replies_sent: Counter::default(),
+            bytes_sent: Counter::default(),
+            bytes_received: Counter::default(),
+            writes: Counter::default(),
+            writes_blocked: Counter::default(),
+            conflated: Counter::default(),
+            dropped_by_close: Counter::default(),
+            purged: Counter::default(),
+            publish_lines: Counter::default(),
+            refusals: counters(ERRORS.len()),
+            memberships: Counter::default(),
+            queued_bytes: Counter::default(),
+            outstanding: Counter::default(),
+            joins_denied: Counter::default(),
+            delivery: Default::default(),
+            delivery_hub: Default::default(),
+            delivery_reactor: Default::default(),
+            token_errors: Mutex::default(),
+        }
+    }
+}
+
+impl ReactorStats {
+    /// Counts the end of a connection.
+    pub fn closed(&self, reason: Reason) {
+        if let Some(at) = Reason::names().position(|name| name == reason.name()) {
+            self.closes[at].inc();
+        }
+    }
+
+    /// Counts a refusal told to a client or publisher.
+    pub fn refused(&self, error: ErrorCode) {
+        if let Some(at) = ERRORS.iter().position(|known| *known == error) {
+            self.refusals[at].inc();
+        }
+    }
+
+    /// Counts a token that was refused.
+    pub fn token_refused(&self, label: &'static str) {
+        *self.token_errors.lock().entry(label).or_default() += 1;
+    }
+
+    /// Counts how a handshake ended.
+    pub fn handshake(&self, result: Handshake) {
+        self.handshakes[result as usize].inc();
+    }
+
+    /// Counts a frame handed to a socket, and how long it took if it is a live event.
+    pub fn sent(&self, tag: &Tag, bytes: usize, live: bool, written: Mono) {
+        if tag.kind == Kind::Reply {
+            return self.replies_sent.inc();
+        }
+        let lane = tag.lane.index();
+        self.frames_sent[lane].inc();
+        self.frame_bytes_sent[lane].add(bytes as u64);
+        if live && tag.accepted != Mono::NEVER {
+            self.delivery[lane].record(written.since(tag.accepted));
+            self.delivery_hub[lane].record(tag.released.since(tag.accepted));
+            self.delivery_reactor[lane].record(written.since(tag.released));
+        }
+    }
+
+    /// Ended connections by reason, from any thread.
+    pub fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::names().zip(self.closes.iter().map(Counter::value))
+    }
+
+    /// Refusals by error, from any thread.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ERRORS.iter().map(|error| error.name).zip(self.refusals.iter().map(Counter::value))
+    }
+
+    /// Refused tokens by label, from any thread.
+    pub fn token_errors(&self) -> BTreeMap<&'static str, u64> {
+        self.token_errors.lock().clone()
+    }
+
+    /// Frames sent in a lane, from any thread.
+    pub fn frames_sent_in(&self, lane: Lane) -> u64 {
+        self.frames_sent[lane.index()].value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::codes;
+    use crate::base::ids::RoomId;
+
+    fn count(values: impl Iterator<Item = (&'static str, u64)>, name: &str) -> u64 {
+        values.filter(|(label, _)| *label == name).map(|(_, count)| count).sum()
+    }
+
+    #[test]
+    fn each_reason_and_refusal_has_its_own_counter() {
+        let stats = ReactorStats::default();
+        stats.closed(Reason::Code(codes::CLOSE_SLOW_CONSUMER));
+        stats.closed(Reason::Io);
+        stats.refused(codes::QUEUE_FULL);
+        assert_eq!((count(stats.closes(), "slow_consumer"), count(stats.closes(), "io_error")), (1, 1));
+        assert_eq!(stats.closes().map(|(_, n)| n).sum::<u64>(), 2);
+        assert_eq!(count(stats.refusals(), "queue_full"), 1);
+        assert_eq!(stats.refusals().map(|(_, n)| n).sum::<u64>(), 1);
+    }
+
+    /// A replayed frame, or one that was never accepted from a publisher, says nothing about latency.
+    #[test]
+    fn only_live_events_are_measured() {
+        let stats = ReactorStats::default();
+        let tag =
+            Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(1_000), released: Mono(2_000) };
+        stats.sent(&tag, 5, false, Mono(4_000));
+        stats.sent(&Tag { accepted: Mono::NEVER, released: Mono::NEVER, ..tag }, 5, true, Mono(4_000));
+        stats.sent(&Tag { kind: Kind::Reply, ..tag }, 5, true, Mono(4_000));
+        assert_eq!(stats.delivery[0].snapshot().sum_ns, 0);
+        stats.sent(&tag, 5, true, Mono(4_000));
+        let sums = [&stats.delivery, &stats.delivery_hub, &stats.delivery_reactor].map(|part| part[0].snapshot().sum_ns);
+        assert_eq!(sums, [3_000, 1_000, 2_000]);
+        assert_eq!((stats.frames_sent_in(Lane::Alert), stats.replies_sent.value()), (3, 1));
+    }
+}

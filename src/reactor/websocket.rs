@@ -1,0 +1,222 @@
+//! The WebSocket side of a connection: messages to its session, heartbeats, silence. No I/O.
+
+use std::time::Duration;
+
+use crate::auth::Grants;
+use crate::base::codes::{CLOSE_AUTH_TIMEOUT, CLOSE_NO_PONG, CLOSE_UNSUPPORTED, CloseCode};
+use crate::base::ids::ConnId;
+use crate::base::limits::{HANDSHAKE_TIMEOUT, MESSAGES_PER_TURN, SILENCE_MAX};
+use crate::base::time::Mono;
+use crate::net::outbox::Outbox;
+use crate::wire::reply;
+use crate::wire::websocket::{self, Assembler, Limits, Message, Role, Step};
+
+use super::connection::{Then, Took};
+use super::core::{Core, Next};
+use super::session::Session;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct WebSocket {
+    assembler: Assembler,
+    pub(super) session: Session,
+    /// When the last complete message came.
+    heard: Mono,
+    /// [`Mono::NEVER`] until a token is accepted.
+    heartbeat_at: Mono,
+    /// When a token must be here; [`Mono::NEVER`] once it is.
+    auth_by: Mono,
+    rtt_us: Option<u32>,
+    /// The input broke the protocol, and has no meaning any more.
+    broken: bool,
+}
+
+impl WebSocket {
+    /// A WebSocket that waits for its token.
+    pub(super) fn new(id: ConnId, now: Mono) -> WebSocket {
+        WebSocket {
+            assembler: Assembler::new(Role::Server),
+            session: Session::new(id),
+            heard: now,
+            heartbeat_at: Mono::NEVER,
+            auth_by: now.plus(HANDSHAKE_TIMEOUT),
+            rtt_us: None,
+            broken: false,
+        }
+    }
+
+    /// Begins the session with the token that came in the request.
+    pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let next = self.session.begin(grants, core, outbox);
+        self.note_token(core);
+        next
+    }
+
+    /// Takes messages from the input, as many as one turn allows.
+    pub(super) fn take(&mut self, input: &mut [u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+        let mut used = 0;
+        for _ in 0..MESSAGES_PER_TURN {
+            if self.session.is_blocked() {
+                break;
+            }
+            let limits = Limits { message_bytes_max: self.session.message_bytes_max() };
+            let (message, taken) = match self.assembler.step(&mut input[used..], &limits) {
+                Ok(Step::Message { message, used }) => (message, used),
+                Ok(Step::NeedMore { used: taken }) => return Took { used: used + taken, more: false, then: Then::Go },
+                Err(code) => {
+                    self.broken = true;
+                    return Took { used, more: false, then: Then::Close(code) };
+                }
+            };
+            used += taken;
+            self.heard = core.now.mono;
+            let then = match message {
+                Message::Text(text) => self.session.on_text(text, core, outbox).into(),
+                Message::Binary(_) => Then::Close(CLOSE_UNSUPPORTED),
+                Message::Close(code) => Then::PeerClosed(code.map(|(code, _)| code)),
+                Message::Ping(body) => {
+                    // Who brought no token gets no frame but the error and the Close (AUT-01).
+                    if self.session.user().is_some() {
+                        pong(body, core, outbox);
+                    }
+                    Then::Go
+                }
+                Message::Pong(body) => {
+                    self.rtt_us = rtt_us(body, core.now.mono).or(self.rtt_us);
+                    Then::Go
+                }
+            };
+            if !matches!(then, Then::Go) {
+                return Took { used, more: false, then };
+            }
+            self.note_token(core);
+        }
+        Took { used, more: used < input.len(), then: Then::Go }
+    }
+
+    /// Whether the input has no meaning any more: the peer's Close cannot be recognised, only its end.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// After our Close, looks for the peer's alone. How much is dealt with, and whether the peer is done.
+    pub(super) fn take_close(&mut self, input: &mut [u8]) -> (usize, bool) {
+        if self.broken {
+            return (input.len(), false);
+        }
+        let limits = Limits { message_bytes_max: self.session.message_bytes_max() };
+        let mut used = 0;
+        loop {
+            match self.assembler.step(&mut input[used..], &limits) {
+                Ok(Step::Message { message: Message::Close(_), .. }) => return (input.len(), true),
+                Err(_) => {
+                    self.broken = true;
+                    return (input.len(), false);
+                }
+                Ok(Step::Message { used: taken, .. }) => used += taken,
+                Ok(Step::NeedMore { used: taken }) => return (used + taken, false),
+            }
+        }
+    }
+
+    /// Heartbeats begin with the token.
+    fn note_token(&mut self, core: &Core) {
+        if self.auth_by != Mono::NEVER && self.session.user().is_some() {
+            self.auth_by = Mono::NEVER;
+            self.heartbeat_at = core.now.mono.plus(core.options.heartbeat);
+        }
+    }
+
+    /// When [`WebSocket::on_time`] has something to do.
+    pub(super) fn deadline(&self, core: &Core) -> Mono {
+        let silence = self.heard.plus(silence_max(core.options.heartbeat));
+        self.auth_by.min(self.heartbeat_at).min(silence).min(self.session.deadline(core.now))
+    }
+
+    /// Does what is due. `slot` spreads the heartbeats of connections that came together.
+    pub(super) fn on_time(&mut self, slot: u32, core: &mut Core, outbox: &mut Outbox) -> Next {
+        let now = core.now.mono;
+        if self.auth_by <= now {
+            return Next::Close(CLOSE_AUTH_TIMEOUT);
+        }
+        if self.session.is_blocked() {
+            // We do not listen at present, so silence means nothing.
+            self.heard = now;
+        }
+        if self.heard.plus(silence_max(core.options.heartbeat)) <= now {
+            return Next::Close(CLOSE_NO_PONG);
+        }
+        if self.heartbeat_at <= now {
+            self.heartbeat_at = now.plus(jittered(core.options.heartbeat, slot));
+            self.heartbeat(core, outbox);
+        }
+        self.session.on_time(core, outbox)
+    }
+
+    /// A ping, which carries the time for its pong, and a message for those who cannot see pings.
+    fn heartbeat(&self, core: &mut Core, outbox: &mut Outbox) {
+        core.text.clear();
+        websocket::ping(&mut core.text, &core.now.mono.0.to_be_bytes());
+        outbox.set_ping(&core.text);
+        let (ts_ms, queued) = (core.now.wall_ms, outbox.frames());
+        core.reply(outbox, |out| reply::heartbeat(out, ts_ms, self.rtt_us.map(u64::from), queued));
+    }
+}
+
+impl From<Next> for Then {
+    fn from(next: Next) -> Then {
+        match next {
+            Next::Go => Then::Go,
+            Next::Close(code) => Then::Close(code),
+        }
+    }
+}
+
+fn pong(body: &[u8], core: &mut Core, outbox: &mut Outbox) {
+    core.text.clear();
+    websocket::pong(&mut core.text, body);
+    outbox.set_pong(&core.text);
+}
+
+/// The round trip, if the pong answers one of our pings.
+fn rtt_us(body: &[u8], now: Mono) -> Option<u32> {
+    let sent = Mono(u64::from_be_bytes(body.try_into().ok()?));
+    (sent <= now).then(|| u32::try_from(now.since(sent).as_micros()).unwrap_or(u32::MAX))
+}
+
+/// A slower heartbeat than usual needs more patience.
+fn silence_max(heartbeat: Duration) -> Duration {
+    SILENCE_MAX.max(heartbeat * 3)
+}
+
+/// Up to 10 % sooner, by the slot's hash (Fibonacci hashing): never later than announced.
+fn jittered(heartbeat: Duration, slot: u32) -> Duration {
+    let hash = slot.wrapping_mul(0x9E37_79B9) >> 16;
+    heartbeat.saturating_sub(heartbeat / 10 * hash / 65_536)
+}
+
+/// The code with which the peer's Close is answered: its own, or [`CLOSE_NORMAL`](crate::base::codes::CLOSE_NORMAL).
+pub(super) fn echo(code: Option<u16>) -> CloseCode {
+    code.map_or(crate::base::codes::CLOSE_NORMAL, |code| CloseCode { code, name: "", meaning: "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_come_up_to_a_tenth_sooner_and_never_later() {
+        let heartbeat = Duration::from_secs(30);
+        let spread: Vec<_> = (0..1000).map(|slot| jittered(heartbeat, slot)).collect();
+        assert!(spread.iter().all(|wait| *wait <= heartbeat && *wait > heartbeat * 9 / 10 - Duration::from_millis(1)));
+        let early = spread.iter().filter(|wait| **wait < heartbeat * 19 / 20).count();
+        assert!((400..600).contains(&early), "{early} of 1000 in the earlier half");
+    }
+
+    #[test]
+    fn only_a_pong_of_ours_gives_a_round_trip() {
+        assert_eq!(rtt_us(&5_000u64.to_be_bytes(), Mono(8_000)), Some(3));
+        assert_eq!(rtt_us(&9_000u64.to_be_bytes(), Mono(8_000)), None);
+        assert_eq!(rtt_us(b"", Mono(8_000)), None);
+    }
+}
