@@ -3,7 +3,7 @@
 //! A turn of the loop: sleep until there is something; note events; accept; serve the connections that have input, within
 //! their budgets; wake the hub; take all that the hub and the daemon sent; fire timers; flush the connections that have
 //! something to say. Handlers never touch the loop: they say what a connection shall do next, and the loop does it. Every
-//! connection ends in [`Reactor::close`], and nowhere else.
+//! connection ends in `Reactor::close`, and nowhere else.
 
 mod accept;
 mod body;
