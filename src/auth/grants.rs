@@ -1,8 +1,8 @@
 //! What a verified token allows: the rooms it may read, the rooms it may publish to, its scopes.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::base::ident::encode_segment;
 use crate::base::limits::IDENT_BYTES_MAX;
 
 /// Rooms that a pattern matches only if it writes their prefix out: `*` must not open somebody's private room, nor the operator's.
@@ -115,20 +115,6 @@ pub(super) struct Allowed {
     pub(super) publish_rooms: Option<Box<[Pattern]>>,
 }
 
-/// The user as it stands in a room's name: everything but `[A-Za-z0-9_.-]` percent-encoded, so that each user has one room and
-/// no user's name reaches into another's.
-pub fn encode_user(sub: &str) -> String {
-    let mut encoded = String::with_capacity(sub.len());
-    for byte in sub.bytes() {
-        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
-        }
-    }
-    encoded
-}
-
 /// Can this be a user? Not empty, without control characters, and short enough for its room to have a name.
 pub(super) fn is_user(sub: &str) -> bool {
     !sub.is_empty() && sub.len() <= IDENT_BYTES_MAX && !sub.contains(char::is_control) && own_room(sub).len() <= IDENT_BYTES_MAX
@@ -175,9 +161,133 @@ impl Rooms {
 }
 
 fn own_room(user: &str) -> Box<str> {
-    format!("user:{}", encode_user(user)).into()
+    format!("user:{}", encode_segment(user)).into()
 }
 
 fn is_room_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_.:%-".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Box<[Pattern]> {
+        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
+    }
+
+    fn reader(user: &str, rooms: &[&str]) -> Grants {
+        Grants::new(user, u64::MAX, None, Allowed { scopes: Vec::new(), rooms: patterns(rooms), publish_rooms: None })
+    }
+
+    fn publisher(scopes: &[Scope], publish_rooms: Option<&[&str]>) -> Grants {
+        let allowed = Allowed { scopes: scopes.to_vec(), rooms: Box::default(), publish_rooms: publish_rooms.map(patterns) };
+        Grants::new("p", u64::MAX, None, allowed)
+    }
+
+    /// ROM-02: default deny, exact names, prefixes.
+    #[test]
+    fn patterns_open_what_they_write_out() {
+        let cases: &[(&str, &[&str], &[&str])] = &[
+            ("challenge:8f", &["challenge:8f"], &["challenge:8", "challenge:8f1", "challenge:*", "Challenge:8f", ""]),
+            ("challenge:*", &["challenge:8f", "challenge:", "challenge:a:b"], &["challenge", "challeng:8f", "xchallenge:8f"]),
+            ("quote:4*", &["quote:4", "quote:42"], &["quote:5", "quote:"]),
+            ("*", &["challenge:8f", "x", "users:1", "system", "user", "administrator"], &["user:u1", "user:", "system:console", "admin:x"]),
+            ("u*", &["u", "users:1"], &["user:u1"]),
+            ("user*", &["users:1", "user"], &["user:u1", "user:"]),
+            ("user:*", &["user:u1", "user:"], &["system:x", "admin:x", "challenge:8f"]),
+            ("user:u*", &["user:u1", "user:u"], &["user:v"]),
+            ("user:u2", &["user:u2"], &["user:u3"]),
+            ("sys*", &["sys"], &["system:console"]),
+            ("system:*", &["system:console"], &["user:u1", "admin:x"]),
+            ("admin:*", &["admin:x"], &["user:u1", "system:x"]),
+        ];
+        for (pattern, open, shut) in cases {
+            let grants = reader("me", &[pattern]);
+            open.iter().for_each(|room| assert!(grants.may_read(room), "{pattern} opens {room}"));
+            shut.iter().for_each(|room| assert!(!grants.may_read(room), "{pattern} leaves {room} shut"));
+        }
+    }
+
+    /// ROM-02.
+    #[test]
+    fn without_patterns_only_ones_own_room_is_open() {
+        let grants = reader("u1", &[]);
+        assert!(grants.may_read("user:u1"));
+        for room in ["user:u2", "user:u", "user:u11", "user:", "challenge:8f", "system:console", "*", ""] {
+            assert!(!grants.may_read(room), "{room}");
+        }
+    }
+
+    #[test]
+    fn ones_own_room_has_the_user_percent_encoded() {
+        let cases = [
+            ("a@b.c", "user:a%40b.c"),
+            ("auth0|7", "user:auth0%7C7"),
+            ("../é", "user:..%2F%C3%A9"),
+            ("a:b", "user:a%3Ab"),
+            ("50%", "user:50%25"),
+            ("a%40b", "user:a%2540b"),
+        ];
+        for (user, room) in cases {
+            assert!(reader(user, &[]).may_read(room), "{user}");
+            assert!(!reader(user, &[]).may_read(&format!("user:{user}")), "{user}: only encoded");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        let long = "r".repeat(201);
+        for text in ["", "**", "a*b", "*a", "a b", "a/b", "é", "a\0", "a?", &long] {
+            assert_eq!(Pattern::parse(text), None, "{text:?}");
+        }
+        assert!(Pattern::parse(&long[1..]).is_some());
+    }
+
+    /// AUT-11, X14.
+    #[test]
+    fn publishing_takes_the_scope_and_system_rooms_another() {
+        use Scope::{Admin, Broadcast, Publish};
+        let publish = publisher(&[Publish], None);
+        assert!(publish.may_publish("challenge:8f") && publish.may_publish("user:u1") && !publish.may_publish("system:console"));
+        let both = publisher(&[Publish, Broadcast], None);
+        assert!(both.may_publish("challenge:8f") && both.may_publish("system:console"));
+        for scopes in [&[][..], &[Broadcast], &[Admin], &[Admin, Broadcast]] {
+            assert!(!publisher(scopes, None).may_publish("challenge:8f") && !publisher(scopes, None).may_publish("system:x"), "{scopes:?}");
+        }
+        let narrow = publisher(&[Publish, Broadcast], Some(&["challenge:*"]));
+        assert!(narrow.may_publish("challenge:8f") && !narrow.may_publish("quote:1") && !narrow.may_publish("system:console"));
+        let star = publisher(&[Publish, Broadcast], Some(&["*"]));
+        assert!(star.may_publish("quote:1") && !star.may_publish("user:u1") && !star.may_publish("system:console"));
+        assert!(!publisher(&[Publish], Some(&[])).may_publish("quote:1"));
+        assert!(!publish.may_read("challenge:8f"), "publishing is not reading");
+    }
+
+    #[test]
+    fn the_unix_socket_may_everything_for_ever() {
+        let grants = Grants::unix_socket();
+        for room in ["challenge:8f", "user:u1", "system:console", "admin:x"] {
+            assert!(grants.may_read(room) && grants.may_publish(room), "{room}");
+        }
+        assert!(Scope::ALL.into_iter().all(|scope| grants.has(scope)));
+        assert_eq!(grants.expires_at_ms, u64::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn two_users_never_share_a_room(one in "\\PC{1,12}", other in "\\PC{1,12}") {
+            prop_assert_eq!(encode_segment(&one) == encode_segment(&other), one == other);
+            prop_assert!(encode_segment(&one).bytes().all(|byte| is_room_byte(byte) && byte != b':'));
+        }
+
+        #[test]
+        fn a_star_never_opens_a_reserved_room(prefix in "[a-z:]{0,8}", reserved in prop::sample::select(&RESERVED_PREFIXES[..]), rest in "[a-z0-9]{0,8}") {
+            let grants = reader("me!", &[&format!("{prefix}*")]);
+            let room = format!("{reserved}{rest}");
+            let written_out = prefix.starts_with(reserved) && room.starts_with(&prefix);
+            prop_assert_eq!(grants.may_read(&room), written_out);
+        }
+    }
 }

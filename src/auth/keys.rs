@@ -13,6 +13,9 @@ const KEYS_MAX: usize = 16;
 const SECRET_BYTES_MIN: usize = 32;
 /// Fewer different bytes than this in 32 is somebody holding a key down; random hex digits have 14.
 const SECRET_VARIETY_MIN: usize = 8;
+/// The byte order marks that some editors and shells put before a text.
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// What stands in the secrets of tutorials, samples and half-finished configurations.
 const SECRET_PLACEHOLDERS: &[&str] = &[
     "dev-secret",
@@ -146,7 +149,7 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Placeholder => "the secret is one from samples and tutorials; make one with `tickerd token --generate-key FILE`",
             KeyProblem::Monotonous => "the secret repeats a few bytes; make one with `tickerd token --generate-key FILE`",
             KeyProblem::NotArmored => {
-                "this is a key in DER or SSH form, not a secret; convert it to PEM (`openssl pkey -pubin -inform DER`, `ssh-keygen -e -m pkcs8`)"
+                "this is a key in DER, SSH or UTF16 form, not a secret; convert it to PEM (`openssl pkey -pubin -inform DER`, `ssh-keygen -e -m pkcs8`, `iconv`)"
             }
             KeyProblem::Private => {
                 "this is a private key, and the server only checks tokens; give it the public one (`openssl pkey -in FILE -pubout`)"
@@ -223,12 +226,13 @@ pub(super) enum Content<'a> {
 
 /// Tells what a key file holds. Whatever could be a public key is never a secret: everybody knows it.
 pub(super) fn tell(bytes: &[u8]) -> Result<Content<'_>, KeyProblem> {
+    let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
     let text = bytes.trim_ascii();
-    if text.windows(11).any(|window| window == b"-----BEGIN ") {
+    if contains(text, b"-----BEGIN ") {
         Ok(Content::Pem(bytes))
-    } else if text.first().is_some_and(|byte| b"{[".contains(byte)) {
+    } else if text.starts_with(b"{") || text.starts_with(b"[") || contains(text, b"\"kty\"") {
         Ok(Content::Json(bytes))
-    } else if pem::is_der(bytes) || pem::is_unarmored(text) {
+    } else if pem::is_der(bytes) || pem::is_unarmored(text) || UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
         Err(KeyProblem::NotArmored)
     } else {
         let secret = without_final_newlines(bytes);
@@ -278,4 +282,135 @@ fn variety(bytes: &[u8]) -> usize {
         seen[usize::from(*byte)] = true;
     }
     seen.iter().filter(|seen| **seen).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING};
+
+    use super::super::testing::{NOW_MS, Pair, ec, good_token, pairs, pem as armor, secret, standard_base64, verifier_of};
+    use super::super::{VerifyOptions, base64url};
+    use super::*;
+
+    /// Only the public half of a key was ever kept, made for this test: 1024 bits are too few for anything else.
+    const RSA_1024_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCo/V265L7+Y1mI0oSzXJK/WxDu
+5id55zp2v//O61yhf65N00Ui4Zif4hi6x/h79ADHuf25gpF/Vb19N2QzJDBczc19
+laXncbOpmleVhOEPZgKzepga67aPYDWo9hYScC+4sWgFLSxqe9S6z5JWQE+oWGIE
+Ghdiyc7JWyFKJbdc5QIDAQAB
+-----END PUBLIC KEY-----
+";
+
+    fn refusal(bytes: &[u8]) -> KeyProblem {
+        let mut keys = KeySet::default();
+        let error = keys.add("jwt.key", bytes).unwrap_err();
+        assert!(keys.is_empty(), "nothing is added on an error");
+        assert!(error.to_string().starts_with("key jwt.key: "));
+        error.problem
+    }
+
+    fn text_of(pair: &Pair) -> &str {
+        str::from_utf8(&pair.public).unwrap()
+    }
+
+    fn der_of(pair: &Pair) -> Vec<u8> {
+        let body: String = text_of(pair).lines().filter(|line| !line.starts_with('-')).collect();
+        base64url::decode(body.replace('+', "-").replace('/', "_").trim_end_matches('=')).unwrap()
+    }
+
+    /// AUT-09: a sample's secret does not start a daemon.
+    #[test]
+    fn weak_secrets_are_refused() {
+        for sample in ["dev-secret-key", "secret", "changeme", "CHANGE-ME-please-this-is-long-enough-1234", "your-256-bit-secret"] {
+            assert_eq!(refusal(sample.as_bytes()), KeyProblem::Placeholder, "{sample}");
+        }
+        assert_eq!(refusal(b"a-string-secret-at-least-256-bits-long"), KeyProblem::Placeholder);
+        assert_eq!(refusal(b"super-secret-jwt-token-with-at-least-32-characters-long"), KeyProblem::Placeholder);
+        assert_eq!(refusal(b""), KeyProblem::TooShort(0));
+        assert_eq!(refusal(b"\n"), KeyProblem::TooShort(0));
+        assert_eq!(refusal(b"0f8a6b1c9d3e5724aa61f0c2b7d9e18\n"), KeyProblem::TooShort(31));
+        assert_eq!(refusal(&[b'x'; 64]), KeyProblem::Monotonous);
+        assert_eq!(refusal(&[0; 64]), KeyProblem::Monotonous);
+    }
+
+    #[test]
+    fn newlines_at_the_end_are_not_part_of_a_secret() {
+        let plain = secret();
+        let token = good_token(&plain);
+        for end in ["", "\n", "\r\n", "\n\n"] {
+            let file = [&plain.public[..], end.as_bytes()].concat();
+            let verifier = verifier_of(&[&file], VerifyOptions::default());
+            assert!(verifier.verify(&token, NOW_MS).is_ok(), "{end:?}");
+        }
+    }
+
+    /// HS/RS confusion at its root: a public key must never be loaded as a secret.
+    #[test]
+    fn a_public_key_in_other_clothes_is_no_secret() {
+        for pair in &pairs()[1..] {
+            let der = der_of(pair);
+            assert_eq!(refusal(&der), KeyProblem::NotArmored);
+            assert_eq!(refusal(standard_base64(&der).as_bytes()), KeyProblem::NotArmored);
+            assert_eq!(
+                refusal(armor("PUBLIC KEY", &der[1..]).as_bytes()),
+                KeyProblem::Unusable("this PEM block cannot be read as a public key")
+            );
+            assert!(matches!(refusal(&pair.public[..60]), KeyProblem::Unusable(_)));
+            assert!(matches!(refusal(&pair.jwks("k").as_bytes()[1..]), KeyProblem::Jwks(_)), "a JWKS whose first brace was cut off");
+            let utf16: Vec<u8> = text_of(pair).encode_utf16().flat_map(u16::to_le_bytes).collect();
+            assert_eq!(refusal(&[UTF16_MARKS[0], &utf16[..]].concat()), KeyProblem::NotArmored);
+        }
+        assert_eq!(refusal(b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8m1n4Yd0v7 someone@example"), KeyProblem::NotArmored);
+    }
+
+    #[test]
+    fn a_byte_order_mark_changes_nothing() {
+        for pair in pairs() {
+            for file in [pair.public.clone(), pair.jwks("k").into_bytes()] {
+                let marked = [UTF8_MARK, &file].concat();
+                let verifier = verifier_of(&[&marked], VerifyOptions::default());
+                assert!(verifier.verify(&good_token(pair), NOW_MS).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_public_key_is_told_apart() {
+        for pair in &pairs()[1..] {
+            assert_eq!(refusal(&pair.private), KeyProblem::Private);
+        }
+        assert_eq!(refusal(armor("RSA PRIVATE KEY", &[0x30, 0]).as_bytes()), KeyProblem::Private);
+        assert_eq!(refusal(armor("EC PRIVATE KEY", &[0x30, 0]).as_bytes()), KeyProblem::Private);
+        assert_eq!(refusal(armor("CERTIFICATE", &[0x30, 0]).as_bytes()), KeyProblem::Certificate);
+        let two = [&pairs()[1].public[..], &pairs()[2].public].concat();
+        assert!(matches!(refusal(&two), KeyProblem::Unusable(why) if why.contains("more than one")));
+    }
+
+    #[test]
+    fn small_rsa_keys_and_other_curves_are_refused() {
+        assert_eq!(refusal(RSA_1024_PUBLIC.as_bytes()), KeyProblem::RsaBits(1024));
+        for curve in [&ECDSA_P384_SHA384_FIXED_SIGNING, &ECDSA_P256K1_SHA256_FIXED_SIGNING] {
+            assert!(matches!(refusal(&ec(curve).public), KeyProblem::Unusable(why) if why.contains("P-256")));
+        }
+    }
+
+    #[test]
+    fn there_are_at_most_as_many_keys_as_one_token_may_be_tried_against() {
+        let mut keys = KeySet::default();
+        for _ in 0..KEYS_MAX {
+            keys.add("a", &secret().public).unwrap();
+        }
+        assert_eq!(keys.add("b", &secret().public).unwrap_err().problem, KeyProblem::TooMany);
+        assert_eq!(keys.len(), KEYS_MAX);
+    }
+
+    #[test]
+    fn no_key_is_ever_printed() {
+        let pair = secret();
+        let mut keys = KeySet::default();
+        keys.add("a", &pair.public).unwrap();
+        let printed = format!("{keys:?}");
+        let raw = format!("{:?}", &pair.public[..4]);
+        assert!(!printed.contains(str::from_utf8(&pair.public).unwrap()) && !printed.contains(raw.trim_matches(['[', ']'])), "{printed}");
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::grants::{Pattern, Scope, is_user};
 use super::keys::{Algorithm, Content, KeyError, KeyProblem, tell};
+use super::verify::TIME_S_MAX;
 use super::{base64url, install_provider, pem};
 use crate::base::limits::TOKEN_BYTES_MAX;
 
@@ -92,6 +93,8 @@ pub enum MintError {
     User,
     /// This is no room pattern: `[A-Za-z0-9_.:%-]`, at most 200 bytes, `*` only last.
     Pattern(String),
+    /// It would end after the year 9999, which is refused everywhere: shorten its life.
+    Endless,
     /// The token would have this many bytes and be refused everywhere: use patterns instead of lists.
     TooLarge(usize),
     /// The key could not sign.
@@ -108,6 +111,7 @@ impl fmt::Display for MintError {
                     "{pattern:?} is no room pattern: [A-Za-z0-9_.:%-], at most 200 bytes, `*` only last (a user's name is percent-encoded)"
                 )
             }
+            MintError::Endless => f.write_str("the token would end after the year 9999; shorten its life (--ttl)"),
             MintError::TooLarge(bytes) => {
                 write!(f, "the token would have {bytes} bytes, {TOKEN_BYTES_MAX} are allowed; use patterns for the rooms")
             }
@@ -129,6 +133,9 @@ pub fn mint(key: &SigningKey, claims: &MintClaims) -> Result<String, MintError> 
 fn check(claims: &MintClaims) -> Result<(), MintError> {
     if !is_user(&claims.sub) {
         return Err(MintError::User);
+    }
+    if claims.expires_at_s > TIME_S_MAX {
+        return Err(MintError::Endless);
     }
     let mut patterns = claims.rooms.iter().chain(claims.publish_rooms.iter().flatten());
     patterns.find(|pattern| Pattern::parse(pattern).is_none()).map_or(Ok(()), |pattern| Err(MintError::Pattern(pattern.clone())))
@@ -167,5 +174,71 @@ impl<'a> From<&'a MintClaims> for Payload<'a> {
             rooms: &claims.rooms,
             publish_rooms: claims.publish_rooms.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NOW_MS, NOW_S, pairs, pem as armor};
+    use super::super::{Scope, VerifyOptions};
+    use super::*;
+
+    fn claims() -> MintClaims {
+        MintClaims {
+            sub: "a@b.c".to_owned(),
+            rooms: vec!["challenge:8f".to_owned(), "quote:*".to_owned()],
+            publish_rooms: Some(vec!["quote:*".to_owned()]),
+            scopes: vec![Scope::Publish, Scope::Admin],
+            issued_at_s: NOW_S,
+            expires_at_s: NOW_S + 60,
+            issuer: Some("me".to_owned()),
+            audience: Some("tickerd".to_owned()),
+            token_id: Some("t1".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_is_minted_is_accepted_and_says_what_was_asked() {
+        let options = VerifyOptions { issuer: Some("me".to_owned()), audience: Some("tickerd".to_owned()), ..VerifyOptions::default() };
+        for pair in pairs() {
+            let token = mint(&pair.signer().with_kid(Some("k".to_owned())), &claims()).unwrap();
+            let grants = pair.verifier(options.clone()).verify(&token, NOW_MS).unwrap();
+            assert_eq!((&*grants.user, grants.token_id.as_deref(), grants.expires_at_ms), ("a@b.c", Some("t1"), NOW_MS + 60_000));
+            assert!(grants.has(Scope::Publish) && grants.has(Scope::Admin) && !grants.has(Scope::Broadcast));
+            assert!(grants.may_read("challenge:8f") && grants.may_read("quote:1") && grants.may_publish("quote:1"));
+            assert!(!grants.may_read("challenge:9") && !grants.may_publish("challenge:8f"));
+        }
+    }
+
+    #[test]
+    fn what_no_server_would_accept_is_not_minted() {
+        let key = pairs()[0].signer();
+        for sub in ["", "a\nb", &"u".repeat(196)] {
+            assert_eq!(mint(&key, &MintClaims { sub: sub.to_owned(), ..claims() }).unwrap_err(), MintError::User);
+        }
+        assert_eq!(mint(&key, &MintClaims { expires_at_s: TIME_S_MAX + 1, ..claims() }).unwrap_err(), MintError::Endless);
+        let bad = MintError::Pattern("a*b".to_owned());
+        assert_eq!(mint(&key, &MintClaims { rooms: vec!["a*b".to_owned()], ..claims() }).unwrap_err(), bad);
+        assert_eq!(mint(&key, &MintClaims { publish_rooms: Some(vec!["a*b".to_owned()]), ..claims() }).unwrap_err(), bad);
+        let many = (0..2000).map(|number| format!("challenge:{number}")).collect();
+        assert!(matches!(mint(&key, &MintClaims { rooms: many, ..claims() }).unwrap_err(), MintError::TooLarge(_)));
+    }
+
+    #[test]
+    fn only_what_can_sign_is_a_signing_key() {
+        let problem = |bytes: &[u8]| SigningKey::read("k", bytes).unwrap_err().problem;
+        for pair in &pairs()[1..] {
+            assert_eq!(problem(&pair.public), KeyProblem::Public);
+            assert!(matches!(problem(pair.jwk("").as_bytes()), KeyProblem::Jwks(_)));
+        }
+        assert_eq!(problem(b"changeme"), KeyProblem::Placeholder);
+        assert!(matches!(problem(armor("EC PRIVATE KEY", &[0x30, 0]).as_bytes()), KeyProblem::Unusable(why) if why.contains("SEC1")));
+        assert!(
+            matches!(problem(armor("ENCRYPTED PRIVATE KEY", &[0x30, 0]).as_bytes()), KeyProblem::Unusable(why) if why.contains("encrypted"))
+        );
+        assert_eq!(
+            problem(armor("PRIVATE KEY", &[0x30, 0]).as_bytes()),
+            KeyProblem::Unusable("this PEM block cannot be read as a private key")
+        );
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! No clock and no file is read here: bytes and the wall time are arguments.
 
+#[cfg(test)]
+mod attacks;
 mod base64url;
 mod grants;
 mod json;
@@ -18,10 +20,12 @@ mod jwks;
 mod keys;
 mod mint;
 mod pem;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 pub use base64url::encode as encode_base64url;
-pub use grants::{Grants, Scope, encode_user};
+pub use grants::{Grants, Scope};
 pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
 pub use verify::{TokenError, Verifier, VerifyOptions};

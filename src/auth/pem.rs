@@ -24,6 +24,10 @@ pub(super) fn public_key(bytes: &[u8]) -> Result<(Algorithm, DecodingKey), KeyPr
         label if label.ends_with("PRIVATE KEY") => return Err(KeyProblem::Private),
         _ => return Err(KeyProblem::Unusable("this PEM block is no public key")),
     }
+    // The reader below finds a key in the middle of other bytes, too.
+    if !is_der(&block.der) {
+        return Err(KeyProblem::Unusable("this PEM block cannot be read as a public key"));
+    }
     if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
         check_rsa(&key)?;
         return Ok((Algorithm::Rs256, key));

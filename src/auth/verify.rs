@@ -12,7 +12,7 @@ use crate::base::limits::{IDENT_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY};
 
 const LEEWAY_MS: u64 = TOKEN_LEEWAY.as_millis() as u64;
 /// The end of the year 9999. A later `exp` is milliseconds where seconds belong, or a token that never ends.
-const TIME_S_MAX: f64 = 253_402_300_799.0;
+pub(super) const TIME_S_MAX: u64 = 253_402_300_799;
 
 /// What is asked of a token beyond a good signature and times.
 #[derive(Clone, Debug)]
@@ -286,7 +286,7 @@ fn object(part: &str, otherwise: &'static str) -> Result<Map<String, Value>, Tok
 /// A time claim, in Unix seconds with or without a fraction.
 fn time_ms(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, TokenError> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
-    let seconds = claim.as_f64().filter(|seconds| (0.0..=TIME_S_MAX).contains(seconds)).ok_or(TokenError::Claim(name))?;
+    let seconds = claim.as_f64().filter(|seconds| (0.0..=TIME_S_MAX as f64).contains(seconds)).ok_or(TokenError::Claim(name))?;
     Ok(Some((seconds * 1000.0) as u64))
 }
 
@@ -329,5 +329,154 @@ fn claim_hint(name: &str) -> &'static str {
         "rooms" | "publish_rooms" => "patterns are an array of strings of [A-Za-z0-9_.:%-], at most 200 bytes each, `*` only last",
         "scope" => "scopes are one string, separated by spaces",
         _ => "it is a string of 1 to 200 bytes",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NOW_MS, NOW_S, pairs};
+    use super::*;
+    use crate::base::limits::TOKEN_LEEWAY;
+
+    /// Checks claims signed by our secret.
+    fn verify_at(claims: &str, options: &VerifyOptions, wall_ms: u64) -> Result<Grants, TokenError> {
+        let token = pairs()[0].signer().sign_parts(br#"{"alg":"HS256"}"#, claims.as_bytes()).unwrap();
+        pairs()[0].verifier(options.clone()).verify(&token, wall_ms)
+    }
+
+    fn verify(more: &str, options: &VerifyOptions) -> Result<Grants, TokenError> {
+        verify_at(&format!(r#"{{"sub":"u1","exp":{}{more}}}"#, NOW_S + 3600), options, NOW_MS)
+    }
+
+    #[test]
+    fn a_verifier_can_be_shared_by_reactors() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Verifier>();
+        shared::<Grants>();
+    }
+
+    #[test]
+    fn the_claims_become_grants() {
+        let more = r#","jti":"t1","scope":"publish openid admin","rooms":["challenge:*"],"publish_rooms":["quote:*"]"#;
+        let grants = verify(more, &VerifyOptions::default()).unwrap();
+        assert_eq!((&*grants.user, grants.expires_at_ms, grants.token_id.as_deref()), ("u1", NOW_MS + 3_600_000, Some("t1")));
+        assert!(grants.has(Scope::Publish) && grants.has(Scope::Admin) && !grants.has(Scope::Broadcast));
+        assert!(grants.may_read("challenge:8f") && grants.may_read("user:u1") && !grants.may_read("quote:1"));
+        assert!(grants.may_publish("quote:1") && !grants.may_publish("challenge:8f"));
+    }
+
+    #[test]
+    fn a_token_without_scope_may_only_read() {
+        let grants = verify("", &VerifyOptions::default()).unwrap();
+        assert!(Scope::ALL.into_iter().all(|scope| !grants.has(scope)));
+        assert!(!grants.may_publish("challenge:8f") && !grants.may_read("challenge:8f"));
+        let other = verify(r#","scope":"publisher Publish publish,admin""#, &VerifyOptions::default()).unwrap();
+        assert!(Scope::ALL.into_iter().all(|scope| !other.has(scope)), "words are whole and exact");
+    }
+
+    #[test]
+    fn without_keys_no_token_is_good() {
+        let token = pairs()[0].signer().sign_parts(br#"{"alg":"HS256"}"#, b"{}").unwrap();
+        let verifier = Verifier::new(KeySet::default(), VerifyOptions::default());
+        assert_eq!(verifier.verify(&token, NOW_MS).unwrap_err(), TokenError::UnknownKey);
+    }
+
+    /// AUT-06: the leeway counts for the check, not for when the connection ends.
+    #[test]
+    fn a_token_ends_at_its_exp_and_a_leeway() {
+        let claims = format!(r#"{{"sub":"u1","exp":{NOW_S}}}"#);
+        let leeway_ms = TOKEN_LEEWAY.as_millis() as u64;
+        let grants = verify_at(&claims, &VerifyOptions::default(), NOW_MS + leeway_ms - 1).unwrap();
+        assert_eq!(grants.expires_at_ms, NOW_MS);
+        assert_eq!(verify_at(&claims, &VerifyOptions::default(), NOW_MS + leeway_ms).unwrap_err(), TokenError::Expired);
+        let fraction = format!(r#"{{"sub":"u1","exp":{NOW_S}.25}}"#);
+        assert_eq!(verify_at(&fraction, &VerifyOptions::default(), NOW_MS).unwrap().expires_at_ms, NOW_MS + 250);
+    }
+
+    /// AUT-04, X23: with a greatest age, a token needs `iat`, and ends at that age.
+    #[test]
+    fn a_greatest_age_ends_a_token_before_its_exp() {
+        let aged = VerifyOptions { max_age: Some(Duration::from_secs(600)), ..VerifyOptions::default() };
+        let issued = |ago_s: u64| format!(r#","iat":{}"#, NOW_S - ago_s);
+        assert_eq!(verify(&issued(0), &aged).unwrap().expires_at_ms, NOW_MS + 600_000);
+        assert_eq!(verify(&issued(604), &aged).unwrap().expires_at_ms, NOW_MS - 4_000);
+        assert_eq!(verify(&issued(605), &aged).unwrap_err(), TokenError::TooOld);
+        assert_eq!(verify("", &aged).unwrap_err(), TokenError::Claim("iat"));
+        assert!(verify(&issued(86_400), &VerifyOptions::default()).is_ok(), "off by default");
+        let short = format!(r#"{{"sub":"u1","iat":{NOW_S},"exp":{}}}"#, NOW_S + 60);
+        assert_eq!(verify_at(&short, &aged, NOW_MS).unwrap().expires_at_ms, NOW_MS + 60_000);
+    }
+
+    /// AUT-01: wrong `aud`.
+    #[test]
+    fn the_audience_must_be_the_one_or_hold_it() {
+        let options = VerifyOptions { audience: Some("tickerd".to_owned()), ..VerifyOptions::default() };
+        for good in [r#""tickerd""#, r#"["tickerd"]"#, r#"["other","tickerd"]"#] {
+            assert!(verify(&format!(r#","aud":{good}"#), &options).is_ok(), "{good}");
+        }
+        for bad in [
+            r#""other""#,
+            r#""Tickerd""#,
+            r#""tickerd ""#,
+            "[]",
+            r#"["other"]"#,
+            r#"["tickerd",1]"#,
+            r#"[["tickerd"]]"#,
+            r#"{"tickerd":1}"#,
+            "1",
+            "null",
+        ] {
+            assert_eq!(verify(&format!(r#","aud":{bad}"#), &options).unwrap_err(), TokenError::Audience, "{bad}");
+        }
+        assert_eq!(verify("", &options).unwrap_err(), TokenError::Audience);
+    }
+
+    /// AUT-01: wrong `iss`.
+    #[test]
+    fn the_issuer_must_be_the_one() {
+        let options = VerifyOptions { issuer: Some("https://id.example".to_owned()), ..VerifyOptions::default() };
+        assert!(verify(r#","iss":"https://id.example""#, &options).is_ok());
+        for bad in [r#","iss":"https://id.example/""#, r#","iss":["https://id.example"]"#, r#","iss":null"#, ""] {
+            assert_eq!(verify(bad, &options).unwrap_err(), TokenError::Issuer, "{bad}");
+        }
+    }
+
+    /// AUT-04: the first of the configured claims that is there names the user, even if it is unfit.
+    #[test]
+    fn the_first_user_claim_present_counts() {
+        let options = VerifyOptions { user_claims: vec!["user_id".to_owned(), "sub".to_owned()], ..VerifyOptions::default() };
+        assert_eq!(&*verify(r#","user_id":"u2""#, &options).unwrap().user, "u2");
+        assert_eq!(&*verify("", &options).unwrap().user, "u1");
+        for unfit in ["7", "null", "\"\""] {
+            assert_eq!(verify(&format!(r#","user_id":{unfit}"#), &options).unwrap_err(), TokenError::Claim("user"), "{unfit}");
+        }
+    }
+
+    /// AUT-10: an expired token is told apart from a bad one.
+    #[test]
+    fn errors_say_whether_a_new_token_helps() {
+        let new_token_helps = [TokenError::Expired, TokenError::TooOld];
+        let others = [
+            TokenError::TooLarge,
+            TokenError::Malformed("x"),
+            TokenError::Critical,
+            TokenError::Type,
+            TokenError::Algorithm,
+            TokenError::UnknownKey,
+            TokenError::Signature,
+            TokenError::NotYetValid,
+            TokenError::IssuedInFuture,
+            TokenError::Issuer,
+            TokenError::Audience,
+            TokenError::Claim("sub"),
+        ];
+        for error in new_token_helps {
+            assert_eq!((error.close_code().code, error.refusal().error.code), (4300, 101), "{error:?}");
+        }
+        for error in others {
+            assert_eq!((error.close_code().code, error.refusal().error.code), (4001, 100), "{error:?}");
+        }
+        let labels: std::collections::HashSet<&str> = new_token_helps.iter().chain(&others).map(TokenError::label).collect();
+        assert_eq!(labels.len(), new_token_helps.len() + others.len());
     }
 }

@@ -13,11 +13,14 @@ pub struct ErrorCode {
     pub category: &'static str,
     /// The HTTP status where the refusal is an HTTP answer.
     pub http_status: u16,
+    /// What it means, in a sentence.
+    pub meaning: &'static str,
 }
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $ident:ident = $code:literal $name:literal $category:literal $status:literal;)*) => {
-        $($(#[$doc])* pub const $ident: ErrorCode = ErrorCode { code: $code, name: $name, category: $category, http_status: $status };)*
+    ($(#[doc = $meaning:literal] $ident:ident = $code:literal $name:literal $category:literal $status:literal;)*) => {
+        $(#[doc = $meaning] pub const $ident: ErrorCode =
+            ErrorCode { code: $code, name: $name, category: $category, http_status: $status, meaning: $meaning.trim_ascii() };)*
         /// The whole table, in order of code.
         pub const ERRORS: &[ErrorCode] = &[$($ident),*];
     };
@@ -82,11 +85,13 @@ pub struct CloseCode {
     pub code: u16,
     /// The reason text on the wire and the label in metrics.
     pub name: &'static str,
+    /// What it means, in a sentence.
+    pub meaning: &'static str,
 }
 
 macro_rules! close_codes {
-    ($($(#[$doc:meta])* $ident:ident = $code:literal $name:literal;)*) => {
-        $($(#[$doc])* pub const $ident: CloseCode = CloseCode { code: $code, name: $name };)*
+    ($(#[doc = $meaning:literal] $ident:ident = $code:literal $name:literal;)*) => {
+        $(#[doc = $meaning] pub const $ident: CloseCode = CloseCode { code: $code, name: $name, meaning: $meaning.trim_ascii() };)*
         /// The whole table, in order of code.
         pub const CLOSES: &[CloseCode] = &[$($ident),*];
     };

@@ -17,7 +17,7 @@ const TOKEN_ID_BYTES: usize = 16;
 
 /// Mint a JWT that `tickerd serve` accepts, or make a secret to sign with
 #[derive(Args, Clone, Debug)]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     /// Raw HMAC secret, or private key in PEM (RSA, P-256 or Ed25519); told by its content
     #[arg(long, value_name = "FILE", required_unless_present = "generate_key")]
     pub key: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub struct TokenArgs {
 }
 
 /// Prints a token on stdout, or makes a secret.
-pub fn run(args: &TokenArgs) -> Result<(), String> {
+pub(super) fn run(args: &TokenArgs) -> Result<(), String> {
     if let Some(path) = &args.generate_key {
         return generate_key(path);
     }
@@ -112,4 +112,116 @@ fn random_text<const BYTES: usize>() -> Result<String, String> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
     Ok(encode_base64url(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::auth::{KeySet, Verifier, VerifyOptions};
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        token: TokenArgs,
+    }
+
+    /// A directory of one test, gone with it.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Scratch {
+            let path = std::env::temp_dir().join(format!("tickerd-token-{}", random_text::<12>().unwrap()));
+            fs::create_dir(&path).unwrap();
+            Scratch(path)
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn parse(words: &[&str]) -> Result<TokenArgs, clap::Error> {
+        Command::try_parse_from(["token"].iter().chain(words)).map(|command| command.token)
+    }
+
+    /// AUT-09: a secret is made with a mode that others cannot read, and signs what the daemon accepts.
+    #[test]
+    fn a_generated_secret_signs_tokens() {
+        let scratch = Scratch::new();
+        let path = scratch.file("jwt.key");
+        let name = path.to_str().unwrap();
+        run(&parse(&["--generate-key", name]).unwrap()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let secret = fs::read(&path).unwrap();
+        assert_eq!(secret.len(), 44, "32 bytes in base64url and a newline");
+
+        let words = [
+            "--key",
+            name,
+            "--sub",
+            "u1",
+            "--room",
+            "challenge:*",
+            "--room",
+            "quote:1",
+            "--scope",
+            "publish broadcast",
+            "--scope",
+            "admin",
+        ];
+        let more = ["--publish-room", "quote:*", "--ttl", "90s", "--iss", "me", "--aud", "tickerd", "--kid", "k"];
+        let token = make_token(&parse(&[&words[..], &more].concat()).unwrap(), NOW_S).unwrap();
+        let mut keys = KeySet::default();
+        keys.add(name, &secret).unwrap();
+        let options = VerifyOptions { issuer: Some("me".to_owned()), audience: Some("tickerd".to_owned()), ..VerifyOptions::default() };
+        let grants = Verifier::new(keys, options).verify(&token, NOW_S * 1000).unwrap();
+        assert_eq!((&*grants.user, grants.expires_at_ms), ("u1", (NOW_S + 90) * 1000));
+        assert!(Scope::ALL.into_iter().all(|scope| grants.has(scope)));
+        assert!(grants.may_read("challenge:8f") && grants.may_read("quote:1") && !grants.may_read("quote:2"));
+        assert!(grants.may_publish("quote:2") && !grants.may_publish("challenge:8f"));
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let scratch = Scratch::new();
+        let path = scratch.file("jwt.key");
+        fs::write(&path, "mine").unwrap();
+        let error = generate_key(&path).unwrap_err();
+        assert!(error.contains("never overwritten"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        assert!(generate_key(&scratch.file("no/such/directory")).unwrap_err().contains("cannot write"));
+    }
+
+    #[test]
+    fn two_secrets_differ() {
+        assert_ne!(random_text::<SECRET_BYTES>().unwrap(), random_text::<SECRET_BYTES>().unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let scratch = Scratch::new();
+        let path = scratch.file("jwt.key");
+        let name = path.to_str().unwrap();
+        let told = |words: &[&str]| make_token(&parse(&[&["--key", name, "--sub", "u1"], words].concat()).unwrap(), NOW_S).unwrap_err();
+        assert!(told(&[]).contains("cannot read the key"));
+        generate_key(&path).unwrap();
+        assert!(told(&["--scope", "publsh"]).contains("\"publsh\" is unknown"));
+        assert!(told(&["--room", "a*b"]).contains("\"a*b\" is no room pattern"));
+        assert!(told(&["--ttl", "0"]).contains("--ttl"));
+        assert!(told(&["--ttl", "100000000h"]).contains("--ttl"));
+        assert!(parse(&["--sub", "u1"]).is_err() && parse(&["--key", name]).is_err() && parse(&[]).is_err());
+        assert!(parse(&["--generate-key", "f", "--sub", "u1"]).is_err() && parse(&["--generate-key", "f", "--ttl", "1h"]).is_err());
+    }
 }

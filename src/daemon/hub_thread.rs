@@ -51,7 +51,8 @@ pub(super) struct HubThread {
 impl HubThread {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
-        let mut out = Links { touched: vec![false; self.reactors.len()], reactors: std::mem::take(&mut self.reactors), needs: VecDeque::new() };
+        let mut out =
+            Links { touched: vec![false; self.reactors.len()], reactors: std::mem::take(&mut self.reactors), needs: VecDeque::new() };
         let mut sequencer = LocalSequencer::default();
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();

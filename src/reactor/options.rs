@@ -7,11 +7,12 @@ use std::time::Duration;
 use mio::{Poll, Token};
 
 use crate::auth::Verifier;
+use crate::base::cidr::Cidr;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Input, Output};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
-use crate::net::listener::{Listener, Network};
+use crate::net::listener::Listener;
 
 use super::registry::Registry;
 use super::stats::ReactorStats;
@@ -24,7 +25,7 @@ pub struct ReactorOptions {
     /// Whether `?token=` is taken.
     pub query_token: bool,
     /// Networks that TCP peers must be in; empty: any.
-    pub peers: Vec<Network>,
+    pub peers: Vec<Cidr>,
     /// Bytes that may wait for one connection.
     pub queue_bytes_max: usize,
     /// A frame that waits for longer ends its connection.

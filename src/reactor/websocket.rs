@@ -197,7 +197,7 @@ fn jittered(heartbeat: Duration, slot: u32) -> Duration {
 
 /// The code with which the peer's Close is answered: its own, or [`CLOSE_NORMAL`](crate::base::codes::CLOSE_NORMAL).
 pub(super) fn echo(code: Option<u16>) -> CloseCode {
-    code.map_or(crate::base::codes::CLOSE_NORMAL, |code| CloseCode { code, name: "" })
+    code.map_or(crate::base::codes::CLOSE_NORMAL, |code| CloseCode { code, name: "", meaning: "" })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use simd_json::prelude::{TypedScalarValue, ValueAsScalar};
 use simd_json::tape::{Object, Value};
 
 use crate::base::codes::{BAD_JSON, INVALID_FIELD, Refusal, TOO_LARGE, UNKNOWN_TYPE};
+use crate::base::ident::is_identifier;
 use crate::base::lane::{Lane, PerLane};
 use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::wire::event::Rejected;
@@ -202,7 +203,7 @@ fn room(members: &Object<'_, '_>) -> Result<String, Refusal> {
 }
 
 fn identifier(name: &str, value: Value<'_, '_>) -> Result<String, Refusal> {
-    let text = value.as_str().filter(|text| json::is_identifier(text));
+    let text = value.as_str().filter(|text| is_identifier(text));
     text.map(str::to_owned).ok_or_else(|| json::not_identifier(name))
 }
 

@@ -56,11 +56,6 @@ pub fn parse<'a>(line: &'a [u8], wanted: &[&str]) -> Result<Draft<'a>, Box<Rejec
     outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
 }
 
-/// Whether `text` may be a room, a type, a key, an owner or an `event_id`: 1 to 200 of `A-Z a-z 0-9 _ . : % -`.
-pub fn is_identifier(text: &str) -> bool {
-    json::is_identifier(text)
-}
-
 /// The envelope's members, by their place in [`NAMES`].
 #[derive(Default)]
 struct Envelope<'a> {

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::base::codes::{BAD_JSON, DUPLICATE_KEY, INVALID_FIELD, Refusal, TOO_DEEP};
+use crate::base::ident::is_identifier;
 use crate::base::limits::{IDENT_BYTES_MAX, JSON_DEPTH_MAX, REQUEST_ID_BYTES_MAX};
 use crate::wire::request_id::RequestId;
 
@@ -121,21 +122,6 @@ pub(super) fn request_id(raw: Option<&str>) -> Result<Option<RequestId>, Refusal
     }
     Ok(Some(RequestId::from_raw(raw)))
 }
-
-/// Whether `text` may be a room, a type, a key, an owner or an `event_id`.
-pub(super) fn is_identifier(text: &str) -> bool {
-    (1..=IDENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| IDENTIFIER[byte as usize])
-}
-
-const IDENTIFIER: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'_' | b'.' | b':' | b'%' | b'-');
-        byte += 1;
-    }
-    table
-};
 
 /// `raw` is the value of member `name`: an identifier, or a refusal that says what one is.
 pub(super) fn identifier<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, Refusal> {

@@ -1,0 +1,153 @@
+//! The one table of options. Flags, environment variables, file keys, help and `check` are all made from it.
+
+/// What a value looks like, which decides how the file may write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One string.
+    Text,
+    /// One non-negative integer.
+    Number,
+    /// A size such as `64KiB`; a bare integer is in bytes.
+    Size,
+    /// A duration such as `100ms`.
+    Duration,
+    /// On or off.
+    Switch,
+    /// Any number of strings: the flag is repeated, the variable separates them by commas, the file has an array.
+    List,
+}
+
+impl Kind {
+    /// What the file must have, for the message when it has something else.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Kind::Text => "a string",
+            Kind::Number => "an integer",
+            Kind::Size => "a size such as \"64KiB\", or an integer in bytes",
+            Kind::Duration => "a duration such as \"100ms\"",
+            Kind::Switch => "true or false",
+            Kind::List => "an array of strings",
+        }
+    }
+}
+
+/// One option.
+#[derive(Debug)]
+pub struct Key {
+    /// The flag without its dashes.
+    pub flag: &'static str,
+    /// What a value looks like.
+    pub kind: Kind,
+    /// What a value stands for, in the help.
+    pub placeholder: &'static str,
+    /// What holds if nobody gives a value; empty if that is nothing, or depends on the machine.
+    pub default: &'static str,
+    /// Where the help lists it.
+    pub heading: &'static str,
+    /// One line on what it does.
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The key in the file.
+    pub fn name(&self) -> String {
+        self.flag.replace('-', "_")
+    }
+
+    /// The environment variable.
+    pub fn env(&self) -> String {
+        format!("TICKERD_{}", self.name().to_uppercase())
+    }
+}
+
+const fn key(flag: &'static str, kind: Kind, placeholder: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { flag, kind, placeholder, default, heading: "", help }
+}
+
+const fn under<const N: usize>(heading: &'static str, mut keys: [Key; N]) -> [Key; N] {
+    let mut i = 0;
+    while i < N {
+        keys[i].heading = heading;
+        i += 1;
+    }
+    keys
+}
+
+use Kind::{Duration, List, Number, Size, Switch, Text};
+
+static LISTENERS: [Key; 6] = under(
+    "Listeners",
+    [
+        key("listen", List, "ADDR", "127.0.0.1:8080", "Address for clients and publishers; repeatable, port 0 takes a free one"),
+        key("admin-listen", Text, "ADDR", "127.0.0.1:9100", "Address for metrics, health and administration; loopback only"),
+        key("publish-socket", Text, "PATH", "", "Unix socket for publishers on this machine; its file mode is the gate"),
+        key("publish-socket-mode", Text, "OCTAL", "0660", "File mode of the publish socket"),
+        key("origin", List, "ORIGIN", "", "Web origin whose pages may connect, such as https://desk.example; repeatable; none: any"),
+        key("behind-proxy", List, "CIDR", "", "Network of the TLS proxies in front; repeatable; other peers are refused"),
+    ],
+);
+
+static TOKENS: [Key; 6] = under(
+    "Tokens",
+    [
+        key("jwt-key", List, "FILE", "", "Key to verify tokens with: raw HMAC secret, PEM or JWKS; repeatable, required"),
+        key("jwt-iss", Text, "ISSUER", "", "Issuer that a token must name in `iss`"),
+        key("jwt-aud", Text, "AUDIENCE", "", "Audience that a token must name in `aud`"),
+        key("jwt-user-claim", List, "CLAIM", "sub", "Claim that names the user; repeatable, the first that is present wins"),
+        key("jwt-max-age", Duration, "DURATION", "", "Refuse tokens issued longer ago than this, whatever their `exp`"),
+        key("query-token", Switch, "BOOL", "false", "Accept tokens as ?token=, where proxies and browsers may log them"),
+    ],
+);
+
+static THREADS: [Key; 3] = under(
+    "Threads",
+    [
+        key("reactors", Number, "N", "", "Threads that own connections; default: one for each core, at most 64"),
+        key("pin-cores", Switch, "BOOL", "false", "Bind each thread to a core of its own"),
+        key("busy-poll-us", Number, "N", "0", "Microseconds to spin for work before sleeping: latency for power"),
+    ],
+);
+
+static WINDOWS: [Key; 3] = under(
+    "Windows",
+    [
+        key("update-window", Duration, "DURATION", "100ms", "At most one frame per state key of the update lane in this time; 0: none"),
+        key("metric-gather", Duration, "DURATION", "100ms", "How long the metric lane gathers before a batch is closed; 0: not at all"),
+        key("metric-flush", Duration, "DURATION", "500ms", "How often a room's metric batches leave"),
+    ],
+);
+
+static LIMITS: [Key; 6] = under(
+    "Limits",
+    [
+        key("max-connections", Number, "N", "10000", "Connections in all; further ones get 503"),
+        key("max-connections-per-user", Number, "N", "10", "Connections of one user; further ones are closed with 4003"),
+        key("max-queue-bytes", Size, "SIZE", "8MiB", "Bytes queued for one client before it is closed as too slow"),
+        key("slow-timeout", Duration, "DURATION", "30s", "Age of a client's oldest queued frame before it is closed as too slow"),
+        key("heartbeat", Duration, "DURATION", "30s", "Time between pings"),
+        key("drain-timeout", Duration, "DURATION", "10s", "Time that clients have to leave when the daemon stops"),
+    ],
+);
+
+static HISTORY: [Key; 4] = under(
+    "History",
+    [
+        key("history", Number, "N", "256", "Stream events kept per room and lane"),
+        key("history-bytes", Size, "SIZE", "256MiB", "Bytes of history kept in all; the oldest go first"),
+        key("history-age", Duration, "DURATION", "1h", "How long an event stays in the history"),
+        key("max-rooms", Number, "N", "100000", "Rooms in all; a publish or join that needs another is refused"),
+    ],
+);
+
+static LOG: [Key; 2] = under(
+    "Log",
+    [
+        key("log", Text, "text|json", "text", "How log lines are written to stderr"),
+        key("log-level", Text, "LEVEL", "info", "Least severe line written: error, warn, info, debug or trace"),
+    ],
+);
+
+/// Every option, in the order of the help.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    LISTENERS.iter().chain(&TOKENS).chain(&THREADS).chain(&WINDOWS).chain(&LIMITS).chain(&HISTORY).chain(&LOG)
+}

@@ -1,0 +1,145 @@
+//! Flags, environment and file to one validated value.
+//!
+//! The table in `keys` drives all of it: each key is a flag (`--max-rooms`), a variable (`TICKERD_MAX_ROOMS`) and a key of
+//! the TOML file (`max_rooms`). Flags win over the environment, the environment over the file, the file over the default;
+//! a list is taken whole from the first that gives it. Only the daemon knows [`Config`]; what is below takes its own options.
+
+mod args;
+mod catalog;
+mod error;
+mod file;
+mod keys;
+mod parse;
+mod resolve;
+mod show;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::cidr::Cidr;
+use crate::ops::log::{LogFormat, LogLevel};
+
+pub use args::ServeArgs;
+pub use catalog::CatalogEntry;
+pub use error::{ConfigError, Origin, Problem};
+pub use keys::{Key, Kind, keys};
+pub use resolve::{Setting, Surroundings};
+
+/// Descriptors wanted beyond those of connections: listeners, the log, keys that are read again, and room to refuse politely.
+const DESCRIPTORS_RESERVE: u64 = 1024;
+
+/// The validated configuration: every value is within its bounds and goes with the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses for clients and publishers; never empty, and on loopback unless `behind_proxy` is given.
+    pub listen: Vec<SocketAddr>,
+    /// The loopback address for metrics, health and administration.
+    pub admin_listen: SocketAddr,
+    /// The publishers' unix socket.
+    pub publish_socket: Option<PathBuf>,
+    /// Its file mode.
+    pub publish_socket_mode: u32,
+    /// Origins whose pages may connect, as browsers send them; empty: any.
+    pub origins: Vec<String>,
+    /// If not empty, the only networks that may connect.
+    pub behind_proxy: Vec<Cidr>,
+    /// Key files; never empty. They are read later, and again on reload.
+    pub jwt_keys: Vec<PathBuf>,
+    /// Issuer that tokens must name.
+    pub jwt_issuer: Option<String>,
+    /// Audience that tokens must name.
+    pub jwt_audience: Option<String>,
+    /// Claims that name the user, the first that is present winning; never empty.
+    pub jwt_user_claims: Vec<String>,
+    /// Age since `iat` beyond which tokens are refused.
+    pub jwt_age_max: Option<Duration>,
+    /// Whether `?token=` is accepted.
+    pub query_token: bool,
+    /// Threads that own connections.
+    pub reactors: usize,
+    /// Whether each thread is bound to a core.
+    pub pin_cores: bool,
+    /// How long to spin before sleeping.
+    pub busy_poll: Duration,
+    /// The update lane's window for each state key; zero: none.
+    pub update_window: Duration,
+    /// How long the metric lane gathers; zero: not at all.
+    pub metric_gather: Duration,
+    /// The period at which a room's metrics leave; at least 1 ms.
+    pub metric_flush: Duration,
+    /// Connections in all.
+    pub connections_max: usize,
+    /// Connections of one user.
+    pub connections_per_user_max: u32,
+    /// Bytes queued for one client.
+    pub queue_bytes_max: usize,
+    /// Age of a client's oldest queued frame.
+    pub slow_timeout: Duration,
+    /// Time between pings.
+    pub heartbeat: Duration,
+    /// Time that clients have to leave when the daemon stops.
+    pub drain_timeout: Duration,
+    /// Stream events kept per room and lane.
+    pub history_events: usize,
+    /// Bytes of history in all.
+    pub history_bytes: usize,
+    /// Age at which history is dropped.
+    pub history_age: Duration,
+    /// Rooms in all.
+    pub rooms_max: usize,
+    /// How log lines are written.
+    pub log: LogFormat,
+    /// The least severe line written.
+    pub log_level: LogLevel,
+    /// Routes beyond the built-in catalog; no type twice.
+    pub catalog: Vec<CatalogEntry>,
+}
+
+impl Config {
+    /// Descriptors that the process should be allowed (LIM-09).
+    pub fn descriptors_needed(&self) -> u64 {
+        self.connections_max as u64 + DESCRIPTORS_RESERVE
+    }
+}
+
+/// A configuration with what there is to tell about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every key's effective value and origin.
+    pub settings: Vec<Setting>,
+    /// What is most likely not meant: to be logged by `serve`, and shown by `check`.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// The effective configuration as a file, with the origin of each key behind it.
+    pub fn show(&self) -> String {
+        show::show(&self.settings, &self.config.catalog)
+    }
+}
+
+/// Puts flags, environment and file together and validates the result; the error has all problems at once.
+pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
+    let mut problems = Vec::new();
+    let mut file = config_path(args, surroundings).map(|path| file::load(&path, &mut problems)).unwrap_or_default();
+    let settings = resolve::resolve(args, surroundings, &file);
+    let catalog = std::mem::take(&mut file.catalog);
+    let config = validate::validate(&settings, catalog, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let mut warnings = validate::warnings(&config, &settings, surroundings.descriptors_max, surroundings.cores);
+    warnings.extend(surroundings.strangers());
+    Ok(Loaded { config, settings, warnings })
+}
+
+fn config_path(args: &ServeArgs, surroundings: &Surroundings) -> Option<PathBuf> {
+    args.config.clone().or_else(|| surroundings.variable("TICKERD_CONFIG").map(|path| Path::new(path).to_owned()))
+}

@@ -1,0 +1,127 @@
+//! What single values may be: text to value, or a message that says what to write instead.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::base::units::{format_duration, format_size, parse_duration, parse_size};
+
+/// What fits into the kernel's `sun_path` with its terminating zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is no address: write an IP address and a port, such as `127.0.0.1:8080` or `[::1]:8080`"))
+}
+
+pub(super) fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!("`{text}` is not on loopback: this listener asks for no token, so write `127.0.0.1:PORT` or `[::1]:PORT`"))
+}
+
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
+    match text.len() {
+        0 => Err("the path is empty: write a file name, or leave the key out".to_owned()),
+        n if n > SOCKET_PATH_BYTES_MAX => {
+            Err(format!("`{text}` is longer than the {SOCKET_PATH_BYTES_MAX} bytes of a socket's path: shorten it"))
+        }
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+pub(super) fn file_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777 && !digits.starts_with('+'));
+    mode.ok_or_else(|| format!("`{text}` is no file mode: write octal digits up to 0777, such as `0660`"))
+}
+
+/// Looks a key file up: a relative name is first sought among the credentials that systemd passes.
+pub(super) fn key_file(text: &str, credentials: Option<&str>) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("a file name is empty: write the path of a key file".to_owned());
+    }
+    let given = PathBuf::from(text);
+    let credential = credentials.map(|dir| Path::new(dir).join(&given)).filter(|path| given.is_relative() && path.is_file());
+    Ok(credential.unwrap_or(given))
+}
+
+pub(super) fn nonempty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("the value is empty: write one, or leave the key out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads an origin as browsers send it: lower case, no path, no default port.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let bad = || format!("`{text}` is no origin: write scheme, host and port as browsers send them, such as `https://desk.example`");
+    let lower = text.to_ascii_lowercase();
+    let (scheme, authority) = lower.split_once("://").ok_or_else(bad)?;
+    let authority = match scheme {
+        "https" => authority.strip_suffix(":443").unwrap_or(authority),
+        "http" => authority.strip_suffix(":80").unwrap_or(authority),
+        _ => authority,
+    };
+    let scheme_ok =
+        scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let host_ok = !authority.is_empty() && authority.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
+    if scheme_ok && host_ok { Ok(format!("{scheme}://{authority}")) } else { Err(bad()) }
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(format!("`{text}` is no switch: write `true` or `false`")),
+    }
+}
+
+/// An integer within bounds.
+pub(super) fn number<N>(bounds: RangeInclusive<N>) -> impl Fn(&str) -> Result<N, String>
+where
+    N: FromStr + PartialOrd + Display,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| format!("`{text}` does not fit: write an integer from {} to {}", bounds.start(), bounds.end()))
+    }
+}
+
+/// A size within bounds.
+pub(super) fn size(bounds: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| {
+        let size = parse_size(text)?;
+        if bounds.contains(&size) {
+            return Ok(size);
+        }
+        Err(format!("`{text}` does not fit: write a size from {} to {}", format_size(*bounds.start()), format_size(*bounds.end())))
+    }
+}
+
+/// A duration within bounds.
+pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        let duration = parse_duration(text)?;
+        if bounds.contains(&duration) {
+            return Ok(duration);
+        }
+        Err(format!(
+            "`{text}` does not fit: write a duration from {} to {}",
+            format_duration(*bounds.start()),
+            format_duration(*bounds.end())
+        ))
+    }
+}
+
+/// One of a few names.
+pub(super) fn name<T: Copy, const N: usize>(all: [T; N], name_of: fn(T) -> &'static str) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let found = all.into_iter().find(|item| name_of(*item) == text);
+        found.ok_or_else(|| format!("`{text}` does not fit: write one of {}", all.map(name_of).join(", ")))
+    }
+}

@@ -1,0 +1,185 @@
+//! Raw settings to the one value that nothing checks again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::cidr::Cidr;
+use crate::base::limits::PUBLISH_BYTES_MAX;
+use crate::ops::log::{LogFormat, LogLevel};
+
+use super::catalog::CatalogEntry;
+use super::error::{Origin, Problem};
+use super::parse;
+use super::resolve::{REACTORS_MAX, Setting};
+use super::{Config, parse::duration, parse::number, parse::size};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Builds the configuration, adding whatever is wrong to `problems`; the value is good only if none was added.
+pub(super) fn validate(settings: &[Setting], catalog: Vec<CatalogEntry>, credentials: Option<&str>, problems: &mut Vec<Problem>) -> Config {
+    let mut read = Reader { settings, problems };
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config {
+        listen: read.list("listen", parse::address),
+        admin_listen: read.one("admin-listen", nowhere, parse::loopback_address),
+        publish_socket: read.maybe("publish-socket", parse::socket_path),
+        publish_socket_mode: read.one("publish-socket-mode", 0, parse::file_mode),
+        origins: read.list("origin", parse::origin),
+        behind_proxy: read.list("behind-proxy", Cidr::parse),
+        jwt_keys: read.list("jwt-key", |text| parse::key_file(text, credentials)),
+        jwt_issuer: read.maybe("jwt-iss", parse::nonempty),
+        jwt_audience: read.maybe("jwt-aud", parse::nonempty),
+        jwt_user_claims: read.list("jwt-user-claim", parse::nonempty),
+        jwt_age_max: read.maybe("jwt-max-age", duration(SECOND..=366 * DAY)),
+        query_token: read.one("query-token", false, parse::switch),
+        reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
+        pin_cores: read.one("pin-cores", false, parse::switch),
+        busy_poll: Duration::from_micros(read.one("busy-poll-us", 0, number(0..=10_000))),
+        update_window: read.one("update-window", SECOND, duration(Duration::ZERO..=10 * SECOND)),
+        metric_gather: read.one("metric-gather", SECOND, duration(Duration::ZERO..=10 * SECOND)),
+        metric_flush: read.one("metric-flush", SECOND, duration(Duration::from_millis(1)..=MINUTE)),
+        connections_max: read.one("max-connections", 1, number(1..=1_000_000)),
+        connections_per_user_max: read.one("max-connections-per-user", 1, number(1..=1_000_000)),
+        // Less than two of the largest frames, and one alert would close a healthy client.
+        queue_bytes_max: read.one("max-queue-bytes", 0, size(2 * PUBLISH_BYTES_MAX..=1 << 30)),
+        slow_timeout: read.one("slow-timeout", SECOND, duration(SECOND..=HOUR)),
+        heartbeat: read.one("heartbeat", SECOND, duration(SECOND..=5 * MINUTE)),
+        drain_timeout: read.one("drain-timeout", SECOND, duration(Duration::ZERO..=10 * MINUTE)),
+        history_events: read.one("history", 0, number(0..=1_000_000)),
+        history_bytes: read.one("history-bytes", 0, size(0..=1 << 40)),
+        history_age: read.one("history-age", SECOND, duration(SECOND..=30 * DAY)),
+        rooms_max: read.one("max-rooms", 1, number(1..=10_000_000)),
+        log: read.one("log", LogFormat::Text, parse::name(LogFormat::ALL, LogFormat::name)),
+        log_level: read.one("log-level", LogLevel::Info, parse::name(LogLevel::ALL, LogLevel::name)),
+        catalog,
+    };
+    read.check_together(&config);
+    config
+}
+
+/// Reads settings by flag name and keeps what is wrong. A bad value is replaced by a stand-in, so that reading goes on to the next problem.
+struct Reader<'a> {
+    settings: &'a [Setting],
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn one<T>(&mut self, flag: &str, stand_in: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.maybe(flag, parse).unwrap_or(stand_in)
+    }
+
+    fn maybe<T>(&mut self, flag: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.list(flag, parse).pop()
+    }
+
+    fn list<T>(&mut self, flag: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let setting = self.setting(flag);
+        let mut values = Vec::new();
+        for text in &setting.values {
+            match parse(text) {
+                Ok(value) => values.push(value),
+                Err(message) => self.problem(flag, message),
+            }
+        }
+        values
+    }
+
+    fn setting(&self, flag: &str) -> Setting {
+        // A name that the table lacks is a defect of this file, which the first test to load anything finds.
+        self.settings.iter().find(|setting| setting.flag == flag).expect("the table of keys has this flag").clone()
+    }
+
+    fn problem(&mut self, flag: &str, message: String) {
+        let origin = self.setting(flag).origin;
+        self.problems.push(Problem { key: flag.replace('-', "_"), origin, message });
+    }
+
+    /// Rules between keys.
+    fn check_together(&mut self, config: &Config) {
+        self.check_key_given();
+        self.check_listeners_given();
+        self.check_no_address_twice(config);
+        self.check_plaintext(config);
+    }
+
+    fn check_key_given(&mut self) {
+        if self.setting("jwt-key").values.is_empty() {
+            self.problem(
+                "jwt-key",
+                "there is no key to verify tokens with: give --jwt-key FILE, or TICKERD_JWT_KEY, or `jwt_key` in the file".to_owned(),
+            );
+        }
+        if self.setting("jwt-user-claim").values.is_empty() {
+            self.problem("jwt-user-claim", "no claim is left that names the user: write one, or leave the key out for `sub`".to_owned());
+        }
+    }
+
+    fn check_listeners_given(&mut self) {
+        if self.setting("listen").values.is_empty() {
+            self.problem("listen", "there is no address to listen on: write one, or leave the key out for 127.0.0.1:8080".to_owned());
+        }
+    }
+
+    fn check_no_address_twice(&mut self, config: &Config) {
+        for (i, address) in config.listen.iter().enumerate().filter(|(_, address)| address.port() != 0) {
+            if config.listen[..i].contains(address) {
+                self.problem("listen", format!("`{address}` is given twice: give it once"));
+            }
+            if *address == config.admin_listen {
+                self.problem("admin-listen", format!("`{address}` is also in `listen`: give each listener a port of its own"));
+            }
+        }
+    }
+
+    /// Tokens in plaintext on a network are tokens given away. A proxy that ends TLS is the one exception, and then only its networks may connect.
+    fn check_plaintext(&mut self, config: &Config) {
+        if !self.setting("behind-proxy").values.is_empty() {
+            return;
+        }
+        for address in config.listen.iter().filter(|address| !is_loopback(address.ip())) {
+            self.problem(
+                "listen",
+                format!(
+                    "`{address}` would take tokens in plaintext from the network: listen on 127.0.0.1, or put a TLS proxy in front and name its network with --behind-proxy CIDR"
+                ),
+            );
+        }
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// What is not wrong, but most likely not meant.
+pub(super) fn warnings(config: &Config, settings: &[Setting], descriptors_max: Option<u64>, cores: usize) -> Vec<String> {
+    let origin =
+        |flag: &str| settings.iter().find(|setting| setting.flag == flag).map_or(Origin::Default, |setting| setting.origin.clone());
+    let mut warnings = Vec::new();
+    let needed = config.descriptors_needed();
+    if let Some(limit) = descriptors_max.filter(|limit| *limit < needed) {
+        warnings.push(format!(
+            "max_connections: {} need {needed} descriptors and this process may open {limit}: raise LimitNOFILE= in the unit (or `ulimit -n`), or lower --max-connections ({})",
+            config.connections_max,
+            origin("max-connections"),
+        ));
+    }
+    if config.publish_socket.is_some() && config.publish_socket_mode & 0o002 != 0 {
+        warnings.push(format!(
+            "publish_socket_mode: {:04o} lets every user of this machine publish: the mode is the only gate ({})",
+            config.publish_socket_mode,
+            origin("publish-socket-mode"),
+        ));
+    }
+    if config.pin_cores && config.reactors > cores {
+        warnings.push(format!(
+            "pin_cores: {} reactors on {cores} cores would share cores for good: lower --reactors ({})",
+            config.reactors,
+            origin("pin-cores"),
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,232 @@
+//! The text of `/metrics`: one table of metrics, filled from the threads' figures at each scrape.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::base::counters::{Counter, HistogramSnapshot};
+use crate::base::lane::{Lane, PerLane};
+use crate::hub::HubStats;
+use crate::hub::ports::{Input, Output};
+use crate::net::link::Link;
+use crate::ops::exposition::{Exposition, Metric, Type, label};
+use crate::ops::process;
+use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats};
+
+/// Whence the figures come.
+pub(super) struct Sources {
+    pub(super) hub: Arc<Mutex<HubStats>>,
+    pub(super) reactors: Vec<Arc<ReactorStats>>,
+    /// The links to the reactors.
+    pub(super) inboxes: Vec<Arc<Link<Output>>>,
+    /// The urgent and the bulk link to the hub.
+    pub(super) ingest: [Arc<Link<Input>>; 2],
+}
+
+macro_rules! metrics {
+    ($($ident:ident = $kind:ident $name:literal $help:literal;)*) => {
+        $(const $ident: Metric = Metric { name: concat!("tickerd_", $name), kind: Type::$kind, help: $help };)*
+        /// The whole table.
+        #[cfg(test)]
+        const METRICS: &[Metric] = &[$($ident),*];
+    };
+}
+
+metrics! {
+    BUILD = Gauge "build_info" "1, with the version as a label.";
+    DELIVERY = Histogram "delivery_seconds" "From the read that completed a published event to its bytes being handed to a member's socket; replays left out.";
+    DELIVERY_HUB = Histogram "delivery_hub_seconds" "The part of delivery_seconds before the hub let the event go: ingest queue and hold.";
+    DELIVERY_REACTOR = Histogram "delivery_reactor_seconds" "The part of delivery_seconds after the hub: link, outbox and write.";
+    CONNECTIONS = Gauge "connections" "Open connections by what they speak.";
+    ACCEPTED = Counter "accepted_total" "Connections accepted.";
+    ACCEPT_REFUSED = Counter "accept_refused_total" "Connections dropped because their peer is in none of the allowed networks.";
+    ACCEPT_ERRORS = Counter "accept_errors_total" "Accepts that failed, mostly for want of descriptors.";
+    HANDSHAKES_TOTAL = Counter "handshakes_total" "Requests to speak WebSocket by result.";
+    TOKEN_ERRORS = Counter "token_errors_total" "Tokens refused by reason.";
+    CLOSES = Counter "closed_total" "Ended connections by reason.";
+    REFUSALS = Counter "refused_total" "Refusals told to clients and publishers by error.";
+    PUBLISHES = Counter "publish_lines_total" "Lines to publish that were read.";
+    EVENTS = Counter "events_total" "Publishes that reached the hub, by result.";
+    EVENTS_ACCEPTED = Counter "events_accepted_total" "Events accepted, by lane.";
+    ENCODED = Counter "encoded_total" "Frames encoded: one for each event released, whatever the number of members.";
+    FRAMES = Counter "frames_sent_total" "Event frames handed to sockets, by lane.";
+    FRAME_BYTES = Counter "frame_sent_bytes_total" "Bytes of those, by lane.";
+    REPLIES = Counter "replies_sent_total" "Replies and heartbeats handed to sockets.";
+    BYTES_SENT = Counter "sent_bytes_total" "All bytes handed to sockets.";
+    BYTES_RECEIVED = Counter "received_bytes_total" "All bytes read from sockets.";
+    WRITES = Counter "writes_total" "Write system calls that took something.";
+    WRITES_BLOCKED = Counter "writes_blocked_total" "Writes that the kernel had no room for.";
+    CONFLATED = Counter "conflated_total" "States replaced by newer ones while they waited, by where they waited.";
+    DROPPED = Counter "dropped_frames_total" "Frames dropped, by why.";
+    LAGS = Counter "lagging_total" "Times that something was set aside because a reactor's link was full, by kind.";
+    GAPS = Counter "gaps_total" "Gap frames made by the hub.";
+    JOINS = Counter "joins_total" "Joins by result.";
+    ROOMS = Gauge "rooms" "Rooms in the table.";
+    ROOMS_EVICTED = Counter "rooms_evicted_total" "Idle rooms evicted to make place.";
+    MEMBERS = Gauge "members" "Memberships of rooms.";
+    KEYS = Gauge "state_keys" "State keys.";
+    HISTORY = Gauge "history_bytes" "Bytes of stream events kept for resume.";
+    QUEUED = Gauge "queued_bytes" "Bytes that wait for their readers.";
+    OUTSTANDING = Gauge "outstanding_answers" "Answers that the hub owes the reactors.";
+    LINK_USED = Gauge "link_used_slots" "Used slots of the links between threads.";
+    LINK_SLOTS = Gauge "link_slots" "Slots of the links between threads.";
+    RSS = Gauge "process_resident_bytes" "Resident memory of the process.";
+    CPU = Counter "process_cpu_milliseconds_total" "CPU time of the process, user and system.";
+    DESCRIPTORS = Gauge "process_descriptors" "Open file descriptors.";
+}
+
+impl Sources {
+    /// One scrape.
+    pub(super) fn render(&self) -> String {
+        let hub = *self.hub.lock();
+        let mut out = Exposition::default();
+        out.samples(&BUILD, [(label("version", env!("CARGO_PKG_VERSION")), 1)]);
+        self.delivery(&mut out);
+        self.connections(&mut out);
+        self.publishing(&mut out, &hub);
+        self.sending(&mut out, &hub);
+        self.rooms(&mut out, &hub);
+        self.links(&mut out);
+        let usage = process::usage();
+        out.single(&RSS, usage.resident_bytes);
+        out.single(&CPU, usage.cpu_ms);
+        out.single(&DESCRIPTORS, usage.descriptors);
+        out.finish()
+    }
+
+    fn delivery(&self, out: &mut Exposition) {
+        type Part = fn(&ReactorStats) -> &PerLane<crate::base::counters::DurationHistogram>;
+        let parts: [(&Metric, Part); 3] = [
+            (&DELIVERY, |stats| &stats.delivery),
+            (&DELIVERY_HUB, |stats| &stats.delivery_hub),
+            (&DELIVERY_REACTOR, |stats| &stats.delivery_reactor),
+        ];
+        for (metric, part) in parts {
+            let rows = Lane::ALL.map(|lane| {
+                let mut sum = HistogramSnapshot::default();
+                self.reactors.iter().for_each(|stats| sum.merge(&part(stats)[lane.index()].snapshot()));
+                (lane.name(), sum)
+            });
+            out.histograms(metric, "lane", rows);
+        }
+    }
+
+    fn connections(&self, out: &mut Exposition) {
+        let kinds = CONN_KINDS.iter().enumerate();
+        out.samples(&CONNECTIONS, kinds.map(|(i, kind)| (label("kind", kind), self.sum(|stats| &stats.connections[i]))));
+        out.single(&ACCEPTED, self.sum(|stats| &stats.accepted));
+        out.single(&ACCEPT_REFUSED, self.sum(|stats| &stats.accept_refused));
+        out.single(&ACCEPT_ERRORS, self.sum(|stats| &stats.accept_errors));
+        let results = HANDSHAKES.iter().enumerate();
+        out.samples(&HANDSHAKES_TOTAL, results.map(|(i, result)| (label("result", result), self.sum(|stats| &stats.handshakes[i]))));
+        out.samples(&TOKEN_ERRORS, labelled("reason", self.reactors.iter().flat_map(|stats| stats.token_errors())));
+        out.samples(&CLOSES, labelled("reason", self.reactors.iter().flat_map(|stats| stats.closes())));
+        out.samples(&REFUSALS, labelled("error", self.reactors.iter().flat_map(|stats| stats.refusals())));
+    }
+
+    fn publishing(&self, out: &mut Exposition, hub: &HubStats) {
+        out.single(&PUBLISHES, self.sum(|stats| &stats.publish_lines));
+        let accepted = hub.accepted.iter().sum();
+        let results = [
+            ("accepted", accepted),
+            ("duplicate", hub.duplicate),
+            ("stale", hub.stale),
+            ("unchanged", hub.unchanged),
+            ("refused", hub.refused),
+        ];
+        out.samples(&EVENTS, results.map(|(result, count)| (label("result", result), count)));
+        out.samples(&EVENTS_ACCEPTED, Lane::ALL.map(|lane| (label("lane", lane.name()), hub.accepted[lane.index()])));
+        out.single(&ENCODED, hub.encoded);
+    }
+
+    fn sending(&self, out: &mut Exposition, hub: &HubStats) {
+        let by_lane = |counters: fn(&ReactorStats) -> &PerLane<Counter>| {
+            Lane::ALL.map(|lane| (label("lane", lane.name()), self.sum(|stats| &counters(stats)[lane.index()])))
+        };
+        out.samples(&FRAMES, by_lane(|stats| &stats.frames_sent));
+        out.samples(&FRAME_BYTES, by_lane(|stats| &stats.frame_bytes_sent));
+        out.single(&REPLIES, self.sum(|stats| &stats.replies_sent));
+        out.single(&BYTES_SENT, self.sum(|stats| &stats.bytes_sent));
+        out.single(&BYTES_RECEIVED, self.sum(|stats| &stats.bytes_received));
+        out.single(&WRITES, self.sum(|stats| &stats.writes));
+        out.single(&WRITES_BLOCKED, self.sum(|stats| &stats.writes_blocked));
+        let conflated = [("hub", hub.conflated), ("outbox", self.sum(|stats| &stats.conflated))];
+        out.samples(&CONFLATED, conflated.map(|(place, count)| (label("where", place), count)));
+        let dropped = [
+            ("closed", self.sum(|stats| &stats.dropped_by_close)),
+            ("unsubscribed", self.sum(|stats| &stats.purged)),
+            ("transient_on_full_link", hub.transient_dropped),
+        ];
+        out.samples(&DROPPED, dropped.map(|(why, count)| (label("why", why), count)));
+        let lags = [("stream", hub.behind), ("state", hub.dirty)];
+        out.samples(&LAGS, lags.map(|(kind, count)| (label("kind", kind), count)));
+        out.single(&GAPS, hub.gaps);
+    }
+
+    fn rooms(&self, out: &mut Exposition, hub: &HubStats) {
+        let joins = [("granted", hub.joined), ("denied", hub.join_denied)];
+        out.samples(&JOINS, joins.map(|(result, count)| (label("result", result), count)));
+        out.single(&ROOMS, hub.rooms);
+        out.single(&ROOMS_EVICTED, hub.rooms_evicted);
+        out.single(&MEMBERS, hub.members);
+        out.single(&KEYS, hub.keys);
+        out.single(&HISTORY, hub.history_bytes);
+        out.single(&QUEUED, self.sum(|stats| &stats.queued_bytes));
+        out.single(&OUTSTANDING, self.sum(|stats| &stats.outstanding));
+    }
+
+    fn links(&self, out: &mut Exposition) {
+        let [urgent, bulk] = &self.ingest;
+        let mut links = vec![("urgent".to_owned(), urgent.len(), urgent.capacity()), ("bulk".to_owned(), bulk.len(), bulk.capacity())];
+        links.extend(self.inboxes.iter().enumerate().map(|(i, link)| (format!("reactor-{i}"), link.len(), link.capacity())));
+        out.samples(&LINK_USED, links.iter().map(|(name, used, _)| (label("link", name), *used as u64)));
+        out.samples(&LINK_SLOTS, links.iter().map(|(name, _, slots)| (label("link", name), *slots as u64)));
+    }
+
+    fn sum(&self, counter: impl Fn(&ReactorStats) -> &Counter) -> u64 {
+        self.reactors.iter().map(|stats| counter(stats).value()).sum()
+    }
+}
+
+/// Rows of several reactors with one label, summed.
+fn labelled(name: &str, rows: impl Iterator<Item = (&'static str, u64)>) -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::<_, u64>::new();
+    for (value, count) in rows {
+        *sums.entry(value).or_default() += count;
+    }
+    sums.into_iter().map(|(value, count)| (label(name, value), count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::link::{Door, Waker};
+    use crate::reactor::stats::Reason;
+
+    fn sources() -> Sources {
+        let door = Door::new(Waker::Thread(std::thread::current()));
+        let link = || Arc::new(Link::new(4, Arc::clone(&door)));
+        Sources {
+            hub: Arc::default(),
+            reactors: vec![Arc::default(), Arc::default()],
+            inboxes: vec![Arc::new(Link::new(4, Arc::clone(&door)))],
+            ingest: [link(), link()],
+        }
+    }
+
+    /// OBS-01, OBS-11: every metric of the table is in the scrape once, and threads' figures are summed.
+    #[test]
+    fn a_scrape_has_every_metric_of_the_table() {
+        let sources = sources();
+        for stats in &sources.reactors {
+            stats.closed(Reason::Eof);
+        }
+        let text = sources.render();
+        for metric in METRICS {
+            assert_eq!(text.matches(&format!("# TYPE {} ", metric.name)).count(), 1, "{}", metric.name);
+        }
+        assert!(text.contains("tickerd_closed_total{reason=\"eof\"} 2\n"), "{text}");
+        assert_eq!(text.matches("# TYPE ").count(), METRICS.len());
+    }
+}

@@ -1,0 +1,102 @@
+//! Joins: who may, and what a new member gets.
+
+use super::*;
+
+#[test]
+fn the_first_owner_sticks_and_may_join() {
+    let mut bench = Bench::new(options());
+    let owned = |owner: &str| Event { owner: Some(owner.into()), ..alert("1") };
+    let denied = bench.join_as(conn(0, 1), "u@1", false, None, None);
+    assert_eq!(bench.hub.stats().rooms, 0, "a denied join makes no room");
+    bench.accept(owned("u%401")).unwrap();
+    let foreign = bench.join_as(conn(0, 1), "u2", false, None, None);
+    assert_eq!(denied, foreign, "ROM-03: missing and foreign are the same");
+    assert_eq!(denied[0]["name"], "access_denied");
+    assert_eq!(types(&bench.join_as(conn(0, 1), "u@1", false, None, None)), ["subscribed", "caught_up"]);
+    assert_eq!(bench.accept(owned("u2")).unwrap_err().error, codes::OWNER_CONFLICT);
+    assert!(bench.accept(alert("2")).is_ok(), "an event without an owner goes to the room all the same");
+    assert_eq!((bench.hub.stats().join_denied, bench.hub.stats().joined, bench.hub.stats().refused), (2, 1, 1));
+}
+
+#[test]
+fn a_position_is_resumed_in_full_while_the_history_reaches_back() {
+    let mut bench = Bench::new(options());
+    for n in 1..=6 {
+        bench.accept(alert(&n.to_string())).unwrap();
+    }
+    let first = bench.join(conn(0, 1), None, None);
+    let epoch = first[0]["epoch"].as_str().unwrap().to_owned();
+    assert_eq!((&first[0]["from"]["alert"], &first[0]["seq"]["alert"]), (&7.into(), &6.into()));
+    assert!(first[0].get("recovered").is_none());
+
+    let resumed = bench.join(conn(0, 2), since(&epoch, 2), None);
+    assert_eq!(types(&resumed), ["subscribed", "T", "T", "T", "T", "caught_up"]);
+    assert_eq!((datas(&resumed), &resumed[0]["recovered"], &resumed[0]["from"]["alert"]), (vec![3, 4, 5, 6], &true.into(), &3.into()));
+
+    let lost = bench.join(conn(0, 3), since(&epoch, 1), None);
+    assert_eq!(types(&lost), ["subscribed", "gap", "T", "T", "T", "T", "caught_up"]);
+    assert_eq!((&lost[0]["recovered"], &lost[0]["from"]["alert"]), (&false.into(), &2.into()));
+    assert_eq!((&lost[1]["from"], &lost[1]["to"], &lost[1]["epoch"]), (&2.into(), &2.into(), &epoch.clone().into()));
+
+    let beyond = bench.join(conn(0, 4), since(&epoch, 9), None);
+    assert_eq!(
+        (&beyond[0]["rewound"]["alert"], &beyond[0]["from"]["alert"], &beyond[0]["recovered"]),
+        (&6.into(), &7.into(), &true.into())
+    );
+    let exact = bench.join(conn(0, 5), since(&epoch, 6), None);
+    assert_eq!((types(&exact), &exact[0]["recovered"]), (vec!["subscribed", "caught_up"], &true.into()));
+    assert!(exact[0].get("rewound").is_none());
+
+    let other = bench.join(conn(0, 6), since("other", 2), None);
+    assert_eq!(
+        (types(&other)[1], &other[1]["to"], &other[1]["epoch"], &other[1]["from"]),
+        ("gap", &Value::Null, &"other".into(), &3.into())
+    );
+    assert_eq!((datas(&other), &other[0]["recovered"]), (vec![3, 4, 5, 6], &false.into()));
+    assert_eq!(bench.hub.stats().gaps, 2);
+}
+
+/// KAL-02, DLV-15.
+#[test]
+fn a_late_joiner_gets_the_types_history_or_what_it_asks_for() {
+    let mut bench = Bench::new(options());
+    for n in 1..=3 {
+        bench.accept(Event { history: 2, ..alert(&n.to_string()) }).unwrap();
+    }
+    assert_eq!(datas(&bench.join(conn(0, 1), None, None)), [2, 3]);
+    assert_eq!(datas(&bench.join(conn(0, 2), None, Some(1))), [3]);
+    assert_eq!(datas(&bench.join(conn(0, 3), None, Some(0))), [] as [u64; 0]);
+    assert_eq!(datas(&bench.join(conn(0, 4), None, Some(99))), [1, 2, 3]);
+}
+
+#[test]
+fn what_a_lane_holds_comes_to_a_newcomer_once_when_it_is_let_go() {
+    let mut bench = Bench::new(options());
+    bench.accept(event(Mode::Stream, Lane::Metric, "1")).unwrap();
+    bench.accept(state(Lane::Update, "2")).unwrap();
+    bench.accept(state(Lane::Update, "3")).unwrap();
+    let joined = bench.join(conn(0, 1), None, Some(10));
+    assert_eq!(types(&joined), ["subscribed", "T", "caught_up"]);
+    assert_eq!((datas(&joined), &joined[0]["from"]["metric"], &joined[0]["seq"]["metric"]), (vec![2], &1.into(), &0.into()));
+    bench.pass(600);
+    let mut live = datas(&bench.live(0));
+    live.sort_unstable();
+    assert_eq!(live, [1, 3]);
+}
+
+#[test]
+fn a_snapshot_is_ok_states_caught_up() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(1, 1), None, None);
+    bench.accept(state(Lane::Update, "2")).unwrap();
+    let room = bench.room();
+    let snapshot = |room| Input::Snapshot { conn: conn(1, 1), request: Some(RequestId::from(9)), room };
+    bench.hub.apply(bench.now, snapshot(room), &mut bench.out);
+    let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("a snapshot is answered") };
+    assert_eq!((types(&texts(&frames)), &texts(&frames)[0]["id"]), (vec!["ok", "T", "caught_up"], &9.into()));
+    assert_eq!(frames[2].tag.lane, Lane::Update, "caught_up goes in the lowest lane that replays");
+    let gone = crate::base::ids::RoomId { slot: room.slot, generation: room.generation + 1 };
+    bench.hub.apply(bench.now, snapshot(gone), &mut bench.out);
+    let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("a snapshot is answered") };
+    assert_eq!(texts(&frames)[0]["name"], "not_member");
+}

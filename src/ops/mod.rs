@@ -1,0 +1,7 @@
+//! What operators see: log, health, metrics, and the admin listener that serves them.
+
+pub mod admin;
+pub mod exposition;
+pub mod health;
+pub mod log;
+pub mod process;

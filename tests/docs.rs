@@ -1,0 +1,81 @@
+//! README's tables are made from the code's: `TICKERD_BLESS=1 cargo test --test docs` writes them, and without it this test
+//! fails where they differ (ERR-01).
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use tickerd::base::codes::{CLOSES, ERRORS};
+use tickerd::hub::catalog::Catalog;
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+#[test]
+fn readme_has_the_tables_of_the_code() {
+    let before = std::fs::read_to_string(README).expect("README.md is there");
+    let mut after = before.clone();
+    for (name, table) in [("errors", errors()), ("closes", closes()), ("catalog", catalog())] {
+        after = with_table(&after, name, &table);
+    }
+    if std::env::var_os("TICKERD_BLESS").is_some() {
+        std::fs::write(README, &after).expect("README.md can be written");
+    } else {
+        assert!(before == after, "README's tables are not the code's: run TICKERD_BLESS=1 cargo test --test docs");
+    }
+}
+
+#[test]
+fn codes_and_names_are_unique_and_in_order() {
+    assert!(ERRORS.windows(2).all(|pair| pair[0].code < pair[1].code));
+    assert!(CLOSES.windows(2).all(|pair| pair[0].code < pair[1].code));
+    assert_eq!(ERRORS.iter().map(|error| error.name).collect::<HashSet<_>>().len(), ERRORS.len());
+    assert_eq!(CLOSES.iter().map(|close| close.name).collect::<HashSet<_>>().len(), CLOSES.len());
+    let categories = ["auth", "permission", "rate", "protocol", "validation", "not_found", "server", "upstream"];
+    assert!(ERRORS.iter().all(|error| categories.contains(&error.category) && !error.meaning.is_empty()));
+}
+
+#[test]
+fn a_table_replaces_what_stands_between_its_marks() {
+    let text = "a\n<!-- x: made -->\nold\n<!-- /x -->\nb\n";
+    assert_eq!(with_table(text, "x", "new\n"), "a\n<!-- x: made -->\nnew\n<!-- /x -->\nb\n");
+}
+
+fn with_table(text: &str, name: &str, table: &str) -> String {
+    let open = text.find(&format!("<!-- {name}:")).unwrap_or_else(|| panic!("README lacks the mark of `{name}`"));
+    let start = open + text[open..].find('\n').expect("the mark is a line") + 1;
+    let end = text.find(&format!("<!-- /{name} -->")).unwrap_or_else(|| panic!("README lacks the end mark of `{name}`"));
+    format!("{}{table}{}", &text[..start], &text[end..])
+}
+
+fn errors() -> String {
+    let mut table = "| code | name | category | HTTP | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for error in ERRORS {
+        writeln!(table, "| {} | `{}` | {} | {} | {} |", error.code, error.name, error.category, error.http_status, error.meaning)
+            .expect("to a String");
+    }
+    table
+}
+
+fn closes() -> String {
+    let mut table = "| code | reason | meaning |\n| --- | --- | --- |\n".to_owned();
+    for close in CLOSES {
+        writeln!(table, "| {} | `{}` | {} |", close.code, close.name, close.meaning).expect("to a String");
+    }
+    table
+}
+
+fn catalog() -> String {
+    let mut table = "| type | room | owner | lane | mode | key | history |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
+    let built_in = Catalog::with(Vec::new()).expect("the built-in catalog is sound");
+    for entry in built_in.entries() {
+        let rooms = entry.rooms.join("`, else `");
+        let (owner, key) = (code(entry.owner.as_deref()), code(entry.key.as_deref()));
+        let history = if entry.history == 0 { String::new() } else { entry.history.to_string() };
+        writeln!(table, "| `{}` | `{rooms}` | {owner} | {} | {} | {key} | {history} |", entry.kind, entry.lane, entry.mode.name())
+            .expect("to a String");
+    }
+    table
+}
+
+fn code(name: Option<&str>) -> String {
+    name.map_or(String::new(), |name| format!("`{name}`"))
+}

@@ -1,0 +1,208 @@
+"""Readers that are slow, stopped or gone: alerts first, the last value always, memory bounded, nobody else concerned."""
+
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from harness import LONG, PATIENCE_S, equity, mint, note, wait_until
+from wire import CLOSE, TEXT, RawClient
+
+ROOM = "r:1"
+# What the kernel of the daemon's side holds: SO_SNDBUF of 64 KiB, doubled by Linux for its own bookkeeping.
+SEND_BUFFER_BYTES = 2 * 64 * 1024
+STARTED_BYTES = 64 * 1024
+PADDING = "x" * 300
+
+
+def stalled(daemon, *rooms, receive_buffer_bytes=16 * 1024, token=None):
+    """A member that has joined and from now on reads nothing; and what its kernel may hold for it."""
+    client = RawClient(daemon.address, token or mint(rooms=["*"]), receive_buffer_bytes)
+    client.subscribe(*rooms)
+    return client, client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def padded(lane, mode, count):
+    return [note(ROOM, lane, mode, data={"n": n, "p": PADDING}) for n in range(count)]
+
+
+def publish_seen(daemon, witness, events):
+    """Publishes, and waits until a member on the same reactor has got them all: then they are queued for the stalled one too."""
+    for start in range(0, len(events), 2_000):
+        chunk = events[start : start + 2_000]
+        daemon.publish(*chunk)
+        witness.texts(len(chunk), "note", PATIENCE_S)
+
+
+def lane_of(payload):
+    return json.loads(payload)["lane"]
+
+
+def test_an_alert_overtakes_everything(serve):
+    """DLV-01, DLV-02, promise 1: 10,000 metrics and 1,000 updates wait for a reader that pauses; the alert that comes last is read
+    before any of them but for what the kernel held already (computed from the buffers' real sizes) and 64 KiB of started frames.
+    All updates come before the metrics that are left."""
+    daemon = serve(reactors=1, max_queue_bytes="64MiB")
+    witness = RawClient(daemon.address, mint("witness", rooms=["*"]))
+    witness.subscribe(ROOM)
+    reader, receive_buffer_bytes = stalled(daemon, ROOM)
+    publish_seen(daemon, witness, padded("metric", "transient", 10_000))
+    publish_seen(daemon, witness, padded("update", "stream", 1_000))
+    publish_seen(daemon, witness, padded("alert", "stream", 1))
+
+    payloads = reader.texts(11_001, "note", PATIENCE_S)
+    lanes = [lane_of(payload) for payload in payloads]
+    alert_at = lanes.index("alert")
+    before_alert_bytes = sum(len(payload) + 4 for payload in payloads[:alert_at])
+    assert before_alert_bytes <= receive_buffer_bytes + SEND_BUFFER_BYTES + STARTED_BYTES
+    after = lanes[alert_at + 1 :]
+    updates_end = len(after) - after[::-1].index("update")
+    first_update = after.index("update")
+    assert "metric" not in after[first_update:updates_end], "an update waited behind a metric"
+    assert first_update * (len(PADDING) + 100) <= STARTED_BYTES, "metrics that had not been started went before an update"
+    assert [lanes.count(lane) for lane in ("alert", "update", "metric")] == [1, 1_000, 10_000]
+    for lane in ("update", "metric"):
+        numbers = [json.loads(payload)["data"]["n"] for payload, is_lane in zip(payloads, lanes) if is_lane == lane]
+        assert numbers == sorted(numbers), f"order within {lane}"
+
+
+def test_many_alerts_keep_their_order_ahead_of_the_rest(serve, reactors):
+    """DLV-01: alerts that are queued while lower lanes are backlogged leave together, in publish order."""
+    daemon = serve(reactors=reactors, max_queue_bytes="64MiB")
+    reader, receive_buffer_bytes = stalled(daemon, ROOM)
+    daemon.publish(*padded("update", "stream", 2_000))
+    daemon.publish(*padded("alert", "stream", 50))
+    wait_until(lambda: daemon.metric("tickerd_link_used_slots", "reactor") == 0, "the alerts are queued for the reader")
+    payloads = reader.texts(2_050, "note", PATIENCE_S)
+    lanes = [lane_of(payload) for payload in payloads]
+    first, last = lanes.index("alert"), len(lanes) - lanes[::-1].index("alert")
+    assert sum(map(len, payloads[:first])) <= receive_buffer_bytes + SEND_BUFFER_BYTES + STARTED_BYTES
+    assert lanes[first:last] == ["alert"] * 50
+    assert [json.loads(payload)["seq"] for payload in payloads[first:last]] == list(range(1, 51))
+
+
+def test_the_last_value_reaches_a_reader_of_10_kib_a_second(serve, reactors):
+    """EVT-05, DLV-09, promises 4 and 5: 1,000 EQUITY_UPDATED a second (over 20 challenges) for 10 s (4 s unless TICKERD_LONG=1) to a
+    reader of 10 KiB/s. It ends with the last value of each, byte for byte; what it did not get was conflated and counted; the
+    daemon's memory does not grow with what was published."""
+    daemon = serve(reactors=reactors)
+    challenges = [f"c{i}" for i in range(20)]
+    reader, _ = stalled(daemon, *(f"challenge:{name}" for name in challenges), receive_buffer_bytes=4096)
+    before = daemon.rss_bytes()
+    last = _publish_paced(daemon, reader, challenges, seconds=10 if LONG else 4)
+    grown = daemon.rss_bytes() - before
+    newest = {}
+    while newest != last:
+        opcode, payload = reader.next_frame()
+        if opcode == TEXT and payload.startswith(b'{"type":"EQUITY_UPDATED"'):
+            newest[json.loads(payload)["key"]] = payload.split(b',"data":', 1)[1][:-1].decode()
+    assert daemon.metric("tickerd_conflated_total", "outbox") > 0
+    assert grown <= 8 << 20
+
+
+def _publish_paced(daemon, reader, challenges, seconds):
+    """1,000 events a second, each due at its time, while the reader takes 10 KiB/s; the last raw data of each challenge."""
+    reader.socket.setblocking(False)
+    began, number, last, read_bytes = time.monotonic(), 0, {}, 0
+    while number < seconds * 1000:
+        due = int((time.monotonic() - began) * 1000)
+        if due <= number:
+            select.select([], [], [], 0.001)
+            continue
+        events = [equity(challenges[n % 20], n=n, padding=PADDING * 2) for n in range(number, min(due, number + 500))]
+        daemon.publish(*events)
+        number += len(events)
+        last |= {event["data"]["challenge_id"]: json.dumps(event["data"]) for event in events}
+        allowed = int((time.monotonic() - began) * 10 * 1024) - read_bytes
+        if allowed > 0 and select.select([reader.socket], [], [], 0)[0]:
+            read_bytes += reader._more(allowed)
+    reader.socket.settimeout(PATIENCE_S)
+    return last
+
+
+def test_publishers_do_not_wait_for_a_stalled_subscriber(serve, reactors):
+    """ARC-03, promise 5: 20,000 events of 10 MB in all go past a member that reads nothing: each is answered, another member gets
+    all of them, the stalled one costs a bounded queue and is closed as slow."""
+    daemon = serve(reactors=reactors, max_queue_bytes="1MiB")
+    sleeper, _ = stalled(daemon, ROOM)
+    awake = RawClient(daemon.address, mint("awake", rooms=["*"]))
+    awake.subscribe(ROOM)
+    before = daemon.rss_bytes()
+    events = [note(ROOM, "update", "stream", data={"n": n, "p": PADDING}) for n in range(20_000)]
+    for start in range(0, len(events), 1_000):
+        answers = daemon.publish(*events[start : start + 1_000])
+        payloads = awake.texts(1_000, "note")
+        assert [json.loads(payload)["seq"] for payload in payloads[::999]] == [answers[0]["seq"], answers[-1]["seq"]]
+    wait_until(lambda: daemon.metric("tickerd_closed_total", "slow_consumer") >= 1, "the close is counted by its reason")
+    assert daemon.rss_bytes() - before < 64 << 20
+    assert sleeper.close_code() in (4103, None), "4103 if it still fits, then a reset"
+
+
+def test_a_slow_consumer_is_told(serve):
+    """DLV-20, promise 6: one that still reads a little learns why it is closed, and may resume."""
+    daemon = serve(reactors=1, max_queue_bytes="256KiB")
+    reader, _ = stalled(daemon, ROOM, receive_buffer_bytes=256 * 1024)
+    daemon.publish(*padded("update", "stream", 5_000))
+    wait_until(lambda: daemon.metric("tickerd_closed_total", "slow_consumer") >= 1, "it is closed")
+    seen = []
+    try:
+        while not seen or seen[-1][0] != CLOSE:
+            seen.append(reader.next_frame())
+    except ConnectionResetError:
+        return  # what the kernel held is lost with the reset: the position still is what it was
+    assert int.from_bytes(seen[-1][1][:2], "big") == 4103
+    notice = json.loads(seen[-2][1])
+    assert (notice["type"], notice["code"]) == ("disconnect", 4103)
+
+
+STOPPABLE_READER = """
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    from wire import RawClient
+    client = RawClient((sys.argv[2], int(sys.argv[3])), sys.argv[4])
+    client.subscribe(sys.argv[5])
+    print("joined", flush=True)
+    while True:
+        client.next_frame(600)
+"""
+
+
+def test_a_stopped_process_holds_up_nobody(daemon):
+    """ARC-03, DLV-20, TST-04: a reader under SIGSTOP: publishers get their answers, other members their events."""
+    arguments = [str(Path(__file__).parent), *map(str, daemon.address), mint("stops", rooms=["*"]), ROOM]
+    reader = subprocess.Popen([sys.executable, "-c", textwrap.dedent(STOPPABLE_READER), *arguments], stdout=subprocess.PIPE)
+    try:
+        assert reader.stdout.readline() == b"joined\n"
+        other = RawClient(daemon.address, mint("other", rooms=["*"]))
+        other.subscribe(ROOM)
+        reader.send_signal(signal.SIGSTOP)
+        for _ in range(5):
+            assert {answer["members"] for answer in daemon.publish(*padded("alert", "stream", 1_000))} == {2}
+            other.texts(1_000, "note")
+        reader.send_signal(signal.SIGCONT)
+    finally:
+        reader.kill()
+        reader.wait()
+        reader.stdout.close()
+
+
+def test_one_alert_behind_many_publishes_is_not_late(daemon1):
+    """Promise 1 at the ingest: an alert that another publisher sends amid 20,000 updates does not wait for them."""
+    client = RawClient(daemon1.address, mint(rooms=["*"]))
+    client.subscribe(ROOM)
+    daemon1.publish(note(ROOM, "alert", data="connects the socket"))
+    lines = [b'{"type":"note","room":"other:1","lane":"update","mode":"stream","data":%d}' % n for n in range(20_000)]
+    flood = socket.socket(socket.AF_UNIX)
+    flood.connect(daemon1.socket_path)
+    flood.setblocking(False)
+    out = memoryview(b"\n".join(lines) + b"\n")
+    out = out[flood.send(out) :]  # as much as the socket takes; the rest never comes
+    answers = daemon1.publish(note(ROOM, "alert", data="urgent"))
+    assert answers[0]["members"] == 1
+    assert [json.loads(payload)["data"] for payload in client.texts(2, "note")] == ["connects the socket", "urgent"]
+    flood.close()

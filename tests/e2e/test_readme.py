@@ -1,0 +1,84 @@
+"""README is true today: its commands run, in a directory of their own, and do what it says."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+from harness import BINARY, ROOT, wait_until
+
+README = (ROOT / "README.md").read_text()
+# How the commands are run here: built already, and on ports of their own, because 8080 may be taken on this machine.
+BUILD = "cargo build --release"
+
+
+def shell_blocks():
+    return re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def block_with(text):
+    (block,) = [block for block in shell_blocks() if text in block]
+    return block
+
+
+def environment():
+    return os.environ | {"PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
+
+
+def spawn(script, cwd):
+    return subprocess.Popen(["bash", "-ec", script], cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def end(process):
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+
+
+def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
+    """A key, two tokens, the daemon, a subscriber, a publish: as they stand in README, but for the ports."""
+    blocks = [block_with("tickerd serve"), block_with("tickerd subscribe"), block_with("curl")]
+    setup, serve = blocks[0].rsplit("\n", 2)[0], blocks[0].strip().rsplit("\n", 1)[1]
+    assert serve.startswith("tickerd serve"), serve
+    setup = "\n".join(line for line in setup.splitlines() if line != BUILD and not line.startswith("export PATH="))
+    subprocess.run(["bash", "-ec", setup], cwd=tmp_path, env=environment(), check=True)
+    assert (tmp_path / "desk.key").stat().st_mode & 0o777 == 0o600
+
+    daemon = spawn(f"exec {serve} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", tmp_path)
+    try:
+        ready = json.loads(daemon.stdout.readline())
+        here = lambda script: script.replace("127.0.0.1:8080", ready["listen"][0])
+        output = tmp_path / "subscriber.out"
+        subscriber = spawn(f"exec {here(blocks[1]).strip()} > {output}", tmp_path)
+        try:
+            wait_until(lambda: "caught_up" in output.read_text() if output.exists() else False, "the subscriber is caught up")
+            answer = subprocess.run(["bash", "-ec", here(blocks[2])], cwd=tmp_path, env=environment(), check=True, capture_output=True)
+            answer = json.loads(answer.stdout)
+            assert (answer["ok"], answer["lane"], answer["members"]) == (True, "alert", 1), answer
+            wait_until(lambda: "RISK_ALERT" in output.read_text(), "the subscriber has the alert")
+            alert = json.loads(output.read_text().strip().splitlines()[-1])
+            assert alert["data"]["drawdown_percentage"] == "4.12"
+            promised = [json.loads(line) for line in re.findall(r'^    (\{"ok":true,"result".*\}|\{"type":"RISK_ALERT".*"4\.12"\}\})$', README, re.MULTILINE)]
+            assert [sorted(line) for line in promised] == [sorted(answer), sorted(alert)], "README shows the members that there are"
+        finally:
+            end(subscriber)
+    finally:
+        end(daemon)
+
+
+def test_the_main_command_shows_an_alert_overtaking_metrics(tmp_path):
+    """The first command of README, for a few seconds."""
+    (command,) = re.findall(r"^    cargo run --release -- (demo.*)$", README, re.MULTILINE)
+    arguments = [*command.split(), "--seconds", "8", "--listen", "127.0.0.1:0"]
+    shown = subprocess.run([BINARY, *arguments], cwd=tmp_path, capture_output=True, timeout=60)
+    output = shown.stdout.decode()
+    assert shown.returncode == 0, shown.stderr.decode()
+    overtaken = [int(number.replace(",", "")) for number in re.findall(r"overtook ([\d,]+)", output)]
+    assert overtaken and max(overtaken) > 100, output[-3000:]
+
+
+def test_every_command_block_of_readme_is_run_by_a_test():
+    """A new block wants a test of its own here, or a place in CI."""
+    known = ["tickerd serve", "tickerd subscribe", "curl", "tests/run"]
+    for block in shell_blocks():
+        assert any(text in block for text in known), block
