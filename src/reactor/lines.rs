@@ -20,7 +20,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Takes lines from the input while there is credit. `is_end`: the publisher sends no more.
     pub(super) fn take(&mut self, id: ConnId, input: &[u8], is_end: bool, core: &mut Core, outbox: &mut Outbox) -> Took {
-        let mut used = 0;
+        let (mut used, mut more) = (0, true);
         while used < input.len() && !self.answers.is_full() {
             let (cut, taken) = self.splitter.next(&input[used..], is_end);
             used += taken;
@@ -28,11 +28,14 @@ impl Lines {
                 Cut::Line(line) => self.publish(line, id, core),
                 Cut::TooLong => refuse_too_long(&mut self.answers, core),
                 Cut::Nothing => {}
-                Cut::NeedMore => break,
+                Cut::NeedMore => {
+                    more = false;
+                    break;
+                }
             }
         }
         self.give_answers(core, outbox);
-        Took { used, more: self.answers.is_full(), then: Then::Go }
+        Took { used, more, then: Then::Go }
     }
 
     fn publish(&mut self, line: &[u8], id: ConnId, core: &mut Core) {

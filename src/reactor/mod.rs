@@ -3,7 +3,7 @@
 //! A turn of the loop: sleep until there is something; note events; accept; serve the connections that have input, within
 //! their budgets; wake the hub; take all that the hub and the daemon sent; fire timers; flush the connections that have
 //! something to say. Handlers never touch the loop: they say what a connection shall do next, and the loop does it. Every
-//! connection ends in [`Reactor::close`], and nowhere else.
+//! connection ends in `Reactor::close`, and nowhere else.
 
 mod accept;
 mod body;
@@ -326,13 +326,12 @@ impl Reactor {
             conn.timer_at = Mono::NEVER;
             let slot = conn.id.slot;
             let is_due = conn.deadline(&self.core) <= now;
-            match is_due.then(|| conn.on_time(&mut self.core, &mut self.io)).flatten() {
-                Some(reason) => self.close(slot, reason),
-                None => {
-                    self.enlist(slot);
-                    self.schedule(slot);
-                }
+            if let Some(reason) = is_due.then(|| conn.on_time(&mut self.core, &mut self.io)).flatten() {
+                self.close(slot, reason);
+                continue;
             }
+            self.enlist(slot);
+            self.schedule(slot);
         }
     }
 
@@ -395,3 +394,6 @@ impl Reactor {
 
 /// Memory of an idle connection is what limits their number.
 const _: () = assert!(size_of::<Connection>() <= 448);
+
+#[cfg(test)]
+mod tests;

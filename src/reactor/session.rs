@@ -130,7 +130,7 @@ impl Session {
     fn on_first(&mut self, parsed: Result<Command, Box<Rejected>>, core: &mut Core, outbox: &mut Outbox) -> Next {
         let (id, refusal) = match parsed {
             Ok(Command::Auth { id, token }) => match core.verifier.verify(&token, core.now.wall_ms) {
-                Ok(grants) => return self.begin_by_message(grants, id, core, outbox),
+                Ok(grants) => return self.begin_by_message(grants, id.as_ref(), core, outbox),
                 Err(error) => {
                     bad_token(&error, id.as_ref(), core, outbox);
                     return Next::Close(error.close_code());
@@ -143,10 +143,10 @@ impl Session {
         Next::Close(CLOSE_AUTH_TIMEOUT)
     }
 
-    fn begin_by_message(&mut self, grants: Grants, id: Option<RequestId>, core: &mut Core, outbox: &mut Outbox) -> Next {
+    fn begin_by_message(&mut self, grants: Grants, id: Option<&RequestId>, core: &mut Core, outbox: &mut Outbox) -> Next {
         let next = self.begin(grants, core, outbox);
         if next == Next::Go && id.is_some() {
-            core.reply(outbox, |out| reply::ok(out, id.as_ref()));
+            core.reply(outbox, |out| reply::ok(out, id));
         }
         next
     }
@@ -155,9 +155,9 @@ impl Session {
         self.bad_in_a_row = 0;
         match command {
             Command::Auth { id, token } => return self.refresh(id.as_ref(), &token, core, outbox),
-            Command::Subscribe { id, room, since, history } => self.subscribe(id, &room, since, history, core, outbox),
-            Command::Unsubscribe { id, room } => self.unsubscribe(id, &room, core, outbox),
-            Command::Snapshot { id, room } => self.snapshot(id, &room, core, outbox),
+            Command::Subscribe { id, room, since, history } => self.subscribe(id.as_ref(), &room, since, history, core, outbox),
+            Command::Unsubscribe { id, room } => self.unsubscribe(id.as_ref(), &room, core, outbox),
+            Command::Snapshot { id, room } => self.snapshot(id.as_ref(), &room, core, outbox),
             Command::Ping { id } => core.reply(outbox, |out| reply::ok(out, id.as_ref())),
             Command::Publish => {}
         }
@@ -234,7 +234,7 @@ impl Session {
 
     fn subscribe(
         &mut self,
-        id: Option<RequestId>,
+        id: Option<&RequestId>,
         room: &str,
         since: Option<SinceText>,
         history: Option<u32>,
@@ -243,12 +243,12 @@ impl Session {
     ) {
         let Some(grants) = &self.grants else { return };
         if let Err(refusal) = self.may_ask_to_join(room, core) {
-            return core.refuse(outbox, id.as_ref(), &refusal);
+            return core.refuse(outbox, id, &refusal);
         }
         let by_pattern = grants.may_read(room);
         let join = Join {
             conn: self.id,
-            request: id.clone(),
+            request: id.cloned(),
             room: room.into(),
             user: Arc::clone(&grants.user),
             by_pattern,
@@ -257,7 +257,7 @@ impl Session {
         };
         match core.uplink.join(Box::new(join)) {
             Ok(()) => self.awaited.push_back(Awaited::Join { room: room.into(), by_pattern, after: Vec::new() }),
-            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+            Err(refusal) => core.refuse(outbox, id, &refusal),
         }
     }
 
@@ -280,8 +280,8 @@ impl Session {
         self.awaited.iter().any(|awaited| matches!(awaited, Awaited::Join { room, .. } if **room == *name))
     }
 
-    /// Puts a command behind the latest join of that room; gives it back if none is awaited.
-    fn wait_for_join(&mut self, name: &str, command: After) -> Result<Option<After>, Refusal> {
+    /// Puts a command behind the latest join of that room; false if none is awaited.
+    fn wait_for_join(&mut self, name: &str, command: After) -> Result<bool, Refusal> {
         let mut waiting = 0;
         let mut latest = None;
         for awaited in &mut self.awaited {
@@ -290,19 +290,19 @@ impl Session {
                 latest = if **room == *name { Some(after) } else { latest };
             }
         }
-        let Some(after) = latest else { return Ok(Some(command)) };
+        let Some(after) = latest else { return Ok(false) };
         if waiting >= AWAITED_PER_CONN_MAX {
             return Err(busy());
         }
         after.push(command);
-        Ok(None)
+        Ok(true)
     }
 
-    fn unsubscribe(&mut self, id: Option<RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
-        match self.wait_for_join(name, After::Unsubscribe(id.clone())) {
-            Ok(None) => {}
-            Ok(Some(_)) => self.unsubscribe_now(id.as_ref(), name, core, outbox),
-            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+    fn unsubscribe(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        match self.wait_for_join(name, After::Unsubscribe(id.cloned())) {
+            Ok(true) => {}
+            Ok(false) => self.unsubscribe_now(id, name, core, outbox),
+            Err(refusal) => core.refuse(outbox, id, &refusal),
         }
     }
 
@@ -319,23 +319,23 @@ impl Session {
         core.uplink.leave(room, self.id);
     }
 
-    fn snapshot(&mut self, id: Option<RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
-        match self.wait_for_join(name, After::Snapshot(id.clone())) {
-            Ok(None) => {}
-            Ok(Some(_)) => self.snapshot_now(id, name, core, outbox),
-            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+    fn snapshot(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+        match self.wait_for_join(name, After::Snapshot(id.cloned())) {
+            Ok(true) => {}
+            Ok(false) => self.snapshot_now(id, name, core, outbox),
+            Err(refusal) => core.refuse(outbox, id, &refusal),
         }
     }
 
-    fn snapshot_now(&mut self, id: Option<RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+    fn snapshot_now(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
         let asked = match core.rooms.find(self.id.slot, name).map(|membership| membership.room) {
             None => Err(Refusal::new(NOT_MEMBER, "you are not a member of this room: subscribe first")),
             Some(_) if self.awaited.len() >= AWAITED_PER_CONN_MAX => Err(busy()),
-            Some(room) => core.uplink.snapshot(self.id, id.clone(), room),
+            Some(room) => core.uplink.snapshot(self.id, id.cloned(), room),
         };
         match asked {
             Ok(()) => self.awaited.push_back(Awaited::Snapshot),
-            Err(refusal) => core.refuse(outbox, id.as_ref(), &refusal),
+            Err(refusal) => core.refuse(outbox, id, &refusal),
         }
     }
 
@@ -379,7 +379,7 @@ impl Session {
         for command in after {
             match command {
                 After::Unsubscribe(id) => self.unsubscribe_now(id.as_ref(), name, core, outbox),
-                After::Snapshot(id) => self.snapshot_now(id, name, core, outbox),
+                After::Snapshot(id) => self.snapshot_now(id.as_ref(), name, core, outbox),
             }
         }
     }
@@ -431,3 +431,6 @@ fn id_of(command: Command) -> Option<RequestId> {
 fn busy() -> Refusal {
     Refusal::passing(QUEUE_FULL, "too many commands of this connection wait for their answer: send fewer at a time", 100)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -108,7 +108,7 @@ fn one_write_takes_a_bounded_part_of_the_lower_lanes_but_at_least_one_frame() {
     outbox.fill(&mut out, WRITE_BYTES);
     assert!(out.len() > LOWER_LANE_WRITE_BYTES - 1100 && out.len() <= LOWER_LANE_WRITE_BYTES, "{}", out.len());
     let mut outbox = Outbox::default();
-    push(&mut outbox, &frame(1, Lane::Metric, Kind::Transient, &[b'm'; 40_000]));
+    push(&mut outbox, &frame(1, Lane::Metric, Kind::Transient, &vec![b'm'; 40_000]));
     out.clear();
     outbox.fill(&mut out, WRITE_BYTES);
     assert_eq!(out.len(), outbox.bytes());
@@ -139,6 +139,25 @@ fn a_full_outbox_still_takes_a_state_that_replaces_a_longer_one() {
     assert_eq!(outbox.push(entry(&alert, 3), limits), PushOutcome::TooMuch);
     assert!(outbox.is_overflowed());
     assert_eq!(drain(&mut outbox), short.as_websocket());
+}
+
+/// Beyond a few entries keys are found by an index, which must survive purges and pops.
+#[test]
+fn many_keys_conflate_in_their_places_after_a_purge_and_a_write() {
+    let mut outbox = Outbox::default();
+    let state = |key: u64, rev| frame((key % 2) as u32, Lane::Update, Kind::State { key: KeyId(key), rev }, &[key as u8, rev as u8]);
+    for key in 0..100 {
+        assert_eq!(push(&mut outbox, &state(key, 1)), PushOutcome::Queued);
+    }
+    assert_eq!(outbox.purge(room(0)), 50);
+    outbox.wrote(3 * state(0, 1).as_websocket().len(), |_, _, _| {});
+    for key in (0..100).rev() {
+        let expected = if key % 2 == 1 && key > 5 { PushOutcome::Conflated } else { PushOutcome::Queued };
+        assert_eq!(push(&mut outbox, &state(key, 2)), expected, "{key}");
+    }
+    let order: Vec<u8> = drain(&mut outbox).chunks(4).map(|frame| frame[2]).collect();
+    let (kept, anew) = ((7..100).filter(|key| key % 2 == 1), (0..100).rev().filter(|key| key % 2 == 0 || *key <= 5));
+    assert_eq!(order, kept.chain(anew).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -192,11 +211,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Key, room, bytes.
+type Waiting = (Option<u64>, u32, Vec<u8>);
+
 /// The plainest outbox there is: lists of (key, room, bytes), replies first.
 #[derive(Default)]
 struct Model {
     started: Vec<u8>,
-    queues: [Vec<(Option<u64>, u32, Vec<u8>)>; 4],
+    queues: [Vec<Waiting>; 4],
 }
 
 impl Model {
