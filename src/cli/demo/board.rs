@@ -80,6 +80,7 @@ impl Board {
         tally.take_alerts().into_iter().for_each(|alert| self.alert(index, alert));
         let line = &mut self.picture.lines[index];
         line.down.clone_from(&tally.down);
+        line.waiting = tally.waiting();
         for ((shown, lane), last) in line.lanes.iter_mut().zip(&mut tally.lanes).zip(&mut self.received[index]) {
             shown.latest = in_short(&lane.latest);
             shown.frames = lane.frames;

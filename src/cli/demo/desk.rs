@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::base::lane::Lane;
 use crate::base::time::{Mono, Now, nanos};
 
-use super::events::{Cents, IsoTime, Line, MarketData, Metric, Stamp, Trade, line, metric_line};
+use super::events::{Cents, Fill, IsoTime, Line, MarketData, Metric, Stamp, line, metric_line};
 use challenge::Challenge;
 
 /// Rooms that one client can join bound this: two for each challenge, one for each market.
@@ -108,15 +108,18 @@ impl Desk {
         MARKETS.len() + self.challenges.len() * self.series.len()
     }
 
-    /// What happened in the `elapsed` time that ends now: fills and what follows from them first, then metrics.
-    pub(super) fn step(&mut self, now: Now, elapsed: Duration, out: &mut Vec<Line>) {
-        let elapsed_ns = nanos(elapsed.min(STEP_MAX));
+    /// The fills of the `elapsed` time that ends now, and what follows from them.
+    pub(super) fn trade(&mut self, now: Now, elapsed: Duration, out: &mut Vec<Line>) {
         self.turn_day(now.mono);
         self.settle(now.mono);
-        for _ in 0..due(&mut self.fill_credit, FILLS_PER_SECOND, elapsed_ns) {
+        for _ in 0..due(&mut self.fill_credit, FILLS_PER_SECOND, elapsed) {
             self.fill(now, out);
         }
-        for _ in 0..due(&mut self.metric_credit, self.metrics_per_second, elapsed_ns) {
+    }
+
+    /// The metrics of the `elapsed` time that ends now.
+    pub(super) fn measure(&mut self, now: Now, elapsed: Duration, out: &mut Vec<Line>) {
+        for _ in 0..due(&mut self.metric_credit, self.metrics_per_second, elapsed) {
             let line = self.metric(now);
             out.push(line);
         }
@@ -149,7 +152,7 @@ impl Desk {
             return;
         }
         self.fills += 1;
-        let trade = Trade {
+        let fill = Fill {
             trade_id: format!("t{}", self.fills),
             challenge_id: &challenge.id,
             user_id: &challenge.user,
@@ -161,7 +164,7 @@ impl Desk {
             executed_at: IsoTime(now.wall_ms),
             demo: stamp,
         };
-        out.push(line(Lane::Update, "TRADE_EXECUTED", &trade));
+        out.push(line(Lane::Update, "TRADE_EXECUTED", &fill));
         challenge.trade(pnl, now, stamp, out);
     }
 
@@ -187,9 +190,9 @@ impl Desk {
     }
 }
 
-/// How many whole ones are due, at a rate per second, after that many nanoseconds; the rest stays as credit.
-fn due(credit: &mut u64, per_second: u64, elapsed_ns: u64) -> u64 {
-    *credit += per_second * elapsed_ns;
+/// How many whole ones are due, at a rate per second, after that time; the rest stays as credit, in billionths.
+fn due(credit: &mut u64, per_second: u64, elapsed: Duration) -> u64 {
+    *credit += per_second * nanos(elapsed.min(STEP_MAX));
     let whole = *credit / 1_000_000_000;
     *credit %= 1_000_000_000;
     whole

@@ -57,7 +57,7 @@ pub(super) enum Status {
 
 /// After every trade: the account's whole equity.
 #[derive(Debug, Serialize)]
-pub(super) struct Equity<'a> {
+pub(super) struct AccountState<'a> {
     pub challenge_id: &'a str,
     pub user_id: &'a str,
     pub previous_equity: Cents,
@@ -77,7 +77,7 @@ pub(super) struct Equity<'a> {
 
 /// One fill.
 #[derive(Debug, Serialize)]
-pub(super) struct Trade<'a> {
+pub(super) struct Fill<'a> {
     pub trade_id: String,
     pub challenge_id: &'a str,
     pub user_id: &'a str,

@@ -16,7 +16,6 @@ use serde::Deserialize;
 
 use crate::base::counters::Counter;
 use crate::base::lane::PerLane;
-use crate::base::time::Mono;
 use crate::net::clock::Clock;
 
 use super::desk::Desk;
@@ -80,30 +79,41 @@ impl Published {
     }
 }
 
-fn publish(mut socket: &UnixStream, mut desk: Desk, clock: Clock, stop: &AtomicBool, published: &Published) -> io::Result<()> {
-    let (mut lines, mut bytes) = (Vec::new(), Vec::new());
+fn publish(socket: &UnixStream, mut desk: Desk, clock: Clock, stop: &AtomicBool, published: &Published) -> io::Result<()> {
+    let mut pipe = Pipe { socket, published, bytes: Vec::new() };
+    let mut lines = Vec::new();
     let mut last = clock.mono();
     while !stop.load(Ordering::Relaxed) {
-        wait_until(last.plus(STEP), clock);
+        thread::sleep(last.plus(STEP).since(clock.mono()));
         let now = clock.now();
-        desk.step(now, now.mono.since(last), &mut lines);
+        let elapsed = now.mono.since(last);
         last = now.mono;
-        join_lines(&lines, &mut bytes);
-        socket.write_all(&bytes)?;
-        lines.drain(..).for_each(|line: Line| published.lanes[line.lane.index()].inc());
+        // What happens is published when it happens, and not once a batch of metrics has been made too.
+        desk.trade(now, elapsed, &mut lines);
+        pipe.write(&mut lines)?;
+        desk.measure(clock.now(), elapsed, &mut lines);
+        pipe.write(&mut lines)?;
     }
     socket.shutdown(Shutdown::Write)
 }
 
-fn wait_until(at: Mono, clock: Clock) {
-    thread::sleep(at.since(clock.mono()));
+struct Pipe<'a> {
+    socket: &'a UnixStream,
+    published: &'a Published,
+    bytes: Vec<u8>,
 }
 
-fn join_lines(lines: &[Line], bytes: &mut Vec<u8>) {
-    bytes.clear();
-    for line in lines {
-        bytes.extend_from_slice(line.text.as_bytes());
-        bytes.push(b'\n');
+impl Pipe<'_> {
+    /// Writes and counts the lines in one go.
+    fn write(&mut self, lines: &mut Vec<Line>) -> io::Result<()> {
+        self.bytes.clear();
+        for line in lines.iter() {
+            self.bytes.extend_from_slice(line.text.as_bytes());
+            self.bytes.push(b'\n');
+        }
+        self.socket.write_all(&self.bytes)?;
+        lines.drain(..).for_each(|line| self.published.lanes[line.lane.index()].inc());
+        Ok(())
     }
 }
 

@@ -63,7 +63,8 @@ impl Show {
     fn canvas(&self) -> Canvas {
         let size = rustix::termios::tcgetwinsize(&self.out).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
         let (width, height) = size.map_or(DEFAULT_SIZE, |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-        let beside_intro = height.saturating_sub(self.intro.lines().count() + 1);
+        let intro_rows: usize = self.intro.lines().map(|line| line.chars().count().div_ceil(width).max(1)).sum();
+        let beside_intro = height.saturating_sub(intro_rows + 2);
         Canvas { width, height: beside_intro.max(HEIGHT_MIN.min(height)), color: self.color }
     }
 }
@@ -81,15 +82,17 @@ pub(super) fn intro(args: &DemoArgs, place: &Place, address: SocketAddr, rooms: 
     let taken = if address == args.listen { String::new() } else { format!(" ({} is in use)", args.listen) };
     let (header, token) = (place.header_path(), place.token_path());
     let program = std::env::args().next().unwrap_or("tickerd".to_owned());
+    let command = format!("{program} subscribe --url ws://{address}/v1/ws --token-file {}", token.display());
     format!(
-        "tickerd demo: {} challenges and {} metrics/s, made up; the daemon, the sockets and the latencies are real.\n\
-         Listening on {address}{taken}. In a second terminal, raise an alert of your own, or be a client:\n\
-         \n  curl -H @{} http://{address}/v1/publish -d '{{\"type\":\"RISK_ALERT\",\"data\":{{\"challenge_id\":\"c01\",\"message\":\"hello\"}}}}'\
-         \n  {program} subscribe --url ws://{address}/v1/ws --token-file {} --room challenge:c01\n\
-         \nTwo clients are in all {rooms} rooms. Metrics pile up for the slow one, and alerts pass them.\n",
+        "tickerd demo: a made-up desk of {} challenges, {} metrics/s; daemon and latencies are real.\n\
+         Listening on {address}{taken}. Try in a second terminal:\n\
+         \n  curl -H @{} http://{address}/v1/publish \\\
+         \n    -d '{{\"type\":\"RISK_ALERT\",\"data\":{{\"challenge_id\":\"c01\",\"message\":\"hello\"}}}}'\
+         \n  {command} --room challenge:c01\n\
+         \nTwo clients are in all {rooms} rooms, one of them on a slow line. Every 500 ms the newest value of each\n\
+         metric leaves; thousands wait for the slow line. See the alerts pass them.\n",
         args.challenges,
         grouped(u64::from(args.metrics_per_second)),
         header.display(),
-        token.display(),
     )
 }

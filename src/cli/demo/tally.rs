@@ -1,8 +1,9 @@
 //! What one of the demo's clients received: frames, latency by lane, and what each alert overtook.
 //!
 //! Latency is from the making of the event to the moment at which the client has the whole message, on one clock, since
-//! publisher and client are one process. It includes what the daemon holds on purpose (metrics: 100 to 600 ms) and what
-//! waits because the line is slow. What was replayed on joining is not measured, nor is what others publish.
+//! publisher and client are one process. It includes what the daemon holds on purpose (metrics until their room's flush, an
+//! update of a key that had one less than 100 ms ago) and the wait for a slow line; but a conflated value counts from the
+//! newest one, which is the one that is sent. What was replayed on joining is not measured, nor is what others publish.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -33,6 +34,8 @@ pub(super) struct Tally {
     alerts: Vec<AlertSeen>,
     /// The last metric's number of each series.
     arrived: Vec<u64>,
+    /// How many metrics had certainly left the daemon's windows, by the newest event that says so.
+    settled_n: u64,
     /// Rooms whose replay is not over.
     replays: usize,
 }
@@ -69,7 +72,15 @@ pub(super) struct AlertSeen {
 impl Tally {
     /// For a desk with that many metric series.
     pub(super) fn new(slots: usize) -> Tally {
-        Tally { lanes: Lane::ALL.map(|_| LaneTally::new()), down: None, losses: 0, alerts: Vec::new(), arrived: vec![0; slots], replays: 0 }
+        Tally {
+            lanes: Lane::ALL.map(|_| LaneTally::new()),
+            down: None,
+            losses: 0,
+            alerts: Vec::new(),
+            arrived: vec![0; slots],
+            settled_n: 0,
+            replays: 0,
+        }
     }
 
     /// The client joins that many rooms anew: what comes until all have caught up is replay.
@@ -94,9 +105,14 @@ impl Tally {
         std::mem::take(&mut self.alerts)
     }
 
+    /// Series of which a newer value waits in the daemon's queue for this client: one metric frame each.
+    pub(super) fn waiting(&self) -> u64 {
+        self.overtaken_by(self.settled_n)
+    }
+
     /// Takes one message. The error is what the daemon says is wrong.
     pub(super) fn take(&mut self, text: &str, now: Mono) -> Result<(), String> {
-        let message: Message<'_> = serde_json::from_str(text).map_err(|error| format!("the daemon sent {text:?}: {error}"))?;
+        let message: Received<'_> = serde_json::from_str(text).map_err(|error| format!("the daemon sent {text:?}: {error}"))?;
         match (&*message.kind, message.lane.as_deref().and_then(Lane::parse), message.data) {
             ("error", ..) => Err(format!("the daemon refused: {}", message.message.unwrap_or_default())),
             ("caught_up", ..) => {
@@ -111,20 +127,22 @@ impl Tally {
         }
     }
 
-    fn event(&mut self, text: &str, message: &Message<'_>, lane: Lane, data: &Data<'_>, now: Mono) {
+    fn event(&mut self, text: &str, message: &Received<'_>, lane: Lane, data: &Data<'_>, now: Mono) {
         let measured = data.demo.filter(|_| self.replays == 0);
         let latency_us = measured.map(|stamp| now.0.saturating_sub(stamp.sent_ns) / 1000);
         self.lanes[lane.index()].record(text, latency_us);
         let stamp = data.demo.unwrap_or_default();
+        self.settled_n = self.settled_n.max(stamp.settled_n.unwrap_or_default());
         if let Some(n) = stamp.n {
             self.arrive(n);
         } else if lane == Lane::Alert && self.replays == 0 && self.alerts.len() < ALERTS_MAX {
             self.alerts.push(AlertSeen {
                 room: message.room.as_deref().unwrap_or_default().to_owned(),
-                seq: message.seq.unwrap_or_default(),
+                seq: message.seq.and_then(|seq| seq.get().parse().ok()).unwrap_or_default(),
                 text: brief(message, data),
                 latency_us,
-                overtook: self.overtaken_by(stamp.settled_n.unwrap_or_default()),
+                // What somebody else publishes overtakes as much as the newest event of ours that is here tells.
+                overtook: self.overtaken_by(stamp.settled_n.unwrap_or(self.settled_n)),
             });
         }
     }
@@ -169,14 +187,14 @@ fn histogram() -> Histogram<u64> {
 /// A message in a few words: who, what, how much.
 pub(super) fn in_short(text: &str) -> String {
     serde_json::from_str(text)
-        .map(|message: Message<'_>| brief(&message, &message.data.map(Data::read).unwrap_or_default()))
+        .map(|message: Received<'_>| brief(&message, &message.data.map(Data::read).unwrap_or_default()))
         .unwrap_or_default()
 }
 
-fn brief(message: &Message<'_>, data: &Data<'_>) -> String {
+fn brief(message: &Received<'_>, data: &Data<'_>) -> String {
     let mut text = format!("{} {}", message.kind, message.room.as_deref().unwrap_or_default());
-    if let (Some(old), Some(new)) = (&data.old_status, &data.new_status) {
-        add(&mut text, format_args!("  {old} > {new} {}", data.reason.as_deref().unwrap_or_default()));
+    if let Some(status) = &data.new_status {
+        add(&mut text, format_args!("  {status} {}", data.reason.as_deref().unwrap_or_default()));
     } else if let Some(told) = &data.message {
         add(&mut text, format_args!("  {told}"));
     } else {
@@ -194,15 +212,16 @@ fn add(text: &mut String, more: std::fmt::Arguments<'_>) {
 
 /// What is read of a message; the rest is ignored.
 #[derive(Deserialize)]
-struct Message<'a> {
+struct Received<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     room: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     lane: Option<Cow<'a, str>>,
-    #[serde(default)]
-    seq: Option<u64>,
+    /// A number in an event, and one for each lane in `subscribed`.
+    #[serde(borrow, default)]
+    seq: Option<&'a RawValue>,
     #[serde(borrow, default)]
     message: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -216,8 +235,6 @@ struct Data<'a> {
     demo: Option<Stamp>,
     #[serde(borrow, default)]
     message: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    old_status: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     new_status: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -274,7 +291,9 @@ mod tests {
                 arrived.iter().for_each(|n| tally.take(&metric(*n, 1), Mono(2000)).unwrap());
                 let newest = |numbers: &mut dyn Iterator<Item = u64>, slot| numbers.filter(|n| (n - 1) % 3 == slot).max();
                 let waits = |slot| newest(&mut (1..=settled_n), slot) > newest(&mut arrived.iter().copied(), slot);
-                assert_eq!(overtook(&mut tally, settled_n), (0..3).filter(|slot| waits(*slot)).count() as u64, "{arrived:?} {settled_n}");
+                let expected = (0..3).filter(|slot| waits(*slot)).count() as u64;
+                assert_eq!(overtook(&mut tally, settled_n), expected, "{arrived:?} {settled_n}");
+                assert_eq!(tally.waiting(), expected);
             }
         }
     }
@@ -286,6 +305,7 @@ mod tests {
         assert!(!tally.is_live());
         tally.take(&metric(1, 1), Mono(1_000_000)).unwrap();
         tally.take(&alert(1, 1), Mono(1_000_000)).unwrap();
+        tally.take(r#"{"type":"subscribed","room":"account:c01","epoch":"e","seq":{"alert":0,"update":0}}"#, Mono(0)).unwrap();
         tally.take(r#"{"type":"caught_up","room":"account:c01"}"#, Mono(0)).unwrap();
         assert!(tally.is_live() && tally.take_alerts().is_empty());
         tally.take(&metric(2, 100), Mono(350_000)).unwrap();
@@ -302,7 +322,7 @@ mod tests {
         tally.take(r#"{"type":"RISK_ALERT","room":"challenge:c01","lane":"alert","seq":10,"data":[1]}"#, Mono(1)).unwrap();
         let alerts = tally.take_alerts();
         assert_eq!((alerts[0].seq, &*alerts[0].text, alerts[0].latency_us), (9, "RISK_ALERT challenge:c01  a[2Jb", None));
-        assert_eq!(alerts.len(), 2);
+        assert_eq!(alerts.iter().map(|alert| alert.overtook).collect::<Vec<_>>(), [1, 1]);
     }
 
     #[test]
@@ -315,7 +335,7 @@ mod tests {
     #[test]
     fn messages_in_short() {
         let status = r#"{"type":"CHALLENGE_FAILED","room":"challenge:c02","lane":"alert","seq":2,"data":{"old_status":"ACTIVE","new_status":"FAILED","reason":"MAX_DAILY_DRAWDOWN"}}"#;
-        assert_eq!(in_short(status), "CHALLENGE_FAILED challenge:c02  ACTIVE > FAILED MAX_DAILY_DRAWDOWN");
+        assert_eq!(in_short(status), "CHALLENGE_FAILED challenge:c02  FAILED MAX_DAILY_DRAWDOWN");
         let equity = r#"{"type":"EQUITY_UPDATED","room":"challenge:c02","lane":"update","data":{"current_equity":"9999.10"}}"#;
         assert_eq!(in_short(equity), "EQUITY_UPDATED challenge:c02 9999.10");
         assert_eq!(in_short(""), "");

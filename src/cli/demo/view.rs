@@ -12,9 +12,9 @@ const WIDTH_MAX: usize = 120;
 /// Lines of the picture beside the alerts.
 const FIXED_LINES: usize = 14;
 /// The columns of a lane's row before its newest message.
-const LANE_COLUMNS: usize = 62;
+const LANE_COLUMNS: usize = 66;
 /// The columns of an alert's row behind its text.
-const ALERT_COLUMNS: usize = 38;
+const ALERT_COLUMNS: usize = 34;
 
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
@@ -44,6 +44,8 @@ pub(super) struct LinePicture {
     pub name: String,
     /// By lane.
     pub lanes: PerLane<LanePicture>,
+    /// Metric frames that wait in the daemon for this client.
+    pub waiting: u64,
     /// Why the line is down, if it is.
     pub down: Option<String>,
 }
@@ -150,13 +152,16 @@ pub(super) fn summary(picture: &Picture, overtaken: [u64; 2]) -> String {
         for (lane, row) in Lane::ALL.iter().zip(&line.lanes) {
             let overtaken = if *lane == Lane::Metric { grouped(overtaken) } else { String::new() };
             let latencies = [row.p50_us, row.p99_us, row.p999_us, row.max_us].map(latency);
-            let name = line.name.split(' ').next().unwrap_or_default();
+            let name = line.name.split(' ').next().unwrap_or_default().to_lowercase();
             append(&mut text, format_args!("  {name:<10}{:<8}{:>12}", lane.name(), grouped(row.frames)));
-            latencies.iter().for_each(|latency| append(&mut text, format_args!("{latency:>10}")));
+            for latency in latencies {
+                append(&mut text, format_args!("{latency:>10}"));
+            }
             append(&mut text, format_args!("{overtaken:>16}\n"));
         }
     }
-    text.push_str("  overtaken: metric frames queued before an alert that arrived after it, summed over the alerts\n");
+    text.push_str("  overtaken: metric frames that were queued before an alert and arrived after it, summed over the alerts.\n");
+    text.push_str("  An alert on the slow line waits for nothing but what the kernel's buffers already hold.\n");
     text
 }
 
@@ -169,26 +174,31 @@ fn title(picture: &Picture) -> String {
 }
 
 fn lanes(pen: &mut Pen, line: &LinePicture, published: &PerLane<u64>) {
-    let head = format!("{:<10}{:>10}{:>11}{:>10}{:>10}{:>10} ", "", "received/s", "conflated", "p50", "p99", "max");
-    pen.line(BOLD, &line.down.as_ref().map_or_else(|| line.name.clone(), |why| format!("{}   DOWN: {why}", line.name)));
-    pen.line(DIM, &format!("{head} latest"));
+    let lost = line.down.as_ref().map_or(String::new(), |why| format!("   DOWN: {why}"));
+    pen.line(BOLD, &format!("{}{lost}", line.name));
+    pen.line(DIM, &format!("{:<8}{:>11}{:>10}{:>9}{:>9}{:>9}{:>8}  latest", "", "received/s", "conflated", "p50", "p99", "max", "waiting"));
     for (lane, row) in Lane::ALL.iter().zip(&line.lanes) {
-        let conflated = if *lane == Lane::Metric { share_missing(row.received_per_s, published[lane.index()]) } else { String::new() };
         let [p50, p99, max] = [row.p50_us, row.p99_us, row.max_us].map(latency);
-        let numbers = format!("  {:<8}{:>10}{conflated:>11}{p50:>10}{p99:>10}{max:>10}  ", lane.name(), grouped(row.received_per_s));
-        let latest = fit(&row.latest, pen.width.saturating_sub(LANE_COLUMNS + 1));
+        let (mut conflated, mut waiting) = (String::new(), String::new());
+        if *lane == Lane::Metric {
+            conflated = share_missing(row.received_per_s, published[lane.index()]);
+            waiting = grouped(line.waiting);
+        }
+        let received = grouped(row.received_per_s);
+        let numbers = format!("  {:<6}{received:>11}{conflated:>10}{p50:>9}{p99:>9}{max:>9}{waiting:>8}  ", lane.name());
+        let latest = fit(&row.latest, pen.width.saturating_sub(LANE_COLUMNS));
         pen.line(color(*lane), &format!("{numbers}{latest}"));
     }
 }
 
 fn alerts(pen: &mut Pen, alerts: &[AlertPicture], rows: usize) {
     let text_width = pen.width.saturating_sub(ALERT_COLUMNS);
-    pen.line(BOLD, &format!("{:<text_width$}{:>10}{:>10}{:>18}", "ALERTS", "fast line", "slow line", "overtook there"));
+    pen.line(BOLD, &format!("{:<text_width$}{:>10}{:>10}{:>14}", "ALERTS", "fast line", "slow line", "overtook"));
     for alert in &alerts[alerts.len().saturating_sub(rows)..] {
         let overtook = alert.overtook.map_or(String::new(), |count| format!("{} metrics", grouped(count)));
         let [fast, slow] = alert.latency_us.map(|us| us.map_or(String::new(), |us| latency(Some(us))));
         let text = fit(&alert.text, text_width);
-        pen.line(color(Lane::Alert), &format!("{text:<text_width$}{fast:>10}{slow:>10}{overtook:>18}"));
+        pen.line(color(Lane::Alert), &format!("{text:<text_width$}{fast:>10}{slow:>10}{overtook:>14}"));
     }
     if alerts.is_empty() {
         pen.line(DIM, "none yet: one comes within seconds");
@@ -249,7 +259,8 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 fn share_missing(received: u64, published: u64) -> String {
-    if published == 0 { String::new() } else { format!("{} %", published.saturating_sub(received) * 100 / published) }
+    let percent = (published.saturating_sub(received) * 100).checked_div(published);
+    percent.map_or(String::new(), |percent| format!("{percent} %"))
 }
 
 fn append(text: &mut String, more: std::fmt::Arguments<'_>) {
@@ -298,7 +309,7 @@ mod tests {
             max_us: Some(11_240_000),
             latest: "metrics.update account:c07 exposure.03 10000.00 and much more than fits the width".to_owned(),
         };
-        let line = |name: &str| LinePicture { name: name.to_owned(), lanes: Lane::ALL.map(|_| lane.clone()), down: None };
+        let line = |name: &str| LinePicture { name: name.to_owned(), lanes: Lane::ALL.map(|_| lane.clone()), waiting: 3_180, down: None };
         let alert = AlertPicture {
             text: "RISK_ALERT challenge:c07  daily drawdown 4.12 of 5.00 %".to_owned(),
             latency_us: [Some(400), Some(410_000)],
@@ -309,7 +320,7 @@ mod tests {
             seconds: Some(60),
             published_per_s: [1, 24, 20_000],
             refused: None,
-            lines: [line("fast line"), line("slow line, read at 64 KiB/s")],
+            lines: [line("FAST LINE"), line("SLOW LINE, read at 64 KiB/s")],
             alerts: vec![alert; alerts],
         }
     }
@@ -329,8 +340,8 @@ mod tests {
         let text = block(&picture(1), Canvas { width: 100, height: 30, color: false });
         let row = text.lines().last().unwrap();
         assert!(row.contains("RISK_ALERT challenge:c07  daily drawdown 4.12 of 5.00 %"), "{row}");
-        assert!(row.ends_with("0.40 ms    410 ms     3,214 metrics"), "{row}");
-        assert!(text.contains("metric       6,400       68 %   0.31 ms    352 ms    11.2 s  metrics.update"), "{text}");
+        assert!(row.ends_with("0.40 ms    410 ms 3,214 metrics"), "{row}");
+        assert!(text.contains("metric      6,400      68 %  0.31 ms   352 ms   11.2 s   3,180  metrics.update"), "{text}");
         assert!(block(&picture(0), Canvas { width: 80, height: 24, color: false }).contains("none yet"));
     }
 

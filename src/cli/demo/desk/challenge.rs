@@ -6,7 +6,7 @@ use crate::base::lane::Lane;
 use crate::base::time::{Mono, Now};
 
 use super::Rng;
-use crate::cli::demo::events::{BasisPoints, Cents, Equity, IsoTime, Line, RiskAlert, Stamp, Status, StatusChange, line};
+use crate::cli::demo::events::{AccountState, BasisPoints, Cents, IsoTime, Line, RiskAlert, Stamp, Status, StatusChange, line};
 
 /// What every attempt starts with.
 pub(super) const START_CENTS: i64 = 1_000_000;
@@ -38,14 +38,15 @@ pub(super) struct Challenge {
 }
 
 impl Challenge {
-    /// A challenge in the middle of its first attempt: some are near a limit, so that something happens soon.
+    /// A challenge in the middle of its first attempt. One in eight is near a limit, so that something happens soon.
     pub(super) fn started(number: usize, rng: &mut Rng) -> Challenge {
+        let so_far = if number % 8 == 1 { -38_500 } else { 11_000 + rng.within(50_000) };
         let mut challenge = Challenge {
             id: format!("c{number:02}"),
             user: format!("trader{number:02}"),
             attempt: 1,
             status: Status::Active,
-            equity: START_CENTS + 11_000 + rng.within(50_000),
+            equity: START_CENTS + so_far,
             equity_max: START_CENTS,
             day_start: START_CENTS,
             day_max: START_CENTS,
@@ -178,7 +179,7 @@ impl Challenge {
     }
 
     fn equity_line(&self, previous: i64, now: Now, demo: Stamp) -> Line {
-        let equity = Equity {
+        let state = AccountState {
             challenge_id: &self.id,
             user_id: &self.user,
             previous_equity: Cents(previous),
@@ -195,7 +196,7 @@ impl Challenge {
             updated_at: IsoTime(now.wall_ms),
             demo,
         };
-        line(Lane::Update, "EQUITY_UPDATED", &equity)
+        line(Lane::Update, "EQUITY_UPDATED", &state)
     }
 }
 

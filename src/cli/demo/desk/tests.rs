@@ -12,7 +12,8 @@ fn published(seed: u64, challenges: usize, steps: u64) -> Vec<(Line, Value)> {
     let mut lines = Vec::new();
     for step in 1..=steps {
         let now = Now { mono: Mono(step * 50_000_000), wall_ms: 1_790_000_000_000 + step * 50 };
-        desk.step(now, Duration::from_millis(50), &mut lines);
+        desk.trade(now, Duration::from_millis(50), &mut lines);
+        desk.measure(now, Duration::from_millis(50), &mut lines);
     }
     lines.into_iter().map(|line| (line.clone(), serde_json::from_str(&line.text).unwrap())).collect()
 }
@@ -136,11 +137,11 @@ fn metrics_take_turns() {
     let mut desk = Desk::new(&DeskOptions { challenges: 4, metrics_per_second: 100_000, seed: 1 });
     let (slots, mut lines) = (desk.slots() as u64, Vec::new());
     for step in 1..=2 {
-        desk.step(Now { mono: Mono(step * 50_000_000), wall_ms: 0 }, Duration::from_millis(50), &mut lines);
+        desk.measure(Now { mono: Mono(step * 50_000_000), wall_ms: 0 }, Duration::from_millis(50), &mut lines);
     }
     let mut names: HashMap<u64, String> = HashMap::new();
     let mut expected_n = 0;
-    for event in lines.iter().filter(|line| line.lane == Lane::Metric).map(|line| serde_json::from_str::<Value>(&line.text).unwrap()) {
+    for event in lines.iter().map(|line| serde_json::from_str::<Value>(&line.text).unwrap()) {
         expected_n += 1;
         assert_eq!(event["data"]["demo"]["n"], expected_n);
         let name = event.get("key").unwrap_or(&event["data"]["symbol"]).to_string();
