@@ -288,7 +288,9 @@ mod tests {
         for arrived in [vec![], vec![1], vec![2, 3], vec![1, 2, 3], vec![1, 5, 3], vec![4, 5, 6], vec![9, 8, 7]] {
             for settled_n in 0..12 {
                 let mut tally = Tally::new(3);
-                arrived.iter().for_each(|n| tally.take(&metric(*n, 1), Mono(2000)).unwrap());
+                for n in &arrived {
+                    tally.take(&metric(*n, 1), Mono(2000)).unwrap();
+                }
                 let newest = |numbers: &mut dyn Iterator<Item = u64>, slot| numbers.filter(|n| (n - 1) % 3 == slot).max();
                 let waits = |slot| newest(&mut (1..=settled_n), slot) > newest(&mut arrived.iter().copied(), slot);
                 let expected = (0..3).filter(|slot| waits(*slot)).count() as u64;
@@ -316,6 +318,8 @@ mod tests {
     #[test]
     fn an_alert_of_somebody_else_is_shown_without_a_latency() {
         let mut tally = Tally::new(1);
+        tally.take(&alert(1, 1), Mono(0)).unwrap();
+        tally.take_alerts();
         tally
             .take(r#"{"type":"RISK_ALERT","room":"challenge:c01","lane":"alert","seq":9,"data":{"message":"a\u001b[2Jb"}}"#, Mono(1))
             .unwrap();
