@@ -61,7 +61,7 @@ impl History {
             match self.oldest.peek() {
                 None => return Mono::NEVER,
                 Some(Reverse((at, ..))) if now.since(*at) < self.age_max => return at.plus(self.age_max),
-                Some(_) => _ = self.drop_globally_oldest(rooms),
+                Some(_) => _ = self.look_at_oldest(rooms),
             }
         }
         now
@@ -81,22 +81,28 @@ impl History {
 
     /// Drops the oldest event of all. False if none is kept.
     fn drop_globally_oldest(&mut self, rooms: &mut Rooms) -> bool {
-        while let Some(Reverse((at, id, lane))) = self.oldest.pop() {
-            let Some(room) = rooms.by_id_mut(id) else { continue };
-            let stream = &mut room.lanes[lane.index()];
-            let Some(front) = stream.ring.front() else { continue };
-            let current = front.tag.accepted <= at;
-            if current {
-                self.bytes -= drop_oldest(stream);
-            }
-            if let Some(front) = stream.ring.front() {
-                self.oldest.push(Reverse((front.tag.accepted, id, lane)));
-            }
-            if current {
+        while !self.oldest.is_empty() {
+            if self.look_at_oldest(rooms) {
                 return true;
             }
         }
         false
+    }
+
+    /// Looks at the ring of the first heap entry: drops its oldest event if the entry is that event's, and in any case gives
+    /// the ring the entry that it has now. Whether an event was dropped.
+    fn look_at_oldest(&mut self, rooms: &mut Rooms) -> bool {
+        let Some(Reverse((at, id, lane))) = self.oldest.pop() else { return false };
+        let Some(room) = rooms.by_id_mut(id) else { return false };
+        let stream = &mut room.lanes[lane.index()];
+        let is_current = stream.ring.front().is_some_and(|front| front.tag.accepted <= at);
+        if is_current {
+            self.bytes -= drop_oldest(stream);
+        }
+        if let Some(front) = stream.ring.front() {
+            self.oldest.push(Reverse((front.tag.accepted, id, lane)));
+        }
+        is_current
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::time::{Mono, Now};
 use super::Hub;
 use super::dedupe::Seen;
 use super::ports::{Accepted, Answer, Event, NeedSeq, Number, Outcome, Outlet, PendingId, Publish, Safety, Sequenced};
-use super::room::{HeldEvent, HeldState};
+use super::room::{HeldEvent, HeldState, Room};
 
 /// When a full table is worth another try.
 const RETRY_MS: u32 = 1_000;
@@ -47,7 +47,7 @@ impl Hub {
         }
     }
 
-    /// The room and what the event is to it; nothing is changed but that the room exists.
+    /// The room and what the event is to it. Nothing is changed but that the room exists, and a state's version.
     fn judge(&mut self, event: &Event) -> Result<(RoomId, Verdict), Refusal> {
         let id = self.room_of(&event.room)?;
         let room = self.rooms.by_id_mut(id).expect("it was found or made in the line above");
@@ -70,9 +70,11 @@ impl Hub {
     fn judge_state(&mut self, id: RoomId, event: &Event) -> Result<Verdict, Refusal> {
         let room = self.rooms.by_id_mut(id).expect("the caller found it");
         let Some(index) = room.states.find(&event.kind, &event.key) else {
-            return Ok(if &*event.data == "null" { Verdict::Known(Outcome::Unchanged, Number::Rev(0)) } else { Verdict::New });
+            // The deletion of what is not there is remembered if it has a version: an older value may come later.
+            let changes_nothing = &*event.data == "null" && event.version.is_none();
+            return Ok(if changes_nothing { Verdict::Known(Outcome::Unchanged, Number::Rev(0)) } else { Verdict::New });
         };
-        let key = &room.states.keys[index];
+        let key = &mut room.states.keys[index];
         if key.lane != event.lane {
             let message =
                 format!("`{}` is a state of lane `{}` in room `{}`; it cannot change to `{}`", key.kind, key.lane, room.name, event.lane);
@@ -81,7 +83,11 @@ impl Hub {
         if event.version.is_some() && event.version <= key.version {
             return Ok(Verdict::Known(Outcome::Stale, Number::Rev(key.rev)));
         }
-        Ok(if key.has_data(&event.data) { Verdict::Known(Outcome::Unchanged, Number::Rev(key.rev)) } else { Verdict::New })
+        if !key.has_data(&event.data) {
+            return Ok(Verdict::New);
+        }
+        key.version = event.version.or(key.version);
+        Ok(Verdict::Known(Outcome::Unchanged, Number::Rev(key.rev)))
     }
 
     /// The room of that name, made if need be.
@@ -114,6 +120,7 @@ impl Hub {
     fn accept_stream(&mut self, now: Now, id: RoomId, publish: Publish, out: &mut impl Outlet) {
         let room = self.rooms.by_id_mut(id).expect("the caller found it");
         room.pending += 1;
+        own(room, &publish.event); // now, not when the number comes: another owner's event may come first
         let (lane, event_id) = (publish.event.lane, publish.event.event_id.clone());
         let (slot, generation) = self.pending.insert(|_, _| Pending {
             room: id,
@@ -151,12 +158,14 @@ impl Hub {
 
     fn find_or_add_key(&mut self, id: RoomId, event: &Event) -> Option<usize> {
         let key_id = self.rooms.new_key_id();
-        let states = &mut self.rooms.by_id_mut(id)?.states;
+        let (rooms, lags) = (&mut self.rooms, &self.lags);
+        let states = &mut rooms.by_id_mut(id)?.states;
         if let Some(index) = states.find(&event.kind, &event.key) {
             return Some(index);
         }
         let before = states.keys.len();
-        let index = states.add(key_id, &event.kind, &event.key, event.lane, self.options.keys_per_room_max)?;
+        let is_owed = |key| lags.iter().any(|lag| lag.owes_key(key));
+        let index = states.add(key_id, &event.kind, &event.key, event.lane, self.options.keys_per_room_max, is_owed)?;
         self.stats.keys += (states.keys.len() - before) as u64;
         Some(index)
     }
@@ -188,9 +197,7 @@ impl Hub {
     /// What an accepted event leaves behind: the owner, and the memory of its `event_id`.
     fn settle(&mut self, now: Now, id: RoomId, event: &Event, number: Number) {
         let Some(room) = self.rooms.by_id_mut(id) else { return };
-        if room.owner.is_none() {
-            room.owner.clone_from(&event.owner);
-        }
+        own(room, event);
         let Some(event_id) = event.event_id.as_deref() else { return };
         match room.seen.get_mut(event_id) {
             Some(seen) => *seen = Seen::Done(number),
@@ -230,5 +237,12 @@ impl Hub {
             },
         }
         self.answers[usize::from(conn.reactor)].push(Answer { conn, ticket, outcome });
+    }
+}
+
+/// The first owner sticks.
+fn own(room: &mut Room, event: &Event) {
+    if room.owner.is_none() {
+        room.owner.clone_from(&event.owner);
     }
 }

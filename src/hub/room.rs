@@ -150,9 +150,19 @@ impl States {
         self.index.get(index_name(kind, key).as_str()).copied()
     }
 
-    /// Adds a key, in the place of a deleted one if the room has `keys_max` already. `None` if there is no place.
-    pub(super) fn add(&mut self, id: KeyId, kind: &str, key: &str, lane: Lane, keys_max: usize) -> Option<usize> {
-        let place = if self.keys.len() < keys_max { self.keys.len() } else { self.keys.iter().position(Key::is_tombstone)? };
+    /// Adds a key, in the place of a deleted one if the room has `keys_max` already; not of one whose deletion `is_owed` to a
+    /// lagging reactor. `None` if there is no place.
+    pub(super) fn add(
+        &mut self,
+        id: KeyId,
+        kind: &str,
+        key: &str,
+        lane: Lane,
+        keys_max: usize,
+        is_owed: impl Fn(KeyId) -> bool,
+    ) -> Option<usize> {
+        let is_free = |key: &Key| key.is_tombstone() && !is_owed(key.id);
+        let place = if self.keys.len() < keys_max { self.keys.len() } else { self.keys.iter().position(is_free)? };
         if let Some(former) = self.keys.get(place) {
             self.rev_floor = self.rev_floor.max(former.rev);
             self.index.remove(index_name(&former.kind, &former.key).as_str());

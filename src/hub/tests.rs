@@ -353,6 +353,47 @@ fn stale_and_unchanged_states_are_not_pushed() {
     assert_eq!((stats.stale, stats.unchanged), (3, 2));
 }
 
+/// Found by simulation: an unchanged value carries its version all the same, and so does the deletion of what is not there.
+#[test]
+fn a_version_counts_even_if_nothing_changes() {
+    let mut bench = Bench::new(options());
+    let versioned = |version, data: &str| Event { version: Some(version), ..state(Lane::Update, data) };
+    bench.accept(versioned(5, "1")).unwrap();
+    assert_eq!(bench.accept(versioned(7, "1")).unwrap().outcome, Outcome::Unchanged);
+    assert_eq!(bench.accept(versioned(6, "2")).unwrap().outcome, Outcome::Stale);
+    let other = |version, data: &str| Event { key: "k".into(), ..versioned(version, data) };
+    assert_eq!(bench.accept(other(9, "null")).unwrap().outcome, Outcome::Accepted);
+    assert_eq!(bench.accept(other(8, "1")).unwrap().outcome, Outcome::Stale);
+}
+
+/// Found by simulation: two owners whose events both wait for their number.
+#[test]
+fn the_first_owner_sticks_before_its_events_number_has_come() {
+    let mut bench = Bench::new(options());
+    for owner in ["u1", "u2"] {
+        bench.publish(Event { owner: Some(owner.into()), ..alert("1") });
+    }
+    bench.give_numbers();
+    let outcomes: Vec<bool> = bench.answers().into_iter().map(|answer| answer.outcome.is_ok()).collect();
+    assert_eq!(outcomes.iter().filter(|ok| **ok).count(), 1);
+}
+
+/// Found by simulation: a ring's outdated entry must not cost another ring's young event.
+#[test]
+fn only_what_is_too_old_is_forgotten() {
+    let mut bench = Bench::new(HubOptions { history_events: 1, ..options() });
+    bench.accept(alert("1")).unwrap();
+    bench.pass(30_000);
+    bench.accept(alert("2")).unwrap();
+    bench.accept(Event { room: "other".into(), ..alert("3") }).unwrap();
+    bench.pass(30_000);
+    let kept = bench.hub.stats().history_bytes;
+    bench.pass(29_999);
+    assert_eq!(bench.hub.stats().history_bytes, kept);
+    bench.pass(1);
+    assert_eq!(bench.hub.stats().history_bytes, 0);
+}
+
 #[test]
 fn a_deleted_key_is_told_and_not_shown_to_newcomers() {
     let mut bench = Bench::new(options());

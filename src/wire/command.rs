@@ -85,7 +85,7 @@ pub struct SinceText {
     pub seq: PerLane<Option<u64>>,
 }
 
-type Verb = fn(Option<RequestId>, &Object<'_, '_>) -> Result<Command, Refusal>;
+type Verb = fn(&mut Option<RequestId>, &Object<'_, '_>) -> Result<Command, Refusal>;
 
 /// The dispatcher: a verb is what stands here, and nothing else.
 const TABLE: [(&str, Verb); 5] =
@@ -105,91 +105,93 @@ pub const VERBS: &[&str] = &{
 /// Reads one command. `text` is parsed in place and has no meaning afterwards, but for [`Command::Publish`], which leaves it
 /// as it was.
 pub fn parse(text: &mut [u8]) -> Result<Command, Box<Rejected>> {
-    let mut start = Start::default();
-    let outcome = read(text, &mut start);
-    outcome.map_err(|refusal| Box::new(Rejected { id: start.id, refusal }))
+    let start = Start::read(text);
+    let verb = start.verb().map_err(|refusal| Box::new(start.rejected(refusal)))?;
+    let Some(verb) = verb else {
+        return Ok(Command::Publish);
+    };
+    let mut id = json::request_id(start.id).map_err(|refusal| Box::new(start.rejected(refusal)))?;
+    run(verb, &mut id, text).map_err(|refusal| Box::new(Rejected { id, refusal }))
 }
 
 /// The refusal of a text for which [`parse`] says [`Command::Publish`], on a connection that may not publish.
 #[cold]
-pub fn unknown_type(text: &[u8]) -> Box<Rejected> {
-    let mut start = Start::default();
-    // Read for its `id` alone: the refusal is the same.
-    drop(start.read(text));
+pub fn unknown_type(text: &[u8]) -> Rejected {
     let message = format!("`type` must be one of {}: this connection may send no other", VERBS.join(", "));
-    Box::new(Rejected { id: start.id, refusal: Refusal::new(UNKNOWN_TYPE, message) })
+    Start::read(text).rejected(Refusal::new(UNKNOWN_TYPE, message))
 }
 
-/// What is read before it is known whether this is a command at all.
-#[derive(Default)]
-struct Start {
-    id: Option<RequestId>,
-    verb: Option<Verb>,
+/// What is read before it is known whether this is a command at all; of half a text, as far as it goes.
+struct Start<'a> {
+    kind: Option<Cow<'a, str>>,
+    /// Raw JSON.
+    id: Option<&'a str>,
+    /// Whether all of it is one JSON object.
+    outcome: Result<(), Refusal>,
 }
 
-impl Start {
-    fn read(&mut self, text: &[u8]) -> Result<(), Refusal> {
-        let text = json::utf8(text)?;
+impl<'a> Start<'a> {
+    fn read(text: &'a [u8]) -> Start<'a> {
         let (mut kind, mut id) = (None, None);
-        let outcome = json::skim(text, |name, value| match &*name {
-            "type" => kind = Some(value),
-            "id" => id = Some(value),
-            _ => {}
+        let outcome = json::utf8(text).and_then(|text| {
+            json::skim(text, |name, value| match &*name {
+                "type" => kind = json::string(value),
+                "id" => id = Some(value),
+                _ => {}
+            })
         });
-        let kind = kind.and_then(json::string);
-        self.verb = kind.as_deref().and_then(verb_named);
-        // A publish line reads its `id` itself.
-        if self.verb.is_some() || outcome.is_err() {
-            self.id = json::request_id(id)?;
-        }
-        outcome?;
-        kind.map(drop).ok_or_else(no_type)
+        Start { kind, id, outcome }
+    }
+
+    /// None if the type is no verb.
+    fn verb(&self) -> Result<Option<Verb>, Refusal> {
+        self.outcome.clone()?;
+        let name = self.kind.as_deref().ok_or_else(no_type)?;
+        Ok(TABLE.iter().find(|(known, _)| *known == name).map(|(_, verb)| *verb))
+    }
+
+    #[cold]
+    fn rejected(&self, refusal: Refusal) -> Rejected {
+        Rejected { id: json::request_id(self.id).ok().flatten(), refusal }
     }
 }
 
-fn verb_named(name: &str) -> Option<Verb> {
-    TABLE.iter().find(|(known, _)| *known == name).map(|(_, verb)| *verb)
-}
-
-fn read(text: &mut [u8], start: &mut Start) -> Result<Command, Refusal> {
-    start.read(text)?;
-    let Some(verb) = start.verb else {
-        return Ok(Command::Publish);
-    };
+/// Leaves the `id` where it is if the command is refused.
+fn run(verb: Verb, id: &mut Option<RequestId>, text: &mut [u8]) -> Result<Command, Refusal> {
     if text.len() > COMMAND_BYTES_MAX {
         return Err(Refusal::new(TOO_LARGE, format!("a command may have {COMMAND_BYTES_MAX} bytes: send less")));
     }
     json::scan("the command", json::utf8(text)?, &[])?;
     let tape = simd_json::to_tape(text).map_err(|error| not_taken(&error))?;
     let members = tape.as_value().as_object().ok_or_else(no_type)?;
-    verb(start.id.clone(), &members)
+    verb(id, &members)
 }
 
-fn auth(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+fn auth(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
     let token = given(members, "token").ok_or_else(|| json::missing("token"))?;
     let token = token.as_str().filter(|token| !token.is_empty()).ok_or_else(|| invalid("`token` must be a token, as a string"))?;
-    Ok(Command::Auth { id, token: token.to_owned() })
+    Ok(Command::Auth { token: token.to_owned(), id: id.take() })
 }
 
-fn subscribe(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+fn subscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
     let room = room(members)?;
     let since = given(members, "since").map(since).transpose()?;
     let history = given(members, "history").map(history).transpose()?;
-    Ok(Command::Subscribe { id, room, since, history })
+    Ok(Command::Subscribe { id: id.take(), room, since, history })
 }
 
-fn unsubscribe(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
-    Ok(Command::Unsubscribe { id, room: room(members)? })
+fn unsubscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    Ok(Command::Unsubscribe { room: room(members)?, id: id.take() })
 }
 
-fn snapshot(id: Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
-    Ok(Command::Snapshot { id, room: room(members)? })
+fn snapshot(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    Ok(Command::Snapshot { room: room(members)?, id: id.take() })
 }
 
 // The shape that the table asks for.
 #[allow(clippy::unnecessary_wraps)]
-fn ping(id: Option<RequestId>, _: &Object<'_, '_>) -> Result<Command, Refusal> {
-    Ok(Command::Ping { id })
+fn ping(id: &mut Option<RequestId>, _: &Object<'_, '_>) -> Result<Command, Refusal> {
+    Ok(Command::Ping { id: id.take() })
 }
 
 /// A member that is there and not `null`.
@@ -242,3 +244,6 @@ fn no_type() -> Refusal {
 fn not_taken(error: &simd_json::Error) -> Refusal {
     Refusal::new(BAD_JSON, format!("a number or a string in the command cannot be taken ({error}): integers have at most 64 bits"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ pub fn parse<'a>(line: &'a [u8], wanted: &[&str]) -> Result<Draft<'a>, Box<Rejec
 #[derive(Default)]
 struct Envelope<'a> {
     known: [Option<&'a str>; NAMES.len()],
-    unknown_names: Vec<Cow<'a, str>>,
+    unknown_keys: Vec<json::Key<'a>>,
     unknown_values: Vec<&'a str>,
     /// A known member that is there twice.
     twice: Option<&'static str>,
@@ -103,7 +103,7 @@ impl<'a> Envelope<'a> {
             Some(at) if self.known[at].is_some() => self.twice = self.twice.or(Some(NAMES[at])),
             Some(at) => self.known[at] = Some(value),
             None => {
-                self.unknown_names.push(name);
+                self.unknown_keys.push(json::Key::new(name));
                 self.unknown_values.push(value);
             }
         }
@@ -134,8 +134,8 @@ impl<'a> Envelope<'a> {
         if let Some(name) = self.twice {
             return Err(json::twice("the line", name));
         }
-        if let Some(name) = json::duplicate(&mut self.unknown_names) {
-            return Err(json::twice("the line", name));
+        if let Some(key) = json::duplicate(&mut self.unknown_keys) {
+            return Err(json::twice("the line", &key.text));
         }
         self.unknown_values.iter().try_for_each(|value| json::scan("an unknown member", value, &[]).map(drop))
     }
@@ -173,3 +173,6 @@ fn wants_memory_ack(name: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,7 @@ pub fn parse_head(input: &[u8]) -> Result<Head<'_>, HttpRefusal> {
     let (method, minor_version) = (parsed.method.unwrap_or_default(), parsed.version.unwrap_or_default());
     let request = Request { method, path, query, minor_version, headers: parsed.headers.to_vec() };
     request.check_host()?;
-    request.body_len_or_refusal()?;
+    request.body_len()?;
     Ok(Head::Complete { request, used })
 }
 
@@ -169,12 +169,8 @@ impl<'a> Request<'a> {
         self.minor_version == 1 && self.has_token("expect", "100-continue")
     }
 
-    /// How long the body is. Content-Length alone counts; chunked bodies are refused with 411.
+    /// How long the body is; [`parse_head`] refuses a head for which this is an error. Content-Length alone counts; chunked bodies are refused with 411.
     pub fn body_len(&self) -> Result<BodyLen, HttpRefusal> {
-        self.body_len_or_refusal()
-    }
-
-    fn body_len_or_refusal(&self) -> Result<BodyLen, HttpRefusal> {
         let length = self.header("content-length")?;
         if self.values("transfer-encoding").next().is_some() {
             return Err(self.transfer_encoding_refusal(length.is_some()));
@@ -235,3 +231,6 @@ fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Refusal> {
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use crate::wire::request_id::RequestId;
 
 /// So many keys of one object are compared with each other; more are sorted first.
 const PAIRWISE_MAX: usize = 16;
+/// Room for so many names is made at once.
+const KEYS_USUAL: usize = 16;
 /// No number of so few characters without an exponent is beyond a double.
 const FINITE_CHARS: usize = 300;
 
@@ -140,14 +142,34 @@ pub(super) fn missing(name: &str) -> Refusal {
     Refusal::new(INVALID_FIELD, format!("`{name}` is missing: give it"))
 }
 
-/// The first name that is there twice. Sorts `names` if they are many: a hash table would want a secret against chosen
-/// keys, and sorting is bounded without one.
-pub(super) fn duplicate<'n, 'a>(names: &'n mut [Cow<'a, str>]) -> Option<&'n Cow<'a, str>> {
-    if names.len() <= PAIRWISE_MAX {
-        return (1..names.len()).find(|&last| names[..last].contains(&names[last])).map(|at| &names[at]);
+/// A member's name, with what tells nearly all others apart at one glance: its length and its end.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key<'a> {
+    glance: u64,
+    /// The name.
+    pub(super) text: Cow<'a, str>,
+}
+
+impl<'a> Key<'a> {
+    /// Of that name.
+    pub(super) fn new(text: Cow<'a, str>) -> Key<'a> {
+        let end = text.as_bytes().last_chunk().copied().unwrap_or_else(|| {
+            let mut padded = [0; 8];
+            padded[..text.len()].copy_from_slice(text.as_bytes());
+            padded
+        });
+        Key { glance: u64::from_le_bytes(end) ^ text.len() as u64, text }
     }
-    names.sort_unstable();
-    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0])
+}
+
+/// The first key that is there twice. Sorts `keys` if they are many: a hash table would want a secret against chosen
+/// names, and sorting is bounded without one.
+pub(super) fn duplicate<'n, 'a>(keys: &'n mut [Key<'a>]) -> Option<&'n Key<'a>> {
+    if keys.len() <= PAIRWISE_MAX {
+        return (1..keys.len()).find(|&last| keys[..last].contains(&keys[last])).map(|at| &keys[at]);
+    }
+    keys.sort_unstable();
+    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0])
 }
 
 /// The refusal of a name that is there twice.
@@ -175,9 +197,9 @@ pub(super) fn scan<'a>(what: &str, text: &'a str, wanted: &[&str]) -> Result<Sca
         wanted,
         at: 0,
         depth: 0,
-        levels: [Level { first_name: 0, is_object: false }; JSON_DEPTH_MAX + 1],
-        is_name_next: false,
-        names: Vec::new(),
+        levels: [Level { first_key: 0, is_object: false }; JSON_DEPTH_MAX + 1],
+        is_key_next: false,
+        keys: Vec::new(),
         found: Scanned::default(),
     };
     scanner.run()
@@ -190,15 +212,15 @@ struct Scanner<'a, 's> {
     at: usize,
     depth: usize,
     levels: [Level; JSON_DEPTH_MAX + 1],
-    is_name_next: bool,
-    /// The names so far in all open objects; each level knows where its own begin.
-    names: Vec<Cow<'a, str>>,
+    is_key_next: bool,
+    /// The keys so far in all open objects; each level knows where its own begin.
+    keys: Vec<Key<'a>>,
     found: Scanned<'a>,
 }
 
 #[derive(Clone, Copy)]
 struct Level {
-    first_name: u32,
+    first_key: u32,
     is_object: bool,
 }
 
@@ -227,27 +249,30 @@ impl<'a> Scanner<'a, '_> {
             let message = format!("{} is nested deeper than {JSON_DEPTH_MAX} at its byte {}: flatten it", self.what, self.at);
             return Err(Refusal::new(TOO_DEEP, message));
         }
+        if self.keys.capacity() == 0 {
+            self.keys.reserve(KEYS_USUAL);
+        }
         self.depth += 1;
-        self.levels[self.depth] = Level { first_name: self.names.len() as u32, is_object };
-        self.is_name_next = is_object;
+        self.levels[self.depth] = Level { first_key: self.keys.len() as u32, is_object };
+        self.is_key_next = is_object;
         self.at += 1;
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), Refusal> {
-        let first_name = self.levels[self.depth].first_name as usize;
-        if let Some(name) = duplicate(&mut self.names[first_name..]) {
-            return Err(twice(self.what, name));
+        let first_key = self.levels[self.depth].first_key as usize;
+        if let Some(key) = duplicate(&mut self.keys[first_key..]) {
+            return Err(twice(self.what, &key.text));
         }
-        self.names.truncate(first_name);
+        self.keys.truncate(first_key);
         self.depth = self.depth.checked_sub(1).ok_or_else(|| self.bad("brackets that do not match"))?;
-        self.is_name_next = false;
+        self.is_key_next = false;
         self.at += 1;
         Ok(())
     }
 
     fn comma(&mut self) {
-        self.is_name_next = self.levels[self.depth].is_object;
+        self.is_key_next = self.levels[self.depth].is_object;
         self.at += 1;
     }
 
@@ -260,10 +285,10 @@ impl<'a> Scanner<'a, '_> {
         let start = self.at;
         let has_escapes = self.skip_string()?;
         let raw = &self.text[start..self.at];
-        if self.is_name_next {
-            self.is_name_next = false;
+        if self.is_key_next {
+            self.is_key_next = false;
             let name = self.decode(raw, has_escapes)?;
-            self.names.push(name);
+            self.keys.push(Key::new(name));
         } else if self.is_wanted() {
             let value = self.decode(raw, has_escapes)?;
             self.keep(value);
@@ -276,15 +301,16 @@ impl<'a> Scanner<'a, '_> {
         let mut has_escapes = false;
         self.at += 1;
         loop {
-            match self.peek(0) {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = plain_bytes(rest);
+            self.at += plain;
+            match rest.get(plain) {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.at += self.escape_bytes()?;
-                }
-                Some(_) => self.at += 1,
+                Some(_) => {}
                 None => return Err(self.bad("a string without end")),
             }
+            has_escapes = true;
+            self.at += self.escape_bytes()?;
         }
         self.at += 1;
         Ok(has_escapes)
@@ -315,10 +341,11 @@ impl<'a> Scanner<'a, '_> {
     fn number(&mut self) -> Result<(), Refusal> {
         let start = self.at;
         let mut has_exponent = false;
-        while let Some(byte @ (b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')) = self.peek(0) {
+        let is_part = |byte: &&u8| {
             has_exponent |= matches!(byte, b'e' | b'E');
-            self.at += 1;
-        }
+            matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
+        };
+        self.at += self.text.as_bytes()[start..].iter().take_while(is_part).count();
         let number = &self.text[start..self.at];
         if (has_exponent || number.len() > FINITE_CHARS) && !number.parse().is_ok_and(f64::is_finite) {
             let message = format!("{} has a number beyond the range of a double at its byte {start}: send it as a string", self.what);
@@ -332,16 +359,60 @@ impl<'a> Scanner<'a, '_> {
 
     /// The value that begins here is a wanted member of the outermost object.
     fn is_wanted(&self) -> bool {
-        self.depth == 1 && self.names.last().is_some_and(|name| self.wanted.contains(&&**name))
+        self.depth == 1 && self.keys.last().is_some_and(|key| self.wanted.contains(&&*key.text))
     }
 
     fn keep(&mut self, value: Cow<'a, str>) {
-        let name = self.names.last().cloned().unwrap_or_default();
+        let name = self.keys.last().map(|key| key.text.clone()).unwrap_or_default();
         self.found.fields.push((name, value));
     }
 
     #[cold]
     fn bad(&self, problem: &str) -> Refusal {
         Refusal::new(BAD_JSON, format!("{} has {problem} at its byte {}", self.what, self.at))
+    }
+}
+
+/// How many bytes precede the first quote or backslash; 8 are looked at a time.
+fn plain_bytes(rest: &[u8]) -> usize {
+    let (words, end) = rest.as_chunks::<8>();
+    for (nth, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let hits = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
+        if hits != 0 {
+            return nth * 8 + hits.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\');
+    words.len() * 8 + end.iter().take_while(|byte| is_plain(byte)).count()
+}
+
+/// The top bit of every byte that is zero, exact up to and including the lowest of them.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(EACH_BYTE) & !word & (EACH_BYTE << 7)
+}
+
+const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
+const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn plain_bytes_end_at_the_first_quote_or_backslash(text in r"[\x01-#\[-^é]{0,40}") {
+            let expected = text.bytes().take_while(|byte| !matches!(byte, b'"' | b'\\')).count();
+            prop_assert_eq!(plain_bytes(text.as_bytes()), expected);
+        }
+
+        /// The glance alone must never make two names one.
+        #[test]
+        fn keys_are_one_if_their_names_are(a in "[ab]{0,12}", b in "[ab]{0,12}") {
+            let same = Key::new(Cow::Borrowed(&a)) == Key::new(Cow::Borrowed(&b));
+            prop_assert_eq!(same, a == b);
+        }
     }
 }

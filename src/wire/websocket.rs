@@ -96,6 +96,7 @@ struct FrameHead {
 }
 
 /// Where a whole message is to be found.
+#[derive(Clone, Copy)]
 enum Found {
     InInput,
     InBuffer,
@@ -115,7 +116,7 @@ impl Assembler {
         self.free_handed_out();
         let mut used = 0;
         loop {
-            let Some(head) = self.next_head(&input[used..], limits)? else {
+            let Some(head) = self.next_head(&input[used..], *limits)? else {
                 return Ok(Step::NeedMore { used });
             };
             let body = used + head.header_bytes..used + head.header_bytes + head.body_bytes;
@@ -126,7 +127,7 @@ impl Assembler {
             if let Some(mask) = head.mask {
                 unmask(&mut input[body.clone()], mask);
             }
-            if let Some(found) = self.take(&head, &input[body.clone()], limits)? {
+            if let Some(found) = self.take(&head, &input[body.clone()], *limits)? {
                 return Ok(Step::Message { message: self.message(&head, found, input, body)?, used });
             }
         }
@@ -139,7 +140,7 @@ impl Assembler {
     }
 
     /// The next frame's header, if it is whole, and allowed here.
-    fn next_head(&self, input: &[u8], limits: &Limits) -> Result<Option<FrameHead>, CloseCode> {
+    fn next_head(&self, input: &[u8], limits: Limits) -> Result<Option<FrameHead>, CloseCode> {
         let mut cursor = Cursor::new(input);
         let Some((header, declared)) = FrameHeader::parse(&mut cursor).map_err(|_| CLOSE_PROTOCOL)? else {
             return Ok(None);
@@ -163,7 +164,7 @@ impl Assembler {
         if reserved || !masked_as_due || !shortest || !in_place { Err(CLOSE_PROTOCOL) } else { Ok(()) }
     }
 
-    fn check_size(&self, header: &FrameHeader, declared: u64, limits: &Limits) -> Result<usize, CloseCode> {
+    fn check_size(&self, header: &FrameHeader, declared: u64, limits: Limits) -> Result<usize, CloseCode> {
         let body_bytes = usize::try_from(declared).map_err(|_| CLOSE_TOO_BIG)?;
         let room = limits.message_bytes_max.saturating_sub(self.buffer.len());
         let counted = matches!(header.opcode, OpCode::Data(_));
@@ -175,7 +176,7 @@ impl Assembler {
     }
 
     /// Takes a whole frame: says where its message is, or keeps the fragment and says none.
-    fn take(&mut self, head: &FrameHead, body: &[u8], limits: &Limits) -> Result<Option<Found>, CloseCode> {
+    fn take(&mut self, head: &FrameHead, body: &[u8], limits: Limits) -> Result<Option<Found>, CloseCode> {
         match head.opcode {
             OpCode::Control(_) => return Ok(Some(Found::InInput)),
             OpCode::Data(Data::Continue) => {}
@@ -190,7 +191,7 @@ impl Assembler {
 
     /// Appends a fragment. The buffer doubles, but never beyond the limit, so that a flood of tiny fragments costs no more
     /// memory than one message.
-    fn absorb(&mut self, body: &[u8], limits: &Limits) {
+    fn absorb(&mut self, body: &[u8], limits: Limits) {
         let needed = self.buffer.len() + body.len();
         if needed > self.buffer.capacity() {
             let doubled = (self.buffer.capacity() * 2).min(limits.message_bytes_max);
@@ -295,3 +296,6 @@ fn control(out: &mut Vec<u8>, first: u8, body: &[u8]) {
     out.extend_from_slice(&[first, body.len() as u8]);
     out.extend_from_slice(body);
 }
+
+#[cfg(test)]
+mod tests;

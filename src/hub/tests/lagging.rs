@@ -65,3 +65,21 @@ fn alerts_have_slots_that_bulk_lanes_leave_free() {
     bench.accept(alert("3")).unwrap();
     assert_eq!(datas(&bench.live(0)), [1, 3]);
 }
+
+/// Found by simulation: a deletion that a lagging reactor has yet to hear of keeps its place.
+#[test]
+fn an_owed_deletion_is_not_forgotten_for_a_new_key() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    let key = |name: &str, data: &str| Event { key: name.into(), ..state(Lane::Alert, data) };
+    bench.accept(key("a", "1")).unwrap();
+    bench.accept(key("b", "1")).unwrap();
+    bench.live(0);
+    bench.out.free[0] = 0;
+    bench.accept(key("a", "null")).unwrap();
+    assert_eq!(bench.accept(key("c", "1")).unwrap_err().error, codes::OVER_CAPACITY);
+    bench.out.free[0] = 100;
+    bench.pass(1);
+    assert_eq!(bench.live(0)[0]["deleted"], true);
+    assert!(bench.accept(key("c", "1")).is_ok());
+}

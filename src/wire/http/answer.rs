@@ -52,15 +52,10 @@ pub fn write_refusal(out: &mut Vec<u8>, status: u16, refusal: &Refusal, keep_ali
 }
 
 fn refusal_json(refusal: &Refusal) -> Vec<u8> {
-    let error = refusal.error;
+    let (code, name, category) = (refusal.error.code, refusal.error.name, refusal.error.category);
     let message = serde_json::Value::from(refusal.message.as_str());
-    let mut json =
-        format!(r#"{{"ok":false,"code":{},"name":"{}","category":"{}","message":{message}"#, error.code, error.name, error.category);
-    if let Some(after_ms) = refusal.retry_after_ms {
-        json.push_str(&format!(r#","retry_after_ms":{after_ms}"#));
-    }
-    json.push('}');
-    json.into_bytes()
+    let retry = refusal.retry_after_ms.map_or_else(String::new, |after_ms| format!(r#","retry_after_ms":{after_ms}"#));
+    format!(r#"{{"ok":false,"code":{code},"name":"{name}","category":"{category}","message":{message}{retry}}}"#).into_bytes()
 }
 
 /// Appends a header line. Control characters, which could end it and begin another, are left out.

@@ -75,10 +75,11 @@ impl<'a> Request<'a> {
         for offer in self.tokens("sec-websocket-protocol") {
             found.offered = true;
             found.tickerd_v1 |= offer == SUBPROTOCOL;
-            if let Some(token) = offer.strip_prefix("bearer.") {
-                if found.bearer.replace(token).is_some() {
-                    return Err(HttpRefusal::bad("the header sec-websocket-protocol has two tokens: send one"));
-                }
+            let Some(token) = offer.strip_prefix("bearer.") else {
+                continue;
+            };
+            if found.bearer.replace(token).is_some() {
+                return Err(HttpRefusal::bad("the header sec-websocket-protocol has two tokens: send one"));
             }
         }
         if found.offered && !found.tickerd_v1 {
