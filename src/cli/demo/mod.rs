@@ -67,8 +67,8 @@ pub(super) struct DemoArgs {
     /// Metrics and prices published each second, on top of the trades
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub metrics_per_second: u32,
-    /// Where clients can connect; another port is taken if this one is in use
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    /// Where clients can connect, on loopback; another port is taken if this one is in use
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = loopback)]
     pub listen: SocketAddr,
     /// The same seed makes the same desk
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -114,6 +114,12 @@ fn config(place: &Place, listen: SocketAddr, admin: SocketAddr) -> Result<Config
 
 fn default_admin() -> SocketAddr {
     ADMIN.parse().expect("the constant is an address")
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "give an address and a port, such as 127.0.0.1:8080".to_owned())?;
+    let refused = "the demo's lines are not encrypted: give an address on loopback, such as 127.0.0.1:8080";
+    address.ip().is_loopback().then_some(address).ok_or_else(|| refused.to_owned())
 }
 
 /// The address, or the same with any free port if its port is in use.
@@ -175,11 +181,11 @@ fn watch(board: &mut Board, show: &mut Show, feed: &Feed, members: &[Member; 2],
     let began = Instant::now();
     let ends = board.picture().seconds.map(|seconds| began + Duration::from_secs(seconds));
     while !stop.load(Ordering::Relaxed) && !feed.published.broken.load(Ordering::Relaxed) {
-        let left = ends.map_or(FRAME, |ends| ends.saturating_duration_since(Instant::now()));
-        thread::sleep(left.min(FRAME));
+        let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        thread::sleep(left.map_or(FRAME, |left| left.min(FRAME)));
         let second = update(board, feed, members, began.elapsed());
         show.draw(board, second)?;
-        if left <= FRAME {
+        if left.is_some_and(|left| left <= FRAME) {
             break;
         }
     }
@@ -204,6 +210,14 @@ fn quiet_pipe(shown: io::Result<()>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_demo_listens_on_loopback_alone() {
+        assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:9").is_ok());
+        for bad in ["0.0.0.0:0", "192.0.2.1:80", "localhost", "8080", ""] {
+            assert!(loopback(bad).unwrap_err().contains("127.0.0.1:8080"), "{bad}");
+        }
+    }
 
     #[test]
     fn a_port_in_use_gives_way_to_a_free_one() {

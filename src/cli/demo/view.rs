@@ -143,34 +143,31 @@ pub(super) fn summary(picture: &Picture, overtaken: [u64; 2]) -> String {
     let mut text = format!("\nIn {} s:\n", picture.elapsed.as_secs());
     append(
         &mut text,
-        format_args!(
-            "  {:<10}{:<8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>16}\n",
-            "line", "lane", "frames", "p50", "p99", "p99.9", "max", "overtaken"
-        ),
+        format_args!("  {:<6}{:<8}{:>11}{:>9}{:>9}{:>9}{:>9}{:>12}\n", "line", "lane", "frames", "p50", "p99", "p99.9", "max", "overtaken"),
     );
     for (line, overtaken) in picture.lines.iter().zip(overtaken) {
         for (lane, row) in Lane::ALL.iter().zip(&line.lanes) {
             let overtaken = if *lane == Lane::Metric { grouped(overtaken) } else { String::new() };
             let latencies = [row.p50_us, row.p99_us, row.p999_us, row.max_us].map(latency);
             let name = line.name.split(' ').next().unwrap_or_default().to_lowercase();
-            append(&mut text, format_args!("  {name:<10}{:<8}{:>12}", lane.name(), grouped(row.frames)));
+            append(&mut text, format_args!("  {name:<6}{:<8}{:>11}", lane.name(), grouped(row.frames)));
             for latency in latencies {
-                append(&mut text, format_args!("{latency:>10}"));
+                append(&mut text, format_args!("{latency:>9}"));
             }
-            append(&mut text, format_args!("{overtaken:>16}\n"));
+            append(&mut text, format_args!("{overtaken:>12}\n"));
         }
     }
-    text.push_str("  overtaken: metric frames that were queued before an alert and arrived after it, summed over the alerts.\n");
-    text.push_str("  An alert on the slow line waits for nothing but what the kernel's buffers already hold.\n");
+    text.push_str("  overtaken: metric frames queued before an alert that arrived after it, in all.\n");
+    text.push_str("  On the slow line an alert waits only for what the kernel's buffers hold.\n");
     text
 }
 
 fn title(picture: &Picture) -> String {
     let elapsed = picture.elapsed.as_secs();
-    let until = picture.seconds.map_or("Ctrl-C ends it".to_owned(), |seconds| format!("of {} s; Ctrl-C ends it", grouped(seconds)));
+    let until = picture.seconds.map_or(String::new(), |seconds| format!(" of {seconds} s"));
     let rates = picture.published_per_s.map(grouped);
     let refused = picture.refused.as_ref().map_or(String::new(), |(count, why)| format!("   {} refused: {why}", grouped(*count)));
-    format!("{elapsed} s {until}   published/s: alert {}, update {}, metric {}{refused}", rates[0], rates[1], rates[2])
+    format!("{elapsed} s{until}; Ctrl-C ends it   published/s: alert {}, update {}, metric {}{refused}", rates[0], rates[1], rates[2])
 }
 
 fn lanes(pen: &mut Pen, line: &LinePicture, published: &PerLane<u64>) {
@@ -372,7 +369,8 @@ mod tests {
     fn the_summary_has_a_row_for_each_line_and_lane() {
         let text = summary(&picture(0), [0, 12_345]);
         assert_eq!(text.lines().filter(|line| line.contains("1,234,567")).count(), 6);
-        assert!(text.lines().any(|line| line.starts_with("  slow      metric") && line.ends_with("12,345")), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("  slow  metric") && line.ends_with("12,345")), "{text}");
     }
 
     #[test]
