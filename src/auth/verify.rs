@@ -87,6 +87,24 @@ impl TokenError {
         }
     }
 
+    /// All labels.
+    pub const LABELS: [&'static str; 14] = [
+        "too_large",
+        "malformed",
+        "critical",
+        "type",
+        "algorithm",
+        "unknown_key",
+        "signature",
+        "expired",
+        "not_yet_valid",
+        "issued_in_future",
+        "too_old",
+        "issuer",
+        "audience",
+        "claim",
+    ];
+
     /// What the one who brought the token is told.
     pub fn refusal(&self) -> Refusal {
         Refusal::new(if self.passes_with_a_new_token() { TOKEN_EXPIRED } else { AUTH_FAILED }, self.message())

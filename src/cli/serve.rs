@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::{self, ServeArgs, Surroundings};
-use crate::daemon::{self, Ready};
+use crate::daemon::{self, Ready, StartError};
 use crate::ops::log;
 
 use super::Failure;
@@ -21,11 +21,20 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         tracing::warn!(event = "config_warning", "{warning}");
     }
     let stop = stop_signal().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    let running = daemon::start(&loaded.config).map_err(Failure::Failed)?;
+    let running = daemon::start(&loaded.config)?;
     print_ready(running.ready())?;
     wait(&stop);
     running.stop();
     Ok(())
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Failure {
+        match error {
+            StartError::Config(message) => Failure::Usage(message),
+            StartError::System(message) => Failure::Failed(message),
+        }
+    }
 }
 
 /// One line on stdout, so that a script can start the daemon on port 0 and knows when and where it can connect.

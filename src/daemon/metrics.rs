@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::auth::TokenError;
 use crate::base::counters::{Counter, HistogramSnapshot};
 use crate::base::lane::{Lane, PerLane};
 use crate::hub::HubStats;
@@ -120,7 +121,8 @@ impl Sources {
         out.single(&ACCEPT_ERRORS, self.sum(|stats| &stats.accept_errors));
         let results = HANDSHAKES.iter().enumerate();
         out.samples(&HANDSHAKES_TOTAL, results.map(|(i, result)| (label("result", result), self.sum(|stats| &stats.handshakes[i]))));
-        out.samples(&TOKEN_ERRORS, labelled("reason", self.reactors.iter().flat_map(|stats| stats.token_errors())));
+        let none = TokenError::LABELS.into_iter().map(|label| (label, 0));
+        out.samples(&TOKEN_ERRORS, labelled("reason", none.chain(self.reactors.iter().flat_map(|stats| stats.token_errors()))));
         out.samples(&CLOSES, labelled("reason", self.reactors.iter().flat_map(|stats| stats.closes())));
         out.samples(&REFUSALS, labelled("error", self.reactors.iter().flat_map(|stats| stats.refusals())));
     }

@@ -52,6 +52,21 @@ pub struct Ready {
     pub pid: u32,
 }
 
+/// Why the daemon does not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The configuration asks for what cannot be: a key file that is none, a catalog that contradicts itself.
+    Config(String),
+    /// The system does not give what is needed: an address, a thread.
+    System(String),
+}
+
+impl From<String> for StartError {
+    fn from(message: String) -> StartError {
+        StartError::System(message)
+    }
+}
+
 /// A daemon at work.
 pub struct Running {
     ready: Ready,
@@ -65,21 +80,20 @@ pub struct Running {
 }
 
 /// Binds, starts all threads, and returns when clients can connect.
-pub fn start(config: &Config) -> Result<Running, String> {
+pub fn start(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::start();
-    let catalog = Arc::new(catalog(&config.catalog)?);
-    let verifier = Arc::new(Verifier::new(load_keys(&config.jwt_keys)?, verify_options(config)));
-    let locks = config.listen.iter().filter_map(|addr| lock::lock(*addr).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let catalog = Arc::new(catalog(&config.catalog).map_err(StartError::Config)?);
+    let verifier = Arc::new(Verifier::new(load_keys(&config.jwt_keys).map_err(StartError::Config)?, verify_options(config)));
     abort_on_panic();
 
     let health = Arc::new(Health::default());
     let hub = HubSeat::start()?;
-    let mut listeners = bind(config)?;
-    let listen = listeners[0].iter().filter_map(Listener::local_addr).collect();
+    let (first, listen, locks) = bind_first(config)?;
+    let listeners = bind_others(first, &listen, config.reactors)?;
     let registry = Registry::new(RegistryLimits { connections_max: config.connections_max, per_user_max: config.connections_per_user_max });
     let shared = Shared { clock, catalog, verifier, registry: Arc::new(registry), urgent: hub.urgent.clone(), bulk: hub.bulk.clone() };
     let parts =
-        listeners.drain(..).enumerate().map(|(index, listeners)| shared.parts(index as u16, listeners)).collect::<Result<Vec<_>, _>>()?;
+        listeners.into_iter().enumerate().map(|(index, listeners)| shared.parts(index as u16, listeners)).collect::<Result<Vec<_>, _>>()?;
 
     let figures = Arc::new(Mutex::new(HubStats::default()));
     let sources = metrics::Sources {
@@ -212,19 +226,34 @@ impl Shared {
     }
 }
 
-/// Each reactor's listeners. The first one's addresses are bound again for the others, so that port 0 is one port for all.
-fn bind(config: &Config) -> Result<Vec<Vec<Listener>>, String> {
-    let bind_one = |addr: SocketAddr| listener::bind_tcp(addr).map_err(|error| format!("cannot listen on {addr}: {error}"));
-    let mut first = config.listen.iter().map(|addr| bind_one(*addr)).collect::<Result<Vec<_>, _>>()?;
-    let addrs: Vec<SocketAddr> = first.iter().filter_map(Listener::local_addr).collect();
-    if let Some(path) = &config.publish_socket {
-        first.push(publish_socket::bind(path, config.publish_socket_mode)?);
+/// The first reactor's listeners, the addresses that they are bound to (port 0 being resolved), and the locks on these.
+fn bind_first(config: &Config) -> Result<(Vec<Listener>, Vec<SocketAddr>, Vec<AddressLock>), String> {
+    let (mut listeners, mut addrs, mut locks) = (Vec::new(), Vec::new(), Vec::new());
+    for addr in &config.listen {
+        let fixed = if addr.port() == 0 { None } else { Some(lock::lock(*addr)?) };
+        let listener = bind(*addr)?;
+        let bound = listener.local_addr().unwrap_or(*addr);
+        locks.push(fixed.map_or_else(|| lock::lock(bound), Ok)?);
+        addrs.push(bound);
+        listeners.push(listener);
     }
+    if let Some(path) = &config.publish_socket {
+        listeners.push(publish_socket::bind(path, config.publish_socket_mode)?);
+    }
+    Ok((listeners, addrs, locks))
+}
+
+/// Each reactor's listeners: the others bind the addresses of the first one.
+fn bind_others(first: Vec<Listener>, addrs: &[SocketAddr], reactors: usize) -> Result<Vec<Vec<Listener>>, String> {
     let mut all = vec![first];
-    for _ in 1..config.reactors {
-        all.push(addrs.iter().map(|addr| bind_one(*addr)).collect::<Result<Vec<_>, _>>()?);
+    for _ in 1..reactors {
+        all.push(addrs.iter().map(|addr| bind(*addr)).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(all)
+}
+
+fn bind(addr: SocketAddr) -> Result<Listener, String> {
+    listener::bind_tcp(addr).map_err(|error| format!("cannot listen on {addr}: {error}; give another --listen"))
 }
 
 fn serve_admin(config: &Config, health: &Arc<Health>, sources: metrics::Sources) -> Result<SocketAddr, String> {
@@ -298,7 +327,7 @@ fn catalog(entries: &[CatalogEntry]) -> Result<Catalog, String> {
 pub fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
     let mut keys = KeySet::default();
     for path in paths {
-        let bytes = std::fs::read(path).map_err(|error| format!("cannot read the key file {}: {error}", path.display()))?;
+        let bytes = std::fs::read(path).map_err(|error| format!("cannot read the key file {}: {error}; give --jwt-key a file that this user may read", path.display()))?;
         keys.add(&path.display().to_string(), &bytes).map_err(|error| error.to_string())?;
     }
     for note in keys.notes() {

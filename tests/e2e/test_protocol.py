@@ -41,7 +41,7 @@ VIOLATIONS = {
     "not UTF-8": (frame(TEXT, b'"\xff"'), 1007),
     "not UTF-8 over two fragments": (frame(TEXT, b'"\xc3', fin=False) + frame(CONTINUATION, b'"'), 1007),
     "not UTF-8 before the end": (frame(TEXT, b'"\xed\xa0', fin=False), 1007),
-    "too long by its header alone": (frame(TEXT, b"")[:1] + bytes([0xFF]) + (1 << 40).to_bytes(8, "big"), 1009),
+    "too long by its header alone": (frame(TEXT, b"")[:1] + bytes([0xFF]) + (1 << 40).to_bytes(8, "big") + bytes(4), 1009),
     "too long in fragments": (frame(TEXT, b"x" * 9_000, fin=False) + frame(CONTINUATION, b"x" * 9_000, fin=False), 1009),
 }
 
