@@ -4,6 +4,7 @@
 //! reader of stdout that goes away (`tickerd subscribe … | head`) ends the command in peace.
 
 mod check;
+mod demo;
 mod endpoint;
 mod http;
 mod lines;
@@ -43,6 +44,8 @@ enum Command {
     Subscribe(subscribe::SubscribeArgs),
     /// Mint a token, or make a key
     Token(token::TokenArgs),
+    /// Show alerts overtaking metrics: a daemon, a made-up trading desk, and what clients receive, lane by lane
+    Demo(demo::DemoArgs),
 }
 
 /// Why a command did not do what it was asked.
@@ -95,6 +98,7 @@ impl Command {
             Command::Publish(args) => publish::run(args),
             Command::Subscribe(args) => subscribe::run(&args),
             Command::Token(args) => token::run(&args).map_err(Failure::Failed),
+            Command::Demo(args) => demo::run(&args),
         }
     }
 }
