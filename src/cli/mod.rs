@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 use crate::base::limits::TOKEN_BYTES_MAX;
 use crate::config::{ConfigError, ServeArgs};
+use crate::daemon::StartError;
 
 /// Low-latency WebSocket push for trading events: alerts first, private by room, resumable, measured.
 #[derive(Parser)]
@@ -62,6 +63,15 @@ pub enum Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure::Usage(error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Failure {
+        match error {
+            StartError::Config(message) => Failure::Usage(message),
+            StartError::System(message) => Failure::Failed(message),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::{self, ServeArgs, Surroundings};
-use crate::daemon::{self, Ready, StartError};
+use crate::daemon::{self, Ready};
 use crate::ops::log;
 
 use super::Failure;
@@ -26,15 +26,6 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     wait(&stop);
     running.stop();
     Ok(())
-}
-
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Failure {
-        match error {
-            StartError::Config(message) => Failure::Usage(message),
-            StartError::System(message) => Failure::Failed(message),
-        }
-    }
 }
 
 /// One line on stdout, so that a script can start the daemon on port 0 and knows when and where it can connect.
