@@ -1,4 +1,64 @@
 //! tickerd pushes trading events to browsers and bots: alerts first, private by room, resumable, measured.
+//!
+//! # Threads, and what each owns
+//!
+//! ```text
+//!  publishers: HTTP, unix socket, WebSocket            clients: WebSocket
+//!           │                                               ▲
+//!           ▼                                               │ one write per flush, lanes in order
+//!  ┌─ reactor-0 ─────┐   ┌─ reactor-1 ─────┐   …   (thread per core: one Poll, own listeners, own connections)
+//!  └──────┬────▲─────┘   └──────┬────▲─────┘
+//!         │    └───────────┐    │    └─ a link from the hub to each reactor: FIFO of frames, joins, answers
+//!    two links, shared:    │    │
+//!    urgent │ bulk         │    │
+//!         ▼ ▼              │    │
+//!  ┌─ hub ─────────────────┴────┴─┐     ┌─ admin ──────────────┐     ┌─ signals ─┐
+//!  │ sequences, holds, encodes    │     │ /metrics /livez …    │     │ drain     │
+//!  └──────────────────────────────┘     └──────────────────────┘     └───────────┘
+//! ```
+//!
+//! - **reactor-N** owns its connections by value: sockets, tokens, memberships, outboxes. It turns bytes into
+//!   [`hub::ports::Publish`]es and joins, and frames into writes. Nobody else touches a socket.
+//! - **hub** owns the rooms: sequences, histories, states, windows. It gets inputs by two links, alerts and commands before all
+//!   else, encodes each event once, and pushes one reference to each reactor that has members of its room.
+//! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
+//! - **signals** turns SIGTERM into an ordered drain.
+//!
+//! Threads meet in links (bounded lock-free queues with a coalesced wake-up, [`net::link`], [`net::bell`]) and in nothing else on
+//! the hot path.
+//!
+//! # The map
+//!
+//! A module uses only those above it in this table, and siblings do not see each other; `tests/tidy.rs` holds it to that.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | [`base`] | ids with generations, lanes, codes, limits, time as data, counters |
+//! | [`wire`] | bytes in, values out, and back: frames, WebSocket, HTTP, publish lines, commands, replies |
+//! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
+//! | [`net`] | outbox, timer wheel, links, listeners, the clock |
+//! | [`reactor`] | the event loop, sessions, publishers, memberships |
+//! | [`ops`] | health, metrics, the admin listener, the log |
+//! | [`config`] | flags, environment and file to one validated value |
+//! | [`daemon`] | threads and links put together, and taken apart in order |
+//! | [`cli`] | one file for each subcommand |
+//!
+//! # Invariants
+//!
+//! 1. Alerts leave before updates, updates before metrics, on every connection; a frame that is started is finished first.
+//! 2. `stream` events of a (room, lane) reach every member in order, +1 each, from the `from` of its `subscribed` on, or a `gap` says
+//!    which are missing. This holds over joins, full links and resumes.
+//! 3. A frame reaches only members of its room. Ids carry generations, so a late message never reaches a slot's next owner.
+//! 4. The last value of every `state` key reaches every member.
+//! 5. Every queue is bounded by a number in [`base::limits`] or a flag; every drop is counted and the one concerned is told.
+//! 6. Every granted join is ended by exactly one leave; every publish and command gets exactly one answer.
+//! 7. Pure modules (`base`, `wire`, `auth`, `hub`, the outbox, the timer wheel, sessions) read no clock and do no I/O.
+//!
+//! # Deliberately absent
+//!
+//! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
+//! through byte for byte), and anonymous access. Not here yet: TLS and compression, the durable journal and deltas,
+//! reload at SIGHUP, SSE and the browser client, Redis, analytics.
 
 pub mod auth;
 pub mod base;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use tickerd::base::codes::{CLOSES, ERRORS};
+use tickerd::config::keys;
 use tickerd::hub::catalog::Catalog;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -13,7 +14,7 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 fn readme_has_the_tables_of_the_code() {
     let before = std::fs::read_to_string(README).expect("README.md is there");
     let mut after = before.clone();
-    for (name, table) in [("errors", errors()), ("closes", closes()), ("catalog", catalog())] {
+    for (name, table) in [("errors", errors()), ("closes", closes()), ("catalog", catalog()), ("config", config())] {
         after = with_table(&after, name, &table);
     }
     if std::env::var_os("TICKERD_BLESS").is_some() {
@@ -63,6 +64,15 @@ fn closes() -> String {
     table
 }
 
+fn config() -> String {
+    let mut table = "| flag | default | what it does |\n| --- | --- | --- |\n".to_owned();
+    for key in keys() {
+        let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+        writeln!(table, "| `--{} {}` | {default} | {} |", key.flag, pipe(key.placeholder), pipe(key.help)).expect("to a String");
+    }
+    table
+}
+
 fn catalog() -> String {
     let mut table = "| type | room | owner | lane | mode | key | history |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
     let built_in = Catalog::with(Vec::new()).expect("the built-in catalog is sound");
@@ -74,6 +84,11 @@ fn catalog() -> String {
             .expect("to a String");
     }
     table
+}
+
+/// A bar would end the cell.
+fn pipe(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 fn code(name: Option<&str>) -> String {
