@@ -327,7 +327,9 @@ fn catalog(entries: &[CatalogEntry]) -> Result<Catalog, String> {
 pub fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
     let mut keys = KeySet::default();
     for path in paths {
-        let bytes = std::fs::read(path).map_err(|error| format!("cannot read the key file {}: {error}; give --jwt-key a file that this user may read", path.display()))?;
+        let bytes = std::fs::read(path).map_err(|error| {
+            format!("cannot read the key file {}: {error}; give --jwt-key a file that this user may read", path.display())
+        })?;
         keys.add(&path.display().to_string(), &bytes).map_err(|error| error.to_string())?;
     }
     for note in keys.notes() {

@@ -83,7 +83,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let place = Place::make(&std::env::temp_dir(), clock.now().wall_ms / 1000).map_err(Failure::Failed)?;
     let listen = free(args.listen).map_err(Failure::Failed)?;
     let admin = free(default_admin()).map_err(Failure::Failed)?;
-    let running = daemon::start(&config(&place, listen, admin)?).map_err(Failure::Failed)?;
+    let running = daemon::start(&config(&place, listen, admin)?)?;
     let played = play(args, &place, &running, clock, &stop);
     stop.store(true, Ordering::Relaxed);
     running.stop();
