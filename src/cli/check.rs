@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::config::{self, Loaded, ServeArgs, Surroundings};
+use crate::daemon;
 
 use super::{Failure, complain, emit};
 
@@ -19,6 +20,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         complain(&format!("warning: {warning}"));
     }
     let keys = key_lines(&loaded)?;
+    daemon::load(&loaded.config)?;
     emit(&mut io::stdout(), format!("{}\n{keys}", loaded.show()).as_bytes())
 }
 

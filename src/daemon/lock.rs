@@ -1,4 +1,4 @@
-//! One daemon for an address. SO_REUSEPORT, which lets each reactor have a listener of its own, would also let a second daemon
+//! One daemon for an address. `SO_REUSEPORT`, which lets each reactor have a listener of its own, would also let a second daemon
 //! take half of the first one's clients; so the address is locked first, by a name in the abstract socket namespace, which
 //! the kernel frees when the process ends, however it ends.
 

@@ -2,7 +2,6 @@
 //!
 //! A default catalog is built in; a configuration adds types to it, or overrides one.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::base::codes::{self, Refusal};
@@ -161,16 +160,16 @@ fn finish(
         }
     }
     Ok(Event {
-        kind: boxed(&draft.kind),
+        kind: (&*draft.kind).into(),
         room: room.into(),
         lane,
         mode,
         key: key.into(),
         owner: owner.map(Into::into),
-        event_id: draft.event_id.as_ref().map(boxed),
+        event_id: draft.event_id.as_deref().map(Into::into),
         version: draft.version,
         history,
-        data: boxed(&draft.data),
+        data: (&*draft.data).into(),
     })
 }
 
@@ -222,10 +221,6 @@ fn missing(kind: &str, name: &str, what: &str) -> Refusal {
 fn conflict(kind: &str, what: &str, fixed: &str, given: &str) -> Refusal {
     let message = format!("the catalog fixes the {what} of `{kind}` as `{fixed}`, and this publish says `{given}`: leave `{what}` out");
     Refusal::new(codes::CATALOG_CONFLICT, message)
-}
-
-fn boxed(text: &Cow<'_, str>) -> Box<str> {
-    (&**text).into()
 }
 
 fn prefix(family: &Entry) -> &str {

@@ -39,9 +39,9 @@ struct Gap {
 }
 
 impl Hub {
-    pub(super) fn join(&mut self, join: Join, out: &mut impl Outlet) {
+    pub(super) fn join(&mut self, join: &Join, out: &mut impl Outlet) {
         let reactor = usize::from(join.conn.reactor);
-        let id = match self.admit(&join) {
+        let id = match self.admit(join) {
             Ok(id) => id,
             Err(refusal) => {
                 self.stats.join_denied += 1;
@@ -57,7 +57,7 @@ impl Hub {
         room.members[reactor] += 1;
         room.touched = true;
         let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: Vec::new() };
-        answer.write(&join);
+        answer.write(join);
         self.stats.gaps += answer.frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::Gap { .. })).count() as u64;
         let (frames, floor) = (answer.frames, Lane::ALL.map(|lane| floor(room, &self.lags[reactor], lane)));
         let joined = Joined { conn: join.conn, room: id, name: Arc::clone(&room.name), floor, frames };
@@ -78,20 +78,17 @@ impl Hub {
     pub(super) fn snapshot(&mut self, conn: ConnId, request: Option<&RequestId>, id: RoomId, out: &mut impl Outlet) {
         let reactor = usize::from(conn.reactor);
         self.scratch.clear();
-        let frames = match self.rooms.by_id(id) {
-            Some(room) => {
-                reply::ok(&mut self.scratch, request);
-                let first = Arc::new(Frame::reply(&self.scratch));
-                let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: vec![first] };
-                answer.put_states(false);
-                answer.put_caught_up();
-                answer.frames
-            }
-            None => {
-                let refusal = Refusal::new(codes::NOT_MEMBER, "you are not a member of this room: subscribe first");
-                reply::error(&mut self.scratch, request, &refusal);
-                vec![Arc::new(Frame::reply(&self.scratch))]
-            }
+        let frames = if let Some(room) = self.rooms.by_id(id) {
+            reply::ok(&mut self.scratch, request);
+            let first = Arc::new(Frame::reply(&self.scratch));
+            let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: vec![first] };
+            answer.put_states(false);
+            answer.put_caught_up();
+            answer.frames
+        } else {
+            let refusal = Refusal::new(codes::NOT_MEMBER, "you are not a member of this room: subscribe first");
+            reply::error(&mut self.scratch, request, &refusal);
+            vec![Arc::new(Frame::reply(&self.scratch))]
         };
         out.push(reactor, Output::Reply { conn, frames });
     }

@@ -152,7 +152,7 @@ impl Hub {
         match input {
             Input::Publish(publish) => self.publish(now, *publish, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
-            Input::Join(join) => self.join(*join, out),
+            Input::Join(join) => self.join(&join, out),
             Input::Leave { room, conn } => self.leave(room, conn.reactor),
             Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
         }

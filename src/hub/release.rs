@@ -174,7 +174,7 @@ impl Hub {
             kind: &key.kind,
             room: &room.name,
             lane: key.lane,
-            key: &key.key,
+            key: &key.name,
             number: Number::Rev(key.rev),
             ts_ms: held.ts_ms,
             event_id: held.event_id.as_deref(),

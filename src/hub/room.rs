@@ -92,7 +92,7 @@ pub(super) struct States {
 pub(super) struct Key {
     pub(super) id: KeyId,
     pub(super) kind: Box<str>,
-    pub(super) key: Box<str>,
+    pub(super) name: Box<str>,
     pub(super) lane: Lane,
     /// Of the newest accepted change.
     pub(super) rev: u64,
@@ -165,12 +165,12 @@ impl States {
         let place = if self.keys.len() < keys_max { self.keys.len() } else { self.keys.iter().position(is_free)? };
         if let Some(former) = self.keys.get(place) {
             self.rev_floor = self.rev_floor.max(former.rev);
-            self.index.remove(index_name(&former.kind, &former.key).as_str());
+            self.index.remove(index_name(&former.kind, &former.name).as_str());
         }
         let new = Key {
             id,
             kind: kind.into(),
-            key: key.into(),
+            name: key.into(),
             lane,
             rev: self.rev_floor,
             version: None,
@@ -180,9 +180,9 @@ impl States {
         };
         self.index.insert(index_name(kind, key).into(), place);
         if place == self.keys.len() {
-            self.keys.push(new)
+            self.keys.push(new);
         } else {
-            self.keys[place] = new
+            self.keys[place] = new;
         }
         Some(place)
     }

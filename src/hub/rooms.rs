@@ -16,7 +16,7 @@ pub(super) struct Rooms {
     slots: Slots<Room>,
     names: HashMap<Arc<str>, RoomId>,
     reactors: usize,
-    rooms_max: usize,
+    limit: usize,
     /// The epoch of rooms made from now on.
     epoch: Arc<str>,
     epoch_seed: u64,
@@ -27,12 +27,12 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    pub(super) fn new(reactors: usize, rooms_max: usize, epoch_seed: u64) -> Rooms {
+    pub(super) fn new(reactors: usize, limit: usize, epoch_seed: u64) -> Rooms {
         Rooms {
             slots: Slots::default(),
             names: HashMap::new(),
             reactors,
-            rooms_max,
+            limit,
             epoch: epoch_name(epoch_seed),
             epoch_seed,
             hand: 0,
@@ -67,7 +67,7 @@ impl Rooms {
         if let Some(id) = self.id_of(name) {
             return Some((id, None));
         }
-        let evicted = if self.slots.len() >= self.rooms_max { Some(self.evict_one()?) } else { None };
+        let evicted = if self.slots.len() >= self.limit { Some(self.evict_one()?) } else { None };
         let (epoch, reactors) = (Arc::clone(&self.epoch), self.reactors);
         let (slot, generation) = self.slots.insert(|slot, generation| Room::new(RoomId { slot, generation }, name, epoch, reactors));
         let id = RoomId { slot, generation };
@@ -113,7 +113,7 @@ impl Rooms {
     }
 }
 
-/// A name from a seed; different seeds give different names (the mixing is a bijection, Steele et al. 2014, SplitMix64).
+/// A name from a seed; different seeds give different names (the mixing is a bijection, Steele et al. 2014, `SplitMix64`).
 fn epoch_name(seed: u64) -> Arc<str> {
     let mut mixed = seed;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

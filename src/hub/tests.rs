@@ -181,9 +181,9 @@ fn datas(frames: &[Value]) -> Vec<u64> {
     frames.iter().filter_map(|frame| frame["data"].as_u64()).collect()
 }
 
-fn since(epoch: &str, alert: u64) -> Option<Since> {
+fn since(epoch: &str, alert: u64) -> Since {
     let seq: PerLane<Option<u64>> = [Some(alert), None, None];
-    Some(Since { epoch: epoch.into(), seq })
+    Since { epoch: epoch.into(), seq }
 }
 
 fn alert(data: &str) -> Event {
@@ -405,7 +405,11 @@ fn a_deleted_key_is_told_and_not_shown_to_newcomers() {
     let frames = bench.live(0);
     assert_eq!((&frames[1]["deleted"], &frames[1]["rev"]), (&true.into(), &2.into()));
     assert_eq!(types(&bench.join(conn(0, 2), None, None)), ["subscribed", "caught_up"]);
-    assert_eq!(types(&bench.join(conn(0, 3), since("x", 0), None)).iter().filter(|t| **t == "T").count(), 1, "one who resumes is told");
+    assert_eq!(
+        types(&bench.join(conn(0, 3), Some(since("x", 0)), None)).iter().filter(|t| **t == "T").count(),
+        1,
+        "one who resumes is told"
+    );
     assert_eq!(bench.accept(state(Lane::Alert, "3")).unwrap().number, Number::Rev(3), "rev goes on");
 }
 

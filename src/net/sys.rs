@@ -10,10 +10,11 @@ pub fn cores() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
 }
 
-/// Binds the calling thread to one core.
-pub fn pin_to_core(core: usize) -> io::Result<()> {
+/// Binds the calling thread to one of the cores that this process may use, these being counted round.
+pub fn pin_to_core(index: usize) -> io::Result<()> {
+    let cores = cores()?;
     let mut set = CpuSet::new();
-    set.set(core);
+    set.set(cores[index % cores.len()]);
     Ok(sched_setaffinity(None, &set)?)
 }
 
@@ -24,11 +25,11 @@ mod tests {
     #[test]
     fn a_pinned_thread_may_use_its_core_alone() {
         let pinned = std::thread::spawn(|| {
-            let last = *cores().unwrap().last().unwrap();
-            pin_to_core(last).unwrap();
-            (last, cores().unwrap())
+            let all = cores().unwrap();
+            pin_to_core(all.len()).unwrap();
+            (all, cores().unwrap())
         });
-        let (core, cores) = pinned.join().unwrap();
-        assert_eq!(cores, [core]);
+        let (all, pinned) = pinned.join().unwrap();
+        assert_eq!(pinned, all[..1], "counted round");
     }
 }

@@ -29,25 +29,25 @@ fn a_position_is_resumed_in_full_while_the_history_reaches_back() {
     assert_eq!((&first[0]["from"]["alert"], &first[0]["seq"]["alert"]), (&7.into(), &6.into()));
     assert!(first[0].get("recovered").is_none());
 
-    let resumed = bench.join(conn(0, 2), since(&epoch, 2), None);
+    let resumed = bench.join(conn(0, 2), Some(since(&epoch, 2)), None);
     assert_eq!(types(&resumed), ["subscribed", "T", "T", "T", "T", "caught_up"]);
     assert_eq!((datas(&resumed), &resumed[0]["recovered"], &resumed[0]["from"]["alert"]), (vec![3, 4, 5, 6], &true.into(), &3.into()));
 
-    let lost = bench.join(conn(0, 3), since(&epoch, 1), None);
+    let lost = bench.join(conn(0, 3), Some(since(&epoch, 1)), None);
     assert_eq!(types(&lost), ["subscribed", "gap", "T", "T", "T", "T", "caught_up"]);
     assert_eq!((&lost[0]["recovered"], &lost[0]["from"]["alert"]), (&false.into(), &2.into()));
     assert_eq!((&lost[1]["from"], &lost[1]["to"], &lost[1]["epoch"]), (&2.into(), &2.into(), &epoch.clone().into()));
 
-    let beyond = bench.join(conn(0, 4), since(&epoch, 9), None);
+    let beyond = bench.join(conn(0, 4), Some(since(&epoch, 9)), None);
     assert_eq!(
         (&beyond[0]["rewound"]["alert"], &beyond[0]["from"]["alert"], &beyond[0]["recovered"]),
         (&6.into(), &7.into(), &true.into())
     );
-    let exact = bench.join(conn(0, 5), since(&epoch, 6), None);
+    let exact = bench.join(conn(0, 5), Some(since(&epoch, 6)), None);
     assert_eq!((types(&exact), &exact[0]["recovered"]), (vec!["subscribed", "caught_up"], &true.into()));
     assert!(exact[0].get("rewound").is_none());
 
-    let other = bench.join(conn(0, 6), since("other", 2), None);
+    let other = bench.join(conn(0, 6), Some(since("other", 2)), None);
     assert_eq!(
         (types(&other)[1], &other[1]["to"], &other[1]["epoch"], &other[1]["from"]),
         ("gap", &Value::Null, &"other".into(), &3.into())

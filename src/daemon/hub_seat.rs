@@ -1,0 +1,83 @@
+//! Starting the hub's thread. It is started first and gets its work later, because the ingest links lead to a door that wakes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::Sender;
+use parking_lot::Mutex;
+
+use crate::base::limits::{BULK_INGEST_SLOTS, URGENT_INGEST_SLOTS};
+use crate::config::Config;
+use crate::hub::ports::{Input, Output};
+use crate::hub::{Hub, HubStats};
+use crate::net::clock::Clock;
+use crate::net::link::{Door, Link, Waker};
+
+use super::hub_thread::HubThread;
+use super::{join, options, spawn};
+
+/// The hub's thread at work.
+pub(super) struct HubHandle {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The hub's thread before it has its work.
+pub(super) struct HubSeat {
+    thread: JoinHandle<()>,
+    work: Sender<HubThread>,
+    door: Arc<Door>,
+    /// To the hub: alerts, joins and other commands.
+    pub(super) urgent: Arc<Link<Input>>,
+    /// To the hub: all other publishes.
+    pub(super) bulk: Arc<Link<Input>>,
+}
+
+impl HubHandle {
+    /// Ends the thread and waits for it.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+        join(self.thread);
+    }
+}
+
+impl HubSeat {
+    pub(super) fn start() -> Result<HubSeat, String> {
+        let (work, inbox) = crossbeam::channel::bounded::<HubThread>(1);
+        let thread = spawn("hub", move || {
+            if let Ok(hub) = inbox.recv() {
+                hub.run();
+            }
+        })?;
+        let door = Door::new(Waker::Thread(thread.thread().clone()));
+        let urgent = Arc::new(Link::new(URGENT_INGEST_SLOTS, Arc::clone(&door)));
+        let bulk = Arc::new(Link::new(BULK_INGEST_SLOTS, Arc::clone(&door)));
+        Ok(HubSeat { thread, work, door, urgent, bulk })
+    }
+
+    /// Sets the thread to work.
+    pub(super) fn occupy(
+        self,
+        config: &Config,
+        clock: Clock,
+        reactors: Vec<Arc<Link<Output>>>,
+        stats: Arc<Mutex<HubStats>>,
+    ) -> Result<HubHandle, String> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let hub = HubThread {
+            hub: Hub::new(options::hub(config)?),
+            clock,
+            urgent: self.urgent,
+            bulk: self.bulk,
+            door: self.door,
+            reactors,
+            stats,
+            stop: Arc::clone(&stop),
+            busy_poll: config.busy_poll,
+        };
+        self.work.send(hub).map_err(|_| "the hub's thread ended before it began".to_owned())?;
+        Ok(HubHandle { thread: self.thread, stop })
+    }
+}

@@ -1,0 +1,88 @@
+//! From the configuration to what each part takes, and what has to be read for it.
+
+use std::path::PathBuf;
+
+use crate::auth::{KeySet, VerifyOptions};
+use crate::config::{CatalogEntry, Config};
+use crate::hub::HubOptions;
+use crate::hub::catalog::{Catalog, Entry};
+use crate::reactor::ReactorOptions;
+
+/// State keys in one room: a market's symbols, a desk's accounts, with room to spare.
+const KEYS_PER_ROOM_MAX: usize = 4096;
+
+/// The hub's.
+pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
+    Ok(HubOptions {
+        reactors: config.reactors,
+        update_window: config.update_window,
+        metric_gather: config.metric_gather,
+        metric_flush: config.metric_flush,
+        history_events: config.history_events,
+        history_bytes: config.history_bytes,
+        history_age: config.history_age,
+        rooms_max: config.rooms_max,
+        keys_per_room_max: KEYS_PER_ROOM_MAX,
+        epoch_seed: random()?,
+    })
+}
+
+/// Each reactor's.
+pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
+    Ok(ReactorOptions {
+        origins: config.origins.clone(),
+        query_token: config.query_token,
+        peers: config.behind_proxy.clone(),
+        queue_bytes_max: config.queue_bytes_max,
+        slow_timeout: config.slow_timeout,
+        heartbeat: config.heartbeat,
+        busy_poll: config.busy_poll,
+        instance: random()? as u32,
+    })
+}
+
+/// The token verifier's.
+pub(super) fn verifier(config: &Config) -> VerifyOptions {
+    VerifyOptions {
+        issuer: config.jwt_issuer.clone(),
+        audience: config.jwt_audience.clone(),
+        user_claims: config.jwt_user_claims.clone(),
+        max_age: config.jwt_age_max,
+    }
+}
+
+/// The built-in catalog and the configured entries.
+pub(super) fn catalog(entries: &[CatalogEntry]) -> Result<Catalog, String> {
+    Catalog::with(entries.iter().map(entry).collect()).map_err(|error| error.0)
+}
+
+/// Reads the key files; an error names the file and what is wrong with it.
+pub(super) fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
+    let mut keys = KeySet::default();
+    for path in paths {
+        let bytes = std::fs::read(path).map_err(|error| {
+            format!("cannot read the key file {}: {error}; give --jwt-key a file that this user may read", path.display())
+        })?;
+        keys.add(&path.display().to_string(), &bytes).map_err(|error| error.to_string())?;
+    }
+    for note in keys.notes() {
+        tracing::warn!(event = "key_skipped", note);
+    }
+    Ok(keys)
+}
+
+fn random() -> Result<u64, String> {
+    getrandom::u64().map_err(|error| format!("the system has no random numbers: {error}"))
+}
+
+fn entry(configured: &CatalogEntry) -> Entry {
+    Entry {
+        kind: configured.kind.clone(),
+        rooms: vec![configured.room.clone()],
+        owner: configured.owner.clone(),
+        lane: configured.lane,
+        mode: configured.mode,
+        key: configured.key.clone(),
+        history: configured.history,
+    }
+}
