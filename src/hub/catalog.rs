@@ -55,8 +55,8 @@ impl Catalog {
     }
 
     /// The members of `data` that [`Catalog::resolve`] may need.
-    pub fn wanted(&self) -> Vec<&str> {
-        self.wanted.iter().map(String::as_str).collect()
+    pub fn wanted(&self) -> &[String] {
+        &self.wanted
     }
 
     /// The entry of a type.
@@ -309,7 +309,7 @@ mod tests {
 
     fn resolve(line: &str) -> Result<Event, Refusal> {
         let catalog = Catalog::with(Vec::new()).unwrap();
-        let draft = event::parse(line.as_bytes(), &catalog.wanted()).map_err(|rejected| rejected.refusal)?;
+        let draft = event::parse(line.as_bytes(), catalog.wanted()).map_err(|rejected| rejected.refusal)?;
         catalog.resolve(&draft)
     }
 

@@ -81,7 +81,7 @@ impl Answers {
 /// Takes one line to publish: sends it to the hub, or refuses it. Either way `answers` has a place for it.
 pub(super) fn publish_line(line: &[u8], conn: ConnId, grants: &Grants, answers: &mut Answers, core: &mut Core) {
     core.stats.publish_lines.inc();
-    let parsed = event::parse(line, &core.catalog.wanted());
+    let parsed = event::parse(line, core.catalog.wanted());
     let (id, admitted) = match parsed {
         Ok(mut draft) => (draft.id.take(), admit(&draft, grants, core)),
         Err(rejected) => (rejected.id, Err(rejected.refusal)),

@@ -50,7 +50,7 @@ pub struct Rejected {
 /// Reads one publish line. `wanted` names the members of `data` that the catalog's templates refer to.
 ///
 /// Unknown members of the envelope are ignored, but held to the same rules as `data`; `null` is as good as absent there.
-pub fn parse<'a>(line: &'a [u8], wanted: &[&str]) -> Result<Draft<'a>, Box<Rejected>> {
+pub fn parse<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rejected>> {
     let mut envelope = Envelope::default();
     let outcome = envelope.read(line).and_then(|()| envelope.draft(wanted));
     outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
@@ -109,7 +109,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    fn draft(&mut self, wanted: &[&str]) -> Result<Draft<'a>, Refusal> {
+    fn draft(&mut self, wanted: &[String]) -> Result<Draft<'a>, Refusal> {
         self.check_unknown()?;
         let kind = self.identifier(TYPE)?.ok_or_else(|| json::missing("type"))?;
         let data = self.known[DATA].ok_or_else(|| json::missing("data"))?;

@@ -190,7 +190,7 @@ pub(super) struct Scanned<'a> {
 
 /// Checks what the grammar does not: nesting, duplicate members, numbers beyond a double, lone surrogates. `text` is the
 /// value of member `what`; its grammar has been checked (if it were wrong, this would still end, with some answer).
-pub(super) fn scan<'a>(what: &str, text: &'a str, wanted: &[&str]) -> Result<Scanned<'a>, Refusal> {
+pub(super) fn scan<'a>(what: &str, text: &'a str, wanted: &[String]) -> Result<Scanned<'a>, Refusal> {
     let scanner = Scanner {
         what,
         text,
@@ -208,7 +208,7 @@ pub(super) fn scan<'a>(what: &str, text: &'a str, wanted: &[&str]) -> Result<Sca
 struct Scanner<'a, 's> {
     what: &'s str,
     text: &'a str,
-    wanted: &'s [&'s str],
+    wanted: &'s [String],
     at: usize,
     depth: usize,
     levels: [Level; JSON_DEPTH_MAX + 1],
@@ -359,7 +359,7 @@ impl<'a> Scanner<'a, '_> {
 
     /// The value that begins here is a wanted member of the outermost object.
     fn is_wanted(&self) -> bool {
-        self.depth == 1 && self.keys.last().is_some_and(|key| self.wanted.contains(&&*key.text))
+        self.depth == 1 && self.keys.last().is_some_and(|key| self.wanted.iter().any(|wanted| **wanted == *key.text))
     }
 
     fn keep(&mut self, value: Cow<'a, str>) {
