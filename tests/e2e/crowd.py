@@ -4,8 +4,8 @@
 
 Client `i` comes with a token of its own, joins the room `challenge:i` of the desk (see desk.py) and checks every frame that comes.
 `joined` is printed when all are in. Then a line on the standard input says how many events have been published: once each
-client has got its share, and has been answered a last ping, or when PATIENCE_S pass without any progress, a JSON object with
-what came and what was wrong is printed. A client whose connection ends is not replaced: it is an unexpected close.
+client has got its share, and has been answered a last ping, or when PATIENCE_S pass without progress, a JSON object with what
+came and what was wrong is printed. A client whose connection ends is not replaced: it is an unexpected close.
 """
 
 import json
@@ -26,7 +26,9 @@ JOINING_MAX = 200
 FAULTS_SHOWN_MAX = 10
 # From Linux's in.h: the port is chosen at connect, per destination, not at bind.
 IP_BIND_ADDRESS_NO_PORT = 24
-EVENT = re.compile(rb'{"type":"([^"]+)","room":"challenge:(\d+)","lane":"([^"]+)",(?:"key":"(\d+)",)?"(seq|rev)":(\d+),"ts":\d+,"data":(.*)}')
+EVENT = re.compile(
+    rb'{"type":"([^"]+)","room":"challenge:(\d+)","lane":"([^"]+)",(?:"key":"(\d+)",)?"(seq|rev)":(\d+),"ts":\d+,"data":(.*)}'
+)
 
 
 def main():
@@ -49,13 +51,14 @@ class Crowd:
         self.poll, self.clients = select.epoll(), {}
         self.joined, self.answered, self.pings = 0, 0, 0
         self.closes, self.faults, self.faults_shown = 0, 0, []
+        self.progress_at = time.monotonic()
 
     def join(self):
         """Lets the clients in, a few at a time."""
         while self.joined < self.wanted:
             while len(self.clients) < min(self.wanted, self.joined + JOINING_MAX):
                 self._start(len(self.clients))
-            assert self._turn(PATIENCE_S), f"{self.joined} of {self.wanted} joined, and then nothing for {PATIENCE_S} s"
+            assert self._turn(), f"{self.joined} of {self.wanted} joined, and then nothing for {PATIENCE_S} s"
             assert not self.faults, self.faults_shown
 
     def _start(self, number):
@@ -66,8 +69,8 @@ class Crowd:
     def hold(self):
         """Reads until the standard input says how many events there were."""
         self.poll.register(sys.stdin, select.EPOLLIN)
-        while not (told := self._turn(PATIENCE_S) and self._told()):
-            pass
+        while not (told := self._told()):
+            self._turn()
         self.poll.unregister(sys.stdin)
         return int(told)
 
@@ -78,28 +81,27 @@ class Crowd:
 
     def finish(self, events):
         """Reads until each client has its share, and then until each has answered once more, which shows what came too much."""
-        self._until_none_is_left(lambda client: not client.has_all(events))
+        self._until_none_is_left(lambda client: not client.has_all(events) and not client.has_more(events))
         for client in self._open():
             client.send(command(type="ping", id="last"))
         self._until_none_is_left(lambda client: not client.answered)
 
     def _until_none_is_left(self, is_waiting):
-        waiting = self._open()
+        waiting, self.progress_at = self._open(), time.monotonic()
         while waiting := [client for client in waiting if client.is_open and is_waiting(client)]:
-            if not self._turn(PATIENCE_S):
+            if not self._turn():
                 return
 
     def _open(self):
         return [client for client in self.clients.values() if client.is_open]
 
-    def _turn(self, patience_s):
-        """Reads what there is, and says whether there was anything."""
-        ready = self.poll.poll(patience_s)
-        for descriptor, _ in ready:
+    def _turn(self):
+        """Reads what there is, and says whether there has been any progress lately; pings and heartbeats are none."""
+        for descriptor, _ in self.poll.poll(1.0):
             client = self.clients.get(descriptor)
             if client and client.is_open:
                 client.read()
-        return bool(ready)
+        return time.monotonic() < self.progress_at + PATIENCE_S
 
     def fault(self, client, what):
         self.faults += 1
@@ -167,7 +169,8 @@ class Client:
         if not end:
             return False
         if not head.startswith(b"HTTP/1.1 101 "):
-            self.crowd.fault(self, f"refused: {head}")
+            self.crowd.closed(self, f"refused with {head}")
+            return False
         self.buffer, self.is_upgraded = bytearray(rest), True
         return True
 
@@ -189,9 +192,9 @@ class Client:
         elif payload.startswith(b'{"type":"welcome"'):
             self.send(command(type="subscribe", id="join", room=f"challenge:{self.number}"))
         elif payload.startswith(b'{"type":"caught_up"'):
-            self.crowd.joined += 1
+            self.crowd.joined, self.crowd.progress_at = self.crowd.joined + 1, time.monotonic()
         elif payload == b'{"type":"ok","id":"last"}':
-            self.answered = True
+            self.answered, self.crowd.progress_at = True, time.monotonic()
         elif not payload.startswith((b'{"type":"subscribed","id":"join"', b'{"type":"heartbeat"')):
             self.crowd.fault(self, f"got {payload[:200]}")
 
@@ -205,10 +208,16 @@ class Client:
         if is_next:
             self.numbers[kind] = number
             self.states += kind == STATE
+            self.crowd.progress_at = time.monotonic()
 
     def has_all(self, events):
         """Whether every alert and the last state of that many published events came, and nothing beyond."""
         return (self.numbers[ALERT], self.numbers[STATE]) == self.desk.published(self.number, events)
+
+    def has_more(self, events):
+        """Whether something came that was never published."""
+        alerts, states = self.desk.published(self.number, events)
+        return self.numbers[ALERT] > alerts or self.numbers[STATE] > states
 
 
 def connect(address, source):
