@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def wait_until(condition, what, deadline_s=DEADLINE_S):
         if time.monotonic() > ends:
             raise AssertionError(f"waited {deadline_s} s in vain: {what}")
         time.sleep(0.01)
+
+
+def figures(what, **numbers):
+    """Prints what a test measured, for `pytest -s` and `pytest -rP` to show."""
+    print(f"\nfigures: {what}: " + ", ".join(f"{name} {value}" for name, value in numbers.items()))
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------
@@ -147,6 +153,11 @@ class Daemon:
     def rss_bytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+    def cpu_s(self):
+        """User and system time of all its threads so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def metrics(self):
         """Every sample of /metrics by its full name, labels included."""
@@ -258,6 +269,25 @@ class Lines:
 
     def close(self):
         self.socket.close()
+
+
+class Pump:
+    """`pump.py` as a process, from its first answer on; `what` it publishes is the rest of its arguments."""
+
+    def __init__(self, daemon, rate, count, *what):
+        script = Path(__file__).with_name("pump.py")
+        command_line = [sys.executable, str(script), daemon.socket_path, *map(str, (rate, count, *what))]
+        self.process = subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == b"started\n"
+
+    def has_ended(self):
+        return self.process.poll() is not None
+
+    def stop(self):
+        """Ends it; what was answered."""
+        out, _ = self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.returncode == 0
+        return json.loads(out)
 
 
 # ---- HTTP ----------------------------------------------------------------------------------------------------------

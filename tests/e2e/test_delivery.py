@@ -5,7 +5,7 @@ import json
 import re
 
 import samples
-from harness import LONG, PATIENCE_S, equity, line_of, mint, note, risk_alert
+from harness import LONG, PATIENCE_S, equity, figures, line_of, mint, note, risk_alert
 from wire import Swarm
 
 
@@ -48,6 +48,7 @@ def test_delivery_matrix_is_exact(daemon):
     that all are in. Every frame that comes was expected, every frame expected comes, in publish order by room."""
     count = 1_000
     got = asyncio.run(_matrix(daemon, count))
+    figures("delivery matrix", rooms=count + 11, clients=count, frames_expected=count * (1 + 5 + 2), frames_received=sum(map(len, got)))
     for number, texts in enumerate(got):
         rooms = {f"own:{number}": [number], f"shared:{number % 10}": list(range(5)), "all:1": [0, 1]}
         seen = {}

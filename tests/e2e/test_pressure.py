@@ -10,7 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from harness import LONG, PATIENCE_S, equity, mint, note, wait_until
+from harness import LONG, PATIENCE_S, equity, figures, mint, note, wait_until
 from wire import CLOSE, TEXT, RawClient
 
 ROOM = "r:1"
@@ -59,7 +59,9 @@ def test_an_alert_overtakes_everything(serve):
     lanes = [lane_of(payload) for payload in payloads]
     alert_at = lanes.index("alert")
     before_alert_bytes = sum(len(payload) + 4 for payload in payloads[:alert_at])
-    assert before_alert_bytes <= receive_buffer_bytes + SEND_BUFFER_BYTES + STARTED_BYTES
+    bound_bytes = receive_buffer_bytes + SEND_BUFFER_BYTES + STARTED_BYTES
+    figures("priority", before_alert_bytes=before_alert_bytes, bound_bytes=bound_bytes, receive_buffer_bytes=receive_buffer_bytes)
+    assert before_alert_bytes <= bound_bytes
     after = lanes[alert_at + 1 :]
     updates_end = len(after) - after[::-1].index("update")
     first_update = after.index("update")
@@ -101,7 +103,9 @@ def test_the_last_value_reaches_a_reader_of_10_kib_a_second(serve, reactors):
         opcode, payload = reader.next_frame()
         if opcode == TEXT and payload.startswith(b'{"type":"EQUITY_UPDATED"'):
             newest[json.loads(payload)["key"]] = payload.split(b',"data":', 1)[1][:-1].decode()
-    assert daemon.metric("tickerd_conflated_total", "outbox") > 0
+    conflated = daemon.metric("tickerd_conflated_total", "outbox")
+    figures("last value", published=1 + max(json.loads(data)["n"] for data in last.values()), conflated_outbox=conflated, rss_growth_bytes=grown)
+    assert conflated > 0
     assert grown <= 8 << 20
 
 

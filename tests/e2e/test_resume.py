@@ -3,12 +3,9 @@
 import asyncio
 import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from harness import LONG, PATIENCE_S, equity, mint, note, risk_alert
+from harness import LONG, PATIENCE_S, Pump, equity, figures, mint, note, risk_alert
 from wire import SEQ, RawClient, Swarm, command
 
 ROOM = "r:1"
@@ -177,27 +174,11 @@ def test_subscribing_again_is_leave_and_join_at_once(daemon):
 # ---- under load ------------------------------------------------------------------------------------------------------
 
 
-class Pump:
-    """`pump.py` as a process, from its first answer on."""
-
-    def __init__(self, daemon, rate, count, room=ROOM, lane="alert", mode="stream"):
-        script = Path(__file__).with_name("pump.py")
-        command_line = [sys.executable, str(script), daemon.socket_path, str(rate), str(count), room, lane, mode]
-        self.process = subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.process.stdout.readline() == b"started\n"
-
-    def stop(self):
-        """Ends it; what was answered."""
-        out, _ = self.process.communicate(timeout=PATIENCE_S)
-        assert self.process.returncode == 0
-        return json.loads(out)
-
-
 class Position:
     """What a client knows of one stream, and whether the server keeps its word about it."""
 
     def __init__(self):
-        self.epoch, self.seq, self.gaps = None, None, 0
+        self.epoch, self.seq, self.gaps, self.missed = None, None, 0, 0
 
     def take(self, payload):
         """Checks one message against the position and moves it."""
@@ -209,6 +190,7 @@ class Position:
         elif payload.startswith(b'{"type":"gap"'):
             gap = json.loads(payload)
             assert gap["from"] == self.seq + 1 and gap["to"] >= gap["from"], (self.seq, gap)
+            self.missed += gap["to"] - self.seq
             self.seq, self.gaps = gap["to"], self.gaps + 1
         elif payload.startswith(b'{"type":"subscribed"'):
             self._subscribed(json.loads(payload))
@@ -230,7 +212,7 @@ def test_resume_from_memory_after_200_kills(serve, reactors, history, kept):
     """DLV-12, DLV-14, ERR-07: a client dies at 200 random moments while 2,000 events a second come in. With a ring that is long
     enough it gets every event once; with a short one, some pauses outlast it, and then the hole is named exactly."""
     daemon = serve(reactors=reactors, history=history)
-    pump, position, dice = Pump(daemon, 2_000, 10_000_000), Position(), random.Random(7)
+    pump, position, dice = Pump(daemon, 2_000, 10_000_000, ROOM, "alert", "stream"), Position(), random.Random(7)
     token = mint(rooms=["*"])
     for kill in range(200):
         with RawClient(daemon.address, token) as client:
@@ -245,6 +227,7 @@ def test_resume_from_memory_after_200_kills(serve, reactors, history, kept):
         client.send(command(**position.command()))
         while position.seq < answered["last"]["seq"]:
             position.take(client.next_frame()[1])
+    figures("resume", kills=200, events=answered["sent"], seconds=round(answered["seconds"], 1), gaps=position.gaps, missed=position.missed)
     assert answered["refused"] == 0 and position.seq == answered["sent"]
     assert (position.gaps == 0) if kept else (position.gaps > 0)
 
@@ -260,9 +243,11 @@ def test_joins_under_load_have_no_seam(serve, reactors):
     """DLV-15: 10,000 joins (2,000 unless TICKERD_LONG=1) at 5,000 publishes a second, by several connections, from a position, with
     history or without: from `from` on no hole and no duplicate."""
     daemon = serve(reactors=reactors, history=100_000)
-    pump = Pump(daemon, 5_000, 10_000_000)
+    pump = Pump(daemon, 5_000, 10_000_000, ROOM, "alert", "stream")
     joins = asyncio.run(_join_storm(daemon, 10_000 if LONG else 2_000))
     answered = pump.stop()
+    publishes_per_s = round(answered["sent"] / answered["seconds"])
+    figures("joins under load", **joins, publishes=answered["sent"], publishes_per_s=publishes_per_s)
     assert answered["refused"] == 0
     assert joins["plain"] and joins["since"] and joins["history"]
 
