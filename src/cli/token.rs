@@ -108,7 +108,8 @@ fn generate_key(path: &Path) -> Result<(), String> {
     file.write_all(format!("{secret}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)
 }
 
-fn random_text<const BYTES: usize>() -> Result<String, String> {
+/// So many random bytes, in base64url.
+pub(super) fn random_text<const BYTES: usize>() -> Result<String, String> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
     Ok(encode_base64url(&bytes))

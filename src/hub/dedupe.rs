@@ -7,20 +7,11 @@ use std::time::Duration;
 use crate::base::ids::RoomId;
 use crate::base::time::Mono;
 
-use super::ports::{Number, PendingId};
+use super::room::Seen;
 use super::rooms::Rooms;
 
 const WINDOW: Duration = Duration::from_secs(60);
 const IDS_MAX: usize = 1_000_000;
-
-/// What became of the first event with that id.
-#[derive(Clone, Copy)]
-pub(super) enum Seen {
-    /// It waits for its number.
-    Pending(PendingId),
-    /// It got this one.
-    Done(Number),
-}
 
 /// All rooms' ids in order of arrival; the ids themselves are in their rooms.
 #[derive(Default)]

@@ -145,7 +145,8 @@ impl Answer<'_> {
         self.frames.extend((start.replay..=stream.live).filter_map(|seq| stream.event(seq)).cloned());
     }
 
-    /// The states that members have; also those deleted, for one who may hold them from before.
+    /// The states that members have; also those deleted, for one who may hold them from before. Those owed to the lagging reactor
+    /// come by themselves, once, if need be after `caught_up`.
     fn put_states(&mut self, with_deleted: bool) {
         for key in &self.room.states.keys {
             if let Some(sent) = &key.sent

@@ -6,9 +6,8 @@ use crate::base::lane::Mode;
 use crate::base::time::{Mono, Now};
 
 use super::Hub;
-use super::dedupe::Seen;
 use super::ports::{Accepted, Answer, Event, NeedSeq, Number, Outcome, Outlet, PendingId, Publish, Safety, Sequenced};
-use super::room::{HeldEvent, HeldState, Room};
+use super::room::{HeldEvent, HeldState, Room, Seen};
 
 /// When a full table is worth another try.
 const RETRY_MS: u32 = 1_000;

@@ -8,8 +8,7 @@ use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
-use super::dedupe::Seen;
-use super::ports::Event;
+use super::ports::{Event, Number, PendingId};
 
 /// A room: who may join, how many members each reactor has, and what there is to tell them.
 pub(super) struct Room {
@@ -34,6 +33,15 @@ pub(super) struct Room {
     pub(super) pending: u32,
     /// Used since the eviction's hand last passed.
     pub(super) touched: bool,
+}
+
+/// What became of the first event with an `event_id`.
+#[derive(Clone, Copy)]
+pub(super) enum Seen {
+    /// It waits for its number.
+    Pending(PendingId),
+    /// It got this one.
+    Done(Number),
 }
 
 /// The `stream` events of one (room, lane).

@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::auth::{MintClaims, Scope, SigningKey, encode_base64url, mint};
+use crate::auth::{MintClaims, Scope, SigningKey, mint};
+use crate::cli::token::random_text;
 
 /// Longer than anybody watches a demo.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -85,12 +86,6 @@ fn token(secret: &str, now_s: u64) -> Result<String, String> {
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
-}
-
-fn random_text<const BYTES: usize>() -> Result<String, String> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
-    Ok(encode_base64url(&bytes))
 }
 
 #[cfg(test)]
