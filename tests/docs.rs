@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use tickerd::base::codes::{CLOSES, ERRORS};
-use tickerd::config::keys;
+use tickerd::config::{Kind, keys};
 use tickerd::hub::catalog::Catalog;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -68,7 +68,8 @@ fn config() -> String {
     let mut table = "| flag | default | what it does |\n| --- | --- | --- |\n".to_owned();
     for key in keys() {
         let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-        writeln!(table, "| `--{} {}` | {default} | {} |", key.flag, pipe(key.placeholder), pipe(key.help)).expect("to a String");
+        let value = if key.kind == Kind::Switch { String::new() } else { format!(" {}", pipe(key.placeholder)) };
+        writeln!(table, "| `--{}{value}` | {default} | {} |", key.flag, pipe(key.help)).expect("to a String");
     }
     table
 }

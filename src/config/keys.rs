@@ -120,7 +120,7 @@ static WINDOWS: [Key; 3] = under(
 static LIMITS: [Key; 6] = under(
     "Limits",
     [
-        key("max-connections", Number, "N", "10000", "Connections in all; further ones get 503"),
+        key("max-connections", Number, "N", "10000", "WebSocket connections in all; further ones get 503"),
         key("max-connections-per-user", Number, "N", "10", "Connections of one user; further ones are closed with 4003"),
         key("max-queue-bytes", Size, "SIZE", "8MiB", "Bytes queued for one client before it is closed as too slow"),
         key("slow-timeout", Duration, "DURATION", "30s", "Age of a client's oldest queued frame before it is closed as too slow"),
@@ -129,10 +129,11 @@ static LIMITS: [Key; 6] = under(
     ],
 );
 
-static HISTORY: [Key; 4] = under(
+static HISTORY: [Key; 5] = under(
     "History",
     [
         key("history", Number, "N", "256", "Stream events kept per room and lane"),
+        key("state-bytes", Size, "SIZE", "256MiB", "Bytes of all states' newest values; a publish that needs more is refused"),
         key("history-bytes", Size, "SIZE", "256MiB", "Bytes of history kept in all; the oldest go first"),
         key("history-age", Duration, "DURATION", "1h", "How long an event stays in the history"),
         key("max-rooms", Number, "N", "100000", "Rooms in all; a publish or join that needs another is refused"),

@@ -88,6 +88,8 @@ pub struct Config {
     pub history_events: usize,
     /// Bytes of history in all.
     pub history_bytes: usize,
+    /// Bytes of states in all.
+    pub state_bytes: usize,
     /// Age at which history is dropped.
     pub history_age: Duration,
     /// Rooms in all.

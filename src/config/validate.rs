@@ -50,6 +50,7 @@ pub(super) fn validate(settings: &[Setting], catalog: Vec<CatalogEntry>, credent
         drain_timeout: read.one("drain-timeout", SECOND, duration(Duration::ZERO..=10 * MINUTE)),
         history_events: read.one("history", 0, number(0..=1_000_000)),
         history_bytes: read.one("history-bytes", 0, size(0..=1 << 40)),
+        state_bytes: read.one("state-bytes", 0, size(0..=1 << 40)),
         history_age: read.one("history-age", SECOND, duration(SECOND..=30 * DAY)),
         rooms_max: read.one("max-rooms", 1, number(1..=10_000_000)),
         log: read.one("log", LogFormat::Text, parse::name(LogFormat::ALL, LogFormat::name)),

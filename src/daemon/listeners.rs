@@ -22,7 +22,7 @@ pub(super) struct Bound {
 pub(super) fn bind(config: &Config) -> Result<Bound, String> {
     let mut bound = Bound { listeners: vec![Vec::new()], addrs: Vec::new(), locks: Vec::new() };
     for addr in &config.listen {
-        let known = if addr.port() == 0 { None } else { Some(lock::lock(*addr)?) };
+        let known = if addr.port() == 0 { None } else { Some(claim(*addr)?) };
         let listener = bind_one(*addr)?;
         let addr = listener.local_addr().unwrap_or(*addr);
         bound.locks.push(known.map_or_else(|| lock::lock(addr), Ok)?);
@@ -36,6 +36,16 @@ pub(super) fn bind(config: &Config) -> Result<Bound, String> {
         bound.listeners.push(bound.addrs.iter().map(|addr| bind_one(*addr)).collect::<Result<_, _>>()?);
     }
     Ok(bound)
+}
+
+/// Locks a fixed address, and sees that nobody listens on one that overlaps with it: with `SO_REUSEPORT` the kernel would let
+/// us share it, so it is asked without.
+fn claim(addr: SocketAddr) -> Result<AddressLock, String> {
+    let lock = lock::lock(addr)?;
+    match std::net::TcpListener::bind(addr) {
+        Ok(_) => Ok(lock),
+        Err(error) => Err(format!("cannot listen on {addr}: {error}; stop who listens there, or give another --listen")),
+    }
 }
 
 fn bind_one(addr: SocketAddr) -> Result<Listener, String> {

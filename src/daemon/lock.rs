@@ -18,9 +18,9 @@ pub(super) fn lock(addr: SocketAddr) -> Result<AddressLock, String> {
     let name = UnixAddr::from_abstract_name(format!("tickerd/listen/{addr}")).map_err(|error| format!("cannot lock {addr}: {error}"))?;
     match UnixListener::bind_addr(&name) {
         Ok(listener) => Ok(AddressLock { _name: listener }),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(format!("cannot listen on {addr}: another tickerd does; stop it, or give another --listen"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(format!(
+            "cannot listen on {addr}: another tickerd does (it holds the abstract socket @tickerd/listen/{addr}); stop it, or give another --listen"
+        )),
         Err(error) => Err(format!("cannot lock {addr}: {error}")),
     }
 }

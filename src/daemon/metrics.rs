@@ -67,6 +67,7 @@ metrics! {
     ROOMS_EVICTED = Counter "rooms_evicted_total" "Idle rooms evicted to make place.";
     MEMBERS = Gauge "members" "Memberships of rooms.";
     KEYS = Gauge "state_keys" "State keys.";
+    STATE_BYTES = Gauge "state_bytes" "Bytes of the newest values of all state keys.";
     HISTORY = Gauge "history_bytes" "Bytes of stream events kept for resume.";
     QUEUED = Gauge "queued_bytes" "Bytes that wait for their readers.";
     OUTSTANDING = Gauge "outstanding_answers" "Answers that the hub owes the reactors.";
@@ -173,6 +174,7 @@ impl Sources {
         out.single(&ROOMS_EVICTED, hub.rooms_evicted);
         out.single(&MEMBERS, hub.members);
         out.single(&KEYS, hub.keys);
+        out.single(&STATE_BYTES, hub.state_bytes);
         out.single(&HISTORY, hub.history_bytes);
         out.single(&QUEUED, self.sum(|stats| &stats.queued_bytes));
         out.single(&OUTSTANDING, self.sum(|stats| &stats.outstanding));

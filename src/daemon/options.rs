@@ -20,6 +20,7 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
         metric_flush: config.metric_flush,
         history_events: config.history_events,
         history_bytes: config.history_bytes,
+        state_bytes: config.state_bytes,
         history_age: config.history_age,
         rooms_max: config.rooms_max,
         keys_per_room_max: KEYS_PER_ROOM_MAX,

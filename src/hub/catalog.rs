@@ -8,6 +8,7 @@ use crate::base::codes::{self, Refusal};
 use crate::base::ident::{encode_segment, is_identifier};
 use crate::base::lane::{Lane, Mode};
 use crate::wire::event::Draft;
+use crate::wire::reply::RESERVED_TYPES;
 
 use super::ports::Event;
 
@@ -159,6 +160,11 @@ fn finish(
             return Err(Refusal::new(codes::INVALID_FIELD, message));
         }
     }
+    if RESERVED_TYPES.contains(&&*draft.kind) {
+        let message = format!("`{}` is a type of the protocol itself: name the event otherwise", draft.kind);
+        return Err(Refusal::new(codes::INVALID_FIELD, message));
+    }
+    let owner = owner_of(&room, owner, draft.owner.is_some())?;
     Ok(Event {
         kind: (&*draft.kind).into(),
         room: room.into(),
@@ -171,6 +177,21 @@ fn finish(
         history,
         data: (&*draft.data).into(),
     })
+}
+
+/// The owner that the room may have. `user:` rooms are their users' own, `system:` and `admin:` rooms nobody's, whatever `data`
+/// says; one who asks for another owner by name is refused.
+fn owner_of(room: &str, owner: Option<String>, is_asked: bool) -> Result<Option<String>, Refusal> {
+    // In an encoded name a colon cannot be: it is one that was not encoded.
+    let owner = owner.map(|owner| owner.replace(':', "%3A"));
+    let Some((prefix @ ("user" | "system" | "admin"), own)) = room.split_once(':') else { return Ok(owner) };
+    let is_own = prefix == "user" && owner.as_deref() == Some(own);
+    if is_asked && !is_own {
+        let message =
+            format!("room `{room}` cannot have that owner: `user:` rooms are their users' own, `system:` and `admin:` rooms nobody's");
+        return Err(Refusal::new(codes::OWNER_CONFLICT, message));
+    }
+    Ok(None)
 }
 
 fn refuse_state_only(draft: &Draft<'_>, event: &Event) -> Result<(), Refusal> {
@@ -327,7 +348,29 @@ mod tests {
     #[test]
     fn a_value_cannot_reach_into_another_room() {
         let event = resolve(r#"{"type":"notification","data":{"user_id":"a:b@c"}}"#).unwrap();
-        assert_eq!((&*event.room, event.owner.as_deref()), ("user:a%3Ab%40c", Some("a%3Ab%40c")));
+        assert_eq!((&*event.room, event.owner.as_deref()), ("user:a%3Ab%40c", None));
+    }
+
+    /// Publishing to a room must not make somebody the reader of another user's, or of the operators'.
+    #[test]
+    fn reserved_rooms_have_no_owner_but_their_user() {
+        let note =
+            |room: &str, owner: &str| resolve(&format!(r#"{{"type":"note","room":"{room}","lane":"alert","owner":"{owner}","data":1}}"#));
+        assert_eq!(note("user:u1", "mal").unwrap_err().error, codes::OWNER_CONFLICT);
+        assert_eq!(note("system:alerts", "mal").unwrap_err().error, codes::OWNER_CONFLICT);
+        assert_eq!(note("admin:x", "mal").unwrap_err().error, codes::OWNER_CONFLICT);
+        assert_eq!(note("user:u1", "u1").unwrap().owner, None);
+        assert_eq!(note("desk:1", "a:b").unwrap().owner.as_deref(), Some("a%3Ab"));
+        let derived = resolve(r#"{"type":"notification","room":"user:u1","data":{"user_id":"mal"}}"#).unwrap();
+        assert_eq!(derived.owner, None);
+    }
+
+    #[test]
+    fn the_protocols_own_types_are_no_events() {
+        for kind in ["gap", "disconnect", "welcome", "subscribe", "ping"] {
+            let refused = resolve(&format!(r#"{{"type":"{kind}","room":"r:1","lane":"alert","data":1}}"#)).unwrap_err();
+            assert_eq!(refused.error, codes::INVALID_FIELD, "{kind}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::Hub;
 use super::lag::Lag;
 use super::ports::{Join, Joined, Outlet, Output, Since};
 use super::room::{Room, Stream};
+use super::rooms::Eviction;
 
 /// Where a lane of a new member begins.
 #[derive(Default)]
@@ -67,7 +68,7 @@ impl Hub {
     /// By pattern, or by owning a room that exists. "No such room" and "not yours" are the same answer.
     fn admit(&mut self, join: &Join) -> Result<RoomId, Refusal> {
         if join.by_pattern {
-            return self.room_of(&join.room);
+            return self.room_of(&join.room, Eviction::Never);
         }
         let user = ident::encode_segment(&join.user);
         self.rooms.id_of(&join.room).filter(|id| self.rooms.by_id(*id).and_then(|room| room.owner.as_deref()) == Some(&*user)).ok_or_else(

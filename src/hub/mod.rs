@@ -63,6 +63,8 @@ pub struct HubOptions {
     pub history_events: usize,
     /// Bytes of kept events in all rooms together.
     pub history_bytes: usize,
+    /// Bytes of the newest values of all state keys together.
+    pub state_bytes: usize,
     /// How long an event is kept.
     pub history_age: Duration,
     /// Rooms in the table.
@@ -82,6 +84,8 @@ pub struct HubStats {
     pub members: u64,
     /// State keys.
     pub keys: u64,
+    /// Bytes of the newest values of all state keys.
+    pub state_bytes: u64,
     /// Bytes of kept `stream` events.
     pub history_bytes: u64,
     /// Publishes by what became of them.

@@ -8,7 +8,10 @@ use crate::base::time::{Mono, Now};
 use super::Hub;
 use super::ports::{Accepted, Answer, Event, NeedSeq, Number, Outcome, Outlet, PendingId, Publish, Safety, Sequenced};
 use super::room::{HeldEvent, HeldState, Room, Seen};
+use super::rooms::Eviction;
 
+/// What a state key costs beyond the bytes of its value: its entry, its name, its frame's head.
+const KEY_BYTES: usize = 512;
 /// When a full table is worth another try.
 const RETRY_MS: u32 = 1_000;
 
@@ -48,7 +51,7 @@ impl Hub {
 
     /// The room and what the event is to it. Nothing is changed but that the room exists, and a state's version.
     fn judge(&mut self, event: &Event) -> Result<(RoomId, Verdict), Refusal> {
-        let id = self.room_of(&event.room)?;
+        let id = self.room_of(&event.room, Eviction::Allowed)?;
         let room = self.rooms.by_id_mut(id).expect("it was found or made in the line above");
         room.touched = true;
         if let (Some(given), Some(owner)) = (&event.owner, &room.owner)
@@ -90,14 +93,15 @@ impl Hub {
     }
 
     /// The room of that name, made if need be.
-    pub(super) fn room_of(&mut self, name: &str) -> Result<RoomId, Refusal> {
-        let Some((id, evicted)) = self.rooms.find_or_make(name) else {
-            let message = format!("no place for room `{name}`: {} rooms are in use; raise --max-rooms", self.options.rooms_max);
+    pub(super) fn room_of(&mut self, name: &str, eviction: Eviction) -> Result<RoomId, Refusal> {
+        let Some((id, evicted)) = self.rooms.find_or_make(name, eviction) else {
+            let message = format!("no place for room `{name}`: the server has as many rooms as it may");
             return Err(Refusal::passing(codes::OVER_CAPACITY, message, RETRY_MS));
         };
         if let Some(evicted) = evicted {
             self.history.release(&evicted.lanes);
             self.stats.keys -= evicted.states.keys.len() as u64;
+            self.stats.state_bytes -= evicted.states.bytes() as u64;
         }
         Ok(id)
     }
@@ -137,10 +141,9 @@ impl Hub {
 
     fn accept_state(&mut self, now: Now, id: RoomId, publish: Publish, out: &mut impl Outlet) {
         let publisher = (publish.conn, publish.ticket);
-        let Some(index) = self.find_or_add_key(id, &publish.event) else {
-            let message =
-                format!("room `{}` has {} keys; delete some, or use more rooms", publish.event.room, self.options.keys_per_room_max);
-            return self.answer(publisher, Err(Refusal::new(codes::OVER_CAPACITY, message)));
+        let index = match self.place_for(id, &publish.event) {
+            Ok(index) => index,
+            Err(refusal) => return self.answer(publisher, Err(refusal)),
         };
         let room = self.rooms.by_id_mut(id).expect("the caller found it");
         let key = &mut room.states.keys[index];
@@ -155,18 +158,40 @@ impl Hub {
         self.hold_or_release_state(now, id, index, waits, out);
     }
 
-    fn find_or_add_key(&mut self, id: RoomId, event: &Event) -> Option<usize> {
-        let key_id = self.rooms.new_key_id();
+    /// The key of a state, added if it is new, with the bytes of its new value booked.
+    fn place_for(&mut self, id: RoomId, event: &Event) -> Result<usize, Refusal> {
+        let new_id = self.rooms.new_key_id();
         let (rooms, lags) = (&mut self.rooms, &self.lags);
-        let states = &mut rooms.by_id_mut(id)?.states;
-        if let Some(index) = states.find(&event.kind, &event.key) {
-            return Some(index);
+        let states = &mut rooms.by_id_mut(id).expect("the caller found it").states;
+        let known = states.find(&event.kind, &event.key);
+        let before = known.map_or(0, |index| states.keys[index].bytes) as u64;
+        let bytes = KEY_BYTES + event.data.len();
+        let total = self.stats.state_bytes - before + bytes as u64;
+        if total > self.options.state_bytes as u64 && &*event.data != "null" {
+            let message = "the server holds as many bytes of states as it may: delete keys that are not needed any more";
+            return Err(Refusal::passing(codes::OVER_CAPACITY, message, RETRY_MS));
         }
-        let before = states.keys.len();
-        let is_owed = |key| lags.iter().any(|lag| lag.owes_key(key));
-        let index = states.add(key_id, &event.kind, &event.key, event.lane, self.options.keys_per_room_max, is_owed)?;
-        self.stats.keys += (states.keys.len() - before) as u64;
-        Some(index)
+        self.stats.state_bytes = total;
+        let index = if let Some(index) = known {
+            index
+        } else {
+            let is_owed = |key| lags.iter().any(|lag| lag.owes_key(key));
+            let keys_before = states.keys.len();
+            let added = states.add(new_id, &event.kind, &event.key, event.lane, self.options.keys_per_room_max, is_owed);
+            let Some(added) = added else {
+                self.stats.state_bytes -= bytes as u64;
+                let message = format!(
+                    "room `{}` has {} keys, which is all it may: delete some, or use more rooms",
+                    event.room, self.options.keys_per_room_max
+                );
+                return Err(Refusal::new(codes::OVER_CAPACITY, message));
+            };
+            self.stats.state_bytes -= added.forgotten_bytes as u64;
+            self.stats.keys += (states.keys.len() - keys_before) as u64;
+            added.index
+        };
+        states.keys[index].bytes = bytes;
+        Ok(index)
     }
 
     /// A number has come: the event is accepted, answered, and goes on to its lane.

@@ -105,6 +105,8 @@ pub(super) struct Key {
     /// Of the newest accepted change.
     pub(super) rev: u64,
     pub(super) version: Option<u64>,
+    /// What its newest value counts for in the budget of all states.
+    pub(super) bytes: usize,
     /// The newest accepted change, while the lane holds it.
     pub(super) held: Option<HeldState>,
     /// The frame that members have: what a joiner gets.
@@ -152,7 +154,18 @@ impl Key {
     }
 }
 
+/// Where a new key was put, and what the one that had to go for it counted for.
+pub(super) struct Added {
+    pub(super) index: usize,
+    pub(super) forgotten_bytes: usize,
+}
+
 impl States {
+    /// What all keys count for in the budget of all states.
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.iter().map(|key| key.bytes).sum()
+    }
+
     /// The key's index, if there is such a key.
     pub(super) fn find(&self, kind: &str, key: &str) -> Option<usize> {
         self.index.get(index_name(kind, key).as_str()).copied()
@@ -168,10 +181,12 @@ impl States {
         lane: Lane,
         keys_max: usize,
         is_owed: impl Fn(KeyId) -> bool,
-    ) -> Option<usize> {
+    ) -> Option<Added> {
         let is_free = |key: &Key| key.is_tombstone() && !is_owed(key.id);
         let place = if self.keys.len() < keys_max { self.keys.len() } else { self.keys.iter().position(is_free)? };
+        let mut forgotten_bytes = 0;
         if let Some(former) = self.keys.get(place) {
+            forgotten_bytes = former.bytes;
             self.rev_floor = self.rev_floor.max(former.rev);
             self.index.remove(index_name(&former.kind, &former.name).as_str());
         }
@@ -182,6 +197,7 @@ impl States {
             lane,
             rev: self.rev_floor,
             version: None,
+            bytes: 0,
             held: None,
             sent: None,
             window_open: false,
@@ -192,7 +208,7 @@ impl States {
         } else {
             self.keys[place] = new;
         }
-        Some(place)
+        Some(Added { index: place, forgotten_bytes })
     }
 }
 

@@ -11,6 +11,14 @@ use super::slots::Slots;
 /// Slots that one creation may look at for a room to evict.
 const EVICTION_LOOKS: usize = 1024;
 
+/// Whether a new room may displace an idle one, and all that is remembered of it. Publishers may do that; who joins empty
+/// rooms may not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Eviction {
+    Allowed,
+    Never,
+}
+
 /// See the module.
 pub(super) struct Rooms {
     slots: Slots<Room>,
@@ -63,11 +71,15 @@ impl Rooms {
 
     /// The room of that name, made if there is none, and the room that had to go for it. `None` if the table is full of
     /// rooms in use.
-    pub(super) fn find_or_make(&mut self, name: &str) -> Option<(RoomId, Option<Room>)> {
+    pub(super) fn find_or_make(&mut self, name: &str, eviction: Eviction) -> Option<(RoomId, Option<Room>)> {
         if let Some(id) = self.id_of(name) {
             return Some((id, None));
         }
-        let evicted = if self.slots.len() >= self.limit { Some(self.evict_one()?) } else { None };
+        let evicted = match eviction {
+            _ if self.slots.len() < self.limit => None,
+            Eviction::Allowed => Some(self.evict_one()?),
+            Eviction::Never => return None,
+        };
         let (epoch, reactors) = (Arc::clone(&self.epoch), self.reactors);
         let (slot, generation) = self.slots.insert(|slot, generation| Room::new(RoomId { slot, generation }, name, epoch, reactors));
         let id = RoomId { slot, generation };
@@ -129,14 +141,14 @@ mod tests {
     #[test]
     fn a_room_made_again_after_its_eviction_counts_in_another_epoch() {
         let mut rooms = Rooms::new(1, 2, 7);
-        let (a, _) = rooms.find_or_make("a").unwrap();
+        let (a, _) = rooms.find_or_make("a", Eviction::Allowed).unwrap();
         let epoch = Arc::clone(&rooms.by_id(a).unwrap().epoch);
-        rooms.find_or_make("b").unwrap();
-        rooms.find_or_make("c").unwrap();
-        rooms.find_or_make("d").unwrap();
+        rooms.find_or_make("b", Eviction::Allowed).unwrap();
+        rooms.find_or_make("c", Eviction::Allowed).unwrap();
+        rooms.find_or_make("d", Eviction::Allowed).unwrap();
         assert_eq!(rooms.len(), 2);
         assert!(rooms.by_id(a).is_none(), "the oldest untouched room went");
-        let (again, _) = rooms.find_or_make("a").unwrap();
+        let (again, _) = rooms.find_or_make("a", Eviction::Allowed).unwrap();
         assert_ne!(rooms.by_id(again).unwrap().epoch, epoch);
     }
 
@@ -144,10 +156,19 @@ mod tests {
     fn rooms_in_use_are_not_evicted_and_the_newcomer_is_refused() {
         let mut rooms = Rooms::new(1, 2, 7);
         for name in ["a", "b"] {
-            let (id, _) = rooms.find_or_make(name).unwrap();
+            let (id, _) = rooms.find_or_make(name, Eviction::Allowed).unwrap();
             rooms.by_id_mut(id).unwrap().members[0] = 1;
         }
-        assert!(rooms.find_or_make("c").is_none());
+        assert!(rooms.find_or_make("c", Eviction::Allowed).is_none());
         assert!(rooms.id_of("a").is_some() && rooms.id_of("b").is_some());
+    }
+
+    /// A reader who joins many empty rooms must not cost others their history.
+    #[test]
+    fn joins_evict_nothing() {
+        let mut rooms = Rooms::new(1, 1, 7);
+        rooms.find_or_make("a", Eviction::Never).unwrap();
+        assert!(rooms.find_or_make("b", Eviction::Never).is_none());
+        assert!(rooms.find_or_make("b", Eviction::Allowed).is_some());
     }
 }

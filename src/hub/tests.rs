@@ -63,6 +63,7 @@ fn options() -> HubOptions {
         metric_flush: Duration::from_millis(500),
         history_events: 4,
         history_bytes: 1 << 20,
+        state_bytes: 1 << 20,
         history_age: Duration::from_secs(60),
         rooms_max: 100,
         keys_per_room_max: 2,
@@ -411,6 +412,27 @@ fn a_deleted_key_is_told_and_not_shown_to_newcomers() {
         "one who resumes is told"
     );
     assert_eq!(bench.accept(state(Lane::Alert, "3")).unwrap().number, Number::Rev(3), "rev goes on");
+}
+
+/// Found by an attack: states had a limit of number, not of bytes.
+#[test]
+fn the_bytes_of_states_are_limited_and_given_back() {
+    let mut bench = Bench::new(HubOptions { state_bytes: 3_100, rooms_max: 1, ..options() });
+    let key = |name: &str, data: &str| Event { key: name.into(), ..state(Lane::Alert, data) };
+    let big = format!("\"{}\"", "x".repeat(1_500));
+    bench.accept(key("a", &big)).unwrap();
+    assert_eq!(bench.hub.stats().state_bytes, 512 + 1_502);
+    assert_eq!(bench.accept(key("b", &big)).unwrap_err().error, codes::OVER_CAPACITY);
+    assert_eq!((bench.hub.stats().state_bytes, bench.hub.stats().keys), (512 + 1_502, 1));
+    bench.accept(key("a", "null")).unwrap();
+    assert_eq!(bench.hub.stats().state_bytes, 512 + 4);
+    bench.accept(key("b", &big)).unwrap();
+    assert_eq!(bench.accept(key("c", "1")).unwrap().number, Number::Rev(3), "a's place is taken");
+    assert_eq!(bench.hub.stats().state_bytes, 512 + 1_502 + 512 + 1);
+    for other in ["x", "y"] {
+        bench.accept(Event { room: other.into(), ..alert("1") }).unwrap();
+    }
+    assert_eq!((bench.hub.stats().state_bytes, bench.hub.stats().keys), (0, 0), "gone with the evicted room");
 }
 
 #[test]

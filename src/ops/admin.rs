@@ -16,7 +16,7 @@ use super::health::{Health, State};
 /// A request must be there, and its answer taken, within this.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 /// Requests served at once; more are refused.
-const REQUESTS_MAX: usize = 16;
+const REQUESTS_MAX: usize = 64;
 
 /// What the listener tells.
 pub struct Admin {
@@ -66,7 +66,12 @@ fn answer(mut stream: TcpStream, admin: &Admin) -> std::io::Result<()> {
     match read_head(&mut stream)? {
         None => http::write_refusal(&mut out, 400, &Refusal::new(codes::INVALID_FIELD, "no complete request head came"), false, &[]),
         Some(head) => match http::parse_head(&head) {
-            Ok(http::Head::Complete { request, .. }) => respond(&mut out, request.method, request.path, admin),
+            Ok(http::Head::Complete { request, .. }) => {
+                respond(&mut out, request.method, request.path, admin);
+                if request.method == "HEAD" {
+                    http::strip_body(&mut out, 0);
+                }
+            }
             Ok(http::Head::Partial) => return Ok(()),
             Err(refused) => http::write_refusal(&mut out, refused.status, &refused.refusal, false, &[]),
         },
@@ -107,7 +112,7 @@ fn respond(out: &mut Vec<u8>, method: &str, path: &str, admin: &Admin) {
             http::write_response(out, status, TEXT, false, &[], format!("{}\n", state.name()).as_bytes());
         }
         (_, "/metrics" | "/livez" | "/readyz") => {
-            let refusal = Refusal::new(codes::INVALID_FIELD, "use GET");
+            let refusal = Refusal::new(codes::BAD_STATE, "use GET");
             http::write_refusal(out, 405, &refusal, false, &[("Allow", "GET")]);
         }
         _ => {

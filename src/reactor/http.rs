@@ -9,7 +9,7 @@ use crate::base::ids::{ConnId, Ticket};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX};
 use crate::base::time::Mono;
 use crate::net::outbox::Outbox;
-use crate::wire::http::{BodyLen, Head, HttpRefusal, Request, Upgrade, parse_head, token_of, write_switching};
+use crate::wire::http::{BodyLen, Head, HttpRefusal, Request, Upgrade, parse_head, strip_body, token_of, write_switching};
 
 use super::body::Body;
 use super::connection::{Then, Took};
@@ -53,7 +53,7 @@ impl Http {
             Ok(Head::Partial) => return Took { used: 0, more: false, then: Then::Go },
             Ok(Head::Complete { request, used }) => (request, used),
             Err(refusal) => {
-                refuse(&refusal, false, core, outbox);
+                refuse(&refusal, false, "", core, outbox);
                 return Took { used: input.len(), more: false, then: Then::Finish };
             }
         };
@@ -71,7 +71,8 @@ impl Http {
                 // A body that nobody reads would be taken for the next request.
                 let keep_alive =
                     request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
-                refuse(&refusal, keep_alive, core, outbox);
+                let keep_alive = keep_alive && request.method != "HEAD";
+                refuse(&refusal, keep_alive, request.method, core, outbox);
                 self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
                 Took { used, more: keep_alive && used < input.len(), then: if keep_alive { Then::Go } else { Then::Finish } }
             }
@@ -119,9 +120,16 @@ impl Http {
     }
 }
 
-fn refuse(refusal: &HttpRefusal, keep_alive: bool, core: &Core, outbox: &mut Outbox) {
+/// The answer to HEAD has no body (RFC 9110 section 9.3.2): one would be taken for the next answer.
+fn refuse(refusal: &HttpRefusal, keep_alive: bool, method: &str, core: &Core, outbox: &mut Outbox) {
     core.stats.refused(refusal.refusal.error);
-    outbox.push_raw(core.now.mono, |out| refusal.write(out, keep_alive));
+    outbox.push_raw(core.now.mono, |out| {
+        let start = out.len();
+        refusal.write(out, keep_alive);
+        if method == "HEAD" {
+            strip_body(out, start);
+        }
+    });
 }
 
 fn route(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
@@ -175,6 +183,7 @@ fn publisher(request: &Request<'_>, core: &Core) -> Result<Grants, HttpRefusal> 
 fn verify(token: &str, core: &Core) -> Result<Grants, HttpRefusal> {
     core.verifier.verify(token, core.now.wall_ms).map_err(|error| {
         core.stats.token_refused(error.label());
+        tracing::info!(event = "token_refused", reason = error.label(), to = "publish");
         unauthorized(error.refusal())
     })
 }
@@ -196,6 +205,7 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
     let verified = token.map(|token| core.verifier.verify(token, core.now.wall_ms)).transpose();
     if let Err(error) = &verified {
         core.stats.token_refused(error.label());
+        tracing::info!(event = "token_refused", reason = error.label(), to = "connect");
         let hides_status = upgrade.origin.is_some() && upgrade.subprotocol.tickerd_v1;
         if !hides_status {
             return Err((unauthorized(error.refusal()), Handshake::BadToken));

@@ -291,6 +291,9 @@ impl Reactor {
         self.core.uplink.answered(answers.len());
         for answer in answers {
             let id = answer.conn;
+            if let Err(refusal) = &answer.outcome {
+                self.core.stats.refused(refusal.error);
+            }
             if let Some(conn) = self.conns.by_id(id) {
                 conn.on_answer(answer, &mut self.core);
             }

@@ -141,6 +141,7 @@ fn hub(clock: Clock, inbox: Arc<Link<Output>>, stop: Arc<AtomicBool>) -> (JoinHa
             metric_flush: Duration::from_millis(1),
             history_events: 16,
             history_bytes: 1 << 20,
+            state_bytes: 1 << 20,
             history_age: Duration::from_secs(60),
             rooms_max: 100,
             keys_per_room_max: 100,

@@ -10,6 +10,30 @@ use crate::base::lane::{Lane, PerLane};
 
 use super::request_id::RequestId;
 
+/// Types of the protocol itself, today's and those to come, which no event may have: a client dispatches on `type`.
+pub const RESERVED_TYPES: [&str; 20] = [
+    "welcome",
+    "subscribed",
+    "caught_up",
+    "gap",
+    "epoch",
+    "heartbeat",
+    "disconnect",
+    "unsubscribed",
+    "auth_expiring",
+    "error",
+    "ok",
+    "pong",
+    "auth",
+    "subscribe",
+    "unsubscribe",
+    "snapshot",
+    "ping",
+    "ack",
+    "publish",
+    "batch",
+];
+
 /// What the `welcome` tells a client about its connection.
 #[derive(Clone, Debug)]
 pub struct Welcome<'a> {

@@ -460,6 +460,7 @@ fn options(plan: &Plan, epoch_seed: u64) -> HubOptions {
         metric_flush: plan.metric_flush,
         history_events: plan.history_events,
         history_bytes: plan.history_bytes,
+        state_bytes: usize::MAX,
         history_age: plan.history_age,
         rooms_max: plan.rooms_max,
         keys_per_room_max: plan.keys_per_room_max,

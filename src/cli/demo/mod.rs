@@ -70,7 +70,7 @@ pub(super) struct DemoArgs {
     /// Where clients can connect, on loopback; another port is taken if this one is in use
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = loopback)]
     pub listen: SocketAddr,
-    /// The same seed makes the same desk
+    /// The same seed makes the same random numbers; what they become depends on the clock too
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }

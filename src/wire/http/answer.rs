@@ -51,6 +51,13 @@ pub fn write_refusal(out: &mut Vec<u8>, status: u16, refusal: &Refusal, keep_ali
     write_response(out, status, "application/json", keep_alive, &headers, &body);
 }
 
+/// Takes the body off the answer that begins at `start`, and leaves the head as it is: the answer to HEAD.
+pub fn strip_body(out: &mut Vec<u8>, start: usize) {
+    if let Some(at) = out[start..].windows(4).position(|window| window == b"\r\n\r\n") {
+        out.truncate(start + at + 4);
+    }
+}
+
 fn refusal_json(refusal: &Refusal) -> Vec<u8> {
     let (code, name, category) = (refusal.error.code, refusal.error.name, refusal.error.category);
     let message = serde_json::Value::from(refusal.message.as_str());
