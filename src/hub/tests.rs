@@ -508,6 +508,20 @@ fn history_is_bounded_by_bytes_and_age_and_gives_back_what_an_evicted_room_held(
     assert_eq!(bench.hub.stats().history_bytes, 0);
 }
 
+/// What the history notes of evicted rooms does not pile up, and no tick is due for it.
+#[test]
+fn the_history_forgets_evicted_rooms() {
+    let mut bench = Bench::new(HubOptions { rooms_max: 2, ..options() });
+    for n in 0..2_000 {
+        if n == 1_000 {
+            bench.pass(30_000);
+        }
+        bench.accept(Event { room: format!("r{n}").into(), ..alert("1") }).unwrap();
+    }
+    let due = bench.hub.tick(bench.now, &mut bench.out);
+    assert_eq!(due.since(bench.now.mono), Duration::from_secs(60), "the oldest event of a room that still is");
+}
+
 #[test]
 fn tick_says_when_to_come_back() {
     let mut bench = Bench::new(options());

@@ -55,6 +55,29 @@ fn what_the_history_has_lost_becomes_a_gap() {
     assert_eq!(bench.hub.stats().gaps, 1);
 }
 
+/// One tick brings a reactor on by a bounded number of frames, so that a long backlog delays nobody else's alerts.
+#[test]
+fn a_long_backlog_comes_in_order_over_several_ticks() {
+    let mut bench = Bench::new(HubOptions { history_events: 3_000, ..options() });
+    bench.join(conn(0, 1), None, None);
+    bench.out.free[0] = 0;
+    for n in 0..3_000 {
+        bench.accept(alert(&n.to_string())).unwrap();
+    }
+    bench.out.free[0] = usize::MAX;
+    let mut pumped = Vec::new();
+    for tick in 1..=3 {
+        bench.pass(1);
+        let frames = datas(&bench.live(0));
+        assert!(frames.len() <= 1_024, "{} frames in tick {tick}", frames.len());
+        pumped.extend(frames);
+    }
+    bench.pass(1);
+    pumped.extend(datas(&bench.live(0)));
+    assert_eq!(pumped, (0..3_000).collect::<Vec<u64>>());
+    assert_eq!(bench.hub.stats().gaps, 0);
+}
+
 #[test]
 fn alerts_have_slots_that_bulk_lanes_leave_free() {
     let mut bench = Bench::new(HubOptions { update_window: Duration::ZERO, ..options() });
