@@ -343,7 +343,9 @@ fn token_id(claims: &Map<String, Value>) -> Result<Option<Box<str>>, TokenError>
 fn claim_hint(name: &str) -> &'static str {
     match name {
         "exp" | "iat" | "nbf" => "times are numbers, in Unix seconds",
-        "user" => "it is `sub`, or what --jwt-user-claim names: a string, not empty, at most 195 bytes once percent-encoded, without control characters",
+        "user" => {
+            "it is `sub`, or what --jwt-user-claim names: a string, not empty, at most 195 bytes once percent-encoded, without control characters"
+        }
         "rooms" | "publish_rooms" => "patterns are an array of strings of [A-Za-z0-9_.:%-], at most 200 bytes each, `*` only last",
         "scope" => "scopes are one string, separated by spaces",
         _ => "it is a string of 1 to 200 bytes",

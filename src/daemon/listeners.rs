@@ -51,3 +51,19 @@ fn claim(addr: SocketAddr) -> Result<AddressLock, String> {
 fn bind_one(addr: SocketAddr) -> Result<Listener, String> {
     listener::bind_tcp(addr).map_err(|error| format!("cannot listen on {addr}: {error}; give another --listen"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another process of the same user that listens with `SO_REUSEPORT` holds no lock of ours, and would share the address.
+    #[test]
+    fn an_address_that_somebody_shares_is_not_claimed() {
+        let other = bind_one(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = other.local_addr().unwrap();
+        assert!(bind_one(addr).is_ok(), "the kernel would allow it");
+        assert!(claim(addr).err().is_some_and(|error| error.contains(&addr.to_string())));
+        drop(other);
+        assert!(claim(addr).is_ok());
+    }
+}

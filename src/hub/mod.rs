@@ -163,7 +163,8 @@ impl Hub {
     }
 
     /// Ends a slice: lets go what was held long enough, brings lagging reactors on, sends the answers, forgets what is
-    /// old. Returns when to be called again at the latest. Bounded work: if more is due, that time is now.
+    /// old. Returns when to be called again at the latest. Bounded work: if more is due, that time is now, or a moment later where
+    /// a reactor lags.
     pub fn tick(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
         let held_until = self.release_due(now, out);
         let lag_until = self.pump(now, out);

@@ -1,6 +1,7 @@
 """HTTP: publishing, and every status that a request can earn."""
 
 import json
+import socket
 import subprocess
 
 import pytest
@@ -306,3 +307,16 @@ def test_slow_heads_end_in_time(server):
             pass
         except AssertionError as closed:
             assert "closed" in str(closed)
+
+
+@pytest.mark.parametrize("path", ["/v1/publish", "/v1/ws", "/nothing"])
+def test_the_answer_to_head_has_no_body(daemon1, path):
+    """RFC 9110 section 9.3.2: a body would be taken for the next answer by a proxy that keeps the connection."""
+    with socket.create_connection(daemon1.address, timeout=10) as raw:
+        raw.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = b""
+        while chunk := raw.recv(4096):
+            answer += chunk
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 4") and b"connection: close" in head.lower()
+    assert body == b""

@@ -149,3 +149,14 @@ def test_a_reused_slot_hears_nothing_of_its_former_owner(daemon):
             daemon.publish(note(f"a:{round_number}", "alert"), note(f"b:{round_number}", "alert"))
             rooms = {frame["room"] for frame in newcomer.everything(daemon)}
             assert rooms == {f"b:{round_number}"}
+
+
+def test_publishing_gives_nobody_anothers_room(daemon1):
+    """Found by an attack: an `owner` named in a publish must not open `user:`, `system:` or `admin:` rooms."""
+    for room in ["user:newbie", "admin:x", "system:alerts"]:
+        [answer] = daemon1.publish_unix(note(room, lane="alert", owner="mal"))
+        assert (answer["ok"], answer["name"]) == (False, "owner_conflict"), answer
+    [answer] = daemon1.publish_unix({"type": "notification", "data": {"user_id": "newbie"}})
+    assert answer["ok"] and answer["room"] == "user:newbie"
+    client = daemon1.connect(mint("mal"))
+    assert client.refused(type="subscribe", room="user:newbie") == "access_denied"
