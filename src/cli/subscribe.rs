@@ -57,7 +57,10 @@ pub(super) fn run(args: &SubscribeArgs) -> Result<(), Failure> {
     let requests = requests(args)?;
     let endpoint = Endpoint::parse(&args.url, "ws", "/v1/ws").map_err(|e| Failure::Usage(format!("--url: {e}")))?;
     let stop = stop_flag().map_err(|e| Failure::Failed(format!("cannot watch for signals: {e}")))?;
-    let mut socket = connect(&endpoint, token(args.token_file.as_deref())?.as_deref())?;
+    let token = token(args.token_file.as_deref())?;
+    let no_token =
+        || Failure::Usage("no token: give --token-file FILE, or the token in TICKERD_TOKEN (`tickerd token` mints one)".to_owned());
+    let mut socket = connect(&endpoint, Some(&token.ok_or_else(no_token)?))?;
     for request in requests {
         socket.send(Message::text(request)).map_err(|e| Failure::Failed(format!("cannot subscribe: {e}")))?;
     }
