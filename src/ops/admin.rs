@@ -42,21 +42,40 @@ fn accept(listener: &TcpListener, admin: &Arc<Admin>) {
             std::thread::sleep(Duration::from_millis(100)); // out of descriptors: give others time to close some
             continue;
         };
-        if serving.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
-            serving.fetch_sub(1, Ordering::Relaxed);
-            continue; // dropped: the connection is closed
-        }
-        let (admin, serving) = (Arc::clone(admin), Arc::clone(&serving));
+        let Some(seat) = Seat::take(&serving) else {
+            tracing::warn!(
+                event = "admin_request_dropped",
+                "{REQUESTS_MAX} admin requests are being served, which is all that may be: find who holds them"
+            );
+            continue; // the connection is closed
+        };
+        let admin = Arc::clone(admin);
         let thread = std::thread::Builder::new().name("admin-request".to_owned());
         let spawned = thread.spawn(move || {
             if let Err(error) = answer(stream, &admin) {
                 tracing::debug!(event = "admin_request_failed", %error);
             }
-            serving.fetch_sub(1, Ordering::Relaxed);
+            drop(seat);
         });
         if let Err(error) = spawned {
             tracing::warn!(event = "admin_thread_failed", %error, "an admin request was dropped: the system gave no thread");
         }
+    }
+}
+
+/// One of the requests that are served at once; given back however the request ends, also if it never begins.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(serving: &Arc<AtomicUsize>) -> Option<Seat> {
+        let one_more = |now| (now < REQUESTS_MAX).then_some(now + 1);
+        serving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Seat(Arc::clone(serving)))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -119,5 +138,22 @@ fn respond(out: &mut Vec<u8>, method: &str, path: &str, admin: &Admin) {
             let refusal = Refusal::new(codes::NOT_FOUND, "the admin listener has /metrics, /livez and /readyz");
             http::write_refusal(out, 404, &refusal, false, &[]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_are_limited_and_given_back() {
+        let serving = Arc::new(AtomicUsize::new(0));
+        let mut seats: Vec<_> = (0..REQUESTS_MAX).map_while(|_| Seat::take(&serving)).collect();
+        assert_eq!(seats.len(), REQUESTS_MAX);
+        assert!(Seat::take(&serving).is_none());
+        seats.pop();
+        assert!(Seat::take(&serving).is_some());
+        drop(seats);
+        assert_eq!(serving.load(Ordering::Relaxed), 0);
     }
 }
