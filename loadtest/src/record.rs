@@ -1,0 +1,206 @@
+//! What a run has found: the JSON file that `compare` reads, and what every report is made of.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::Faults;
+use crate::scenario::{Lane, Scenario};
+
+/// See the module.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The form of this file: 1.
+    pub format: u32,
+    /// When the run began, Unix seconds.
+    pub began_unix_s: u64,
+    /// `tickerd loadtest`'s version.
+    pub version: String,
+    /// Where the generator ran.
+    pub machine: Machine,
+    /// The server, as it was reached.
+    pub target: String,
+    /// What was run, flags applied.
+    pub scenario: Scenario,
+    /// The connections' beginning.
+    pub connect: Connect,
+    /// One for a plain run; one for each step of a ramp.
+    pub windows: Vec<Window>,
+    /// Second by second.
+    pub seconds: Vec<Moment>,
+    /// The whole run.
+    pub totals: Totals,
+    /// The generator about itself.
+    pub generator: Generator,
+    /// The server's process, if it is local and was found.
+    pub server: Option<Server>,
+    /// What `--slo` and the scenario asked.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// A host.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processors that the generator may use.
+    pub cpus: usize,
+    /// Their model.
+    pub cpu_model: String,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Kernel's name and release.
+    pub kernel: String,
+}
+
+/// The connections' beginning.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Connect {
+    /// Wanted.
+    pub wanted: u32,
+    /// Joined to all their rooms.
+    pub joined: u32,
+    /// Failures by what was wrong.
+    pub failed: BTreeMap<String, u32>,
+    /// Seconds from the first handshake to the last join.
+    pub seconds: f64,
+    /// From connect to the last `caught_up`: base64 of a V2 deflate histogram, microseconds.
+    pub took_us: String,
+}
+
+/// One span of measurement.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Window {
+    /// Factor on the scenario's rates: 1 but in a ramp.
+    pub factor: f64,
+    /// Seconds.
+    pub seconds: f64,
+    /// One for each flow of the scenario.
+    pub flows: Vec<FlowRecord>,
+    /// How late the publisher was: base64 of a V2 deflate histogram, nanoseconds.
+    pub slip_ns: String,
+    /// Processor seconds of the generator (publisher and workers) in this window.
+    pub generator_cpu_s: f64,
+    /// Of the server, if found.
+    pub server_cpu_s: Option<f64>,
+    /// A ramp's step: whether it held.
+    pub held: Option<bool>,
+    /// Why it did not.
+    pub because: String,
+}
+
+/// One flow in one window.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// Position in the scenario.
+    pub flow: usize,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its class of rooms.
+    pub class: String,
+    /// Events due in this window that were sent.
+    pub published: u64,
+    /// Distinct events of this window received, over all members.
+    pub received: u64,
+    /// From the intended time: base64 of a V2 deflate histogram, nanoseconds; empty if nothing came.
+    pub latency: String,
+    /// From the actual time of sending; likewise.
+    pub service: String,
+}
+
+/// One second of the run, all workers together.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Moment {
+    /// Seconds since publishing began.
+    pub at_s: f64,
+    /// Connections.
+    pub joined: u32,
+    /// Events published in this second.
+    pub published: u64,
+    /// Distinct events received in this second.
+    pub received: u64,
+    /// Bytes received in this second.
+    pub bytes: u64,
+    /// For each lane that has flows: what arrived in this second, from the intended time. Base64 of a V2 deflate histogram, nanoseconds.
+    pub latency: BTreeMap<Lane, String>,
+    /// Faults so far.
+    pub faults: u64,
+    /// The publisher's largest delay in this second.
+    pub slip_max_ns: u64,
+    /// Resident bytes of the server, if found.
+    pub server_rss_bytes: Option<u64>,
+    /// Its processor seconds in this second.
+    pub server_cpu_s: Option<f64>,
+    /// The generator's, workers and publisher together.
+    pub generator_cpu_s: f64,
+}
+
+/// The whole run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Events sent.
+    pub published: u64,
+    /// Publishes by the server's answer: `accepted`, `duplicate`, or the error's name.
+    pub answers: BTreeMap<String, u64>,
+    /// Deliveries that the accepted `stream` events had to make.
+    pub expected: u64,
+    /// Distinct events received, all modes.
+    pub received: u64,
+    /// What should not have happened.
+    pub faults: Faults,
+    /// See [`Final`](crate::control::Final).
+    pub told_missing: u64,
+    /// Likewise.
+    pub conflated: u64,
+    /// Likewise.
+    pub transient_lost: u64,
+    /// Closes by code or error.
+    pub closes: BTreeMap<String, u32>,
+    /// Reconnects by whether all was recovered.
+    pub recovered: u32,
+    /// Likewise.
+    pub not_recovered: u32,
+    /// Reconnects: as [`Connect::took_us`].
+    pub reconnect_us: String,
+}
+
+/// The generator about itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Generator {
+    /// Worker processes.
+    pub workers: u32,
+    /// Processor seconds, all processes.
+    pub cpu_s: f64,
+    /// The longest turn of a worker's loop.
+    pub turn_ns_max: u64,
+    /// The busiest worker's share of a processor while it measured: near 1, it measures itself.
+    pub busiest_worker: f64,
+}
+
+/// The server's process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Server {
+    /// Its id.
+    pub pid: u32,
+    /// Its command line's first word.
+    pub command: String,
+    /// Resident bytes before the first connection.
+    pub rss_before_bytes: u64,
+    /// With all connections joined, before publishing.
+    pub rss_joined_bytes: u64,
+    /// At the end.
+    pub rss_end_bytes: u64,
+    /// The highest seen.
+    pub rss_max_bytes: u64,
+    /// Processor seconds while measured.
+    pub cpu_s: f64,
+}
+
+/// What was asked and what was found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// As it was asked.
+    pub slo: String,
+    /// What was measured, with its unit.
+    pub measured: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
