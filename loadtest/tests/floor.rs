@@ -10,8 +10,8 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tungstenite::{Message, WebSocket};
 
-/// Nothing here takes that long; a read that does is a failure, not a hang.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing here takes that long; a read or a write that does is a failure, not a hang.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const COMBINATIONS: [(&str, &str); 4] = [("one", "all"), ("one", "each"), ("two", "all"), ("two", "each")];
 
@@ -60,7 +60,9 @@ impl Floor {
     }
 
     fn publisher(&self) -> UnixStream {
-        UnixStream::connect(&self.socket).expect("the floor listens there")
+        let publisher = UnixStream::connect(&self.socket).expect("the floor listens there");
+        publisher.set_write_timeout(Some(PATIENCE)).expect("a timeout is allowed");
+        publisher
     }
 }
 
@@ -174,7 +176,7 @@ fn write_until_pushed_back(mut publisher: &UnixStream, bytes: &[u8]) -> usize {
             Err(error) => panic!("the floor has gone: {error}"),
         }
     }
-    publisher.set_write_timeout(None).expect("no timeout is allowed");
+    publisher.set_write_timeout(Some(PATIENCE)).expect("a timeout is allowed");
     sent
 }
 
