@@ -58,6 +58,10 @@ pub const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
 /// Bytes of one write at most, unless a single frame is longer.
 pub const WRITE_BYTES: usize = 64 * 1024;
+/// How long one flush may go on with what is not urgent before sockets and hub are heard again.
+pub const FLUSH_SLICE: Duration = Duration::from_micros(500);
+/// What a reactor may have to write before it asks the hub to hold bulk back, in writes (about 3 µs each): about 25 ms.
+pub const PRESSURE_COST: usize = 8 * 1024;
 /// Bytes written to one connection in one loop turn.
 pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
 /// Answers that a publisher has not read yet; beyond it we stop reading from it.

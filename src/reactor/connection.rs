@@ -11,14 +11,16 @@ use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, UNREAD_ANSWER_BYTES_M
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Joined};
 use crate::net::clock::Clock;
-use crate::net::outbox::{Entry, Limits, Outbox};
+use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome};
 use crate::net::stream::Stream;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, Tag};
 use crate::wire::reply;
 
 use super::core::{Core, Next};
+use super::flush::Dirty;
 use super::http::Http;
 use super::lines::Lines;
+use super::runs::Batch;
 use super::stats::{ConnKind, Reason};
 use super::websocket::{WebSocket, echo};
 
@@ -27,6 +29,8 @@ pub(super) struct Io {
     pub(super) clock: Clock,
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
+    /// When the last write was done.
+    pub(super) now: Mono,
 }
 
 /// See the module.
@@ -55,11 +59,23 @@ pub(super) struct Connection {
     /// `rest` may hold something complete.
     more: bool,
     /// It is on the list of those to be flushed.
-    pub(super) dirty: bool,
+    pub(super) dirty: Dirty,
     /// It is on the list of those to be served.
     pub(super) serving: bool,
     /// Our side is shut down.
     shut: bool,
+}
+
+/// What came of writing a batch as it is.
+pub(super) enum Direct {
+    /// All of it is written.
+    Done,
+    /// A part; the rest is in the outbox.
+    Rest,
+    /// Nothing: other things go first, or the kernel has no room.
+    NotNow,
+    /// The connection is broken.
+    Failed(Reason),
 }
 
 /// What a connection speaks.
@@ -124,7 +140,7 @@ impl Connection {
             read_closed: false,
             eof: false,
             more: false,
-            dirty: false,
+            dirty: Dirty::No,
             serving: false,
             shut: false,
         }
@@ -260,6 +276,7 @@ impl Connection {
     fn leave_rooms(&self, core: &mut Core) -> usize {
         let rooms = core.rooms.leave_all(self.id.slot);
         for room in &rooms {
+            core.stats.dropped_by_close.add(core.runs.waiting(*room) as u64);
             core.uplink.leave(*room, self.id);
         }
         rooms.len()
@@ -316,11 +333,8 @@ impl Connection {
         self.outbox.fill(&mut io.output, WRITE_BYTES);
         match self.stream.write(&io.output) {
             Ok(n) if n > 0 => {
-                let written = io.clock.mono();
-                core.stats.writes.inc();
-                core.stats.bytes_sent.add(n as u64);
-                self.bytes_sent += n as u64;
-                self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, written));
+                self.note_write(n, core, io);
+                self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, io.now));
                 Ok(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -330,6 +344,51 @@ impl Connection {
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
             Ok(_) | Err(_) => Err(self.ending.as_ref().map_or(Reason::Io, |ending| ending.reason)),
+        }
+    }
+
+    fn note_write(&mut self, n: usize, core: &Core, io: &mut Io) {
+        io.now = io.clock.mono();
+        core.stats.writes.inc();
+        core.stats.bytes_sent.add(n as u64);
+        self.bytes_sent += n as u64;
+    }
+
+    /// Writes a batch as it is, if nothing else waits.
+    pub(super) fn write_batch(&mut self, batch: &mut Batch, core: &Core, io: &mut Io) -> Direct {
+        if !self.writable || !self.outbox.is_empty() || self.ending.is_some() {
+            return Direct::NotNow;
+        }
+        match self.stream.write(batch.chunk()) {
+            Ok(n) if n == batch.len() => {
+                self.note_write(n, core, io);
+                batch.count(|span| core.stats.sent_span(span, io.now), |frame| core.stats.sent_frame(frame, io.now));
+                Direct::Done
+            }
+            Ok(n) if n > 0 => {
+                self.note_write(n, core, io);
+                let sent = |tag: &Tag, bytes| core.stats.sent(tag, bytes, true, io.now);
+                let conflated = self.outbox.take_over(&batch.frames, n, core.now.mono, core.limits(), sent);
+                core.stats.conflated.add(conflated);
+                Direct::Rest
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                core.stats.writes_blocked.inc();
+                self.writable = false;
+                Direct::NotNow
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Direct::NotNow,
+            Ok(_) | Err(_) => Direct::Failed(Reason::Io),
+        }
+    }
+
+    /// Queues frames that came as it happened.
+    pub(super) fn queue(&mut self, frames: &[Arc<Frame>], core: &Core) {
+        let (queued, limits) = (core.now.mono, core.limits());
+        for frame in frames {
+            if self.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
+                core.stats.conflated.inc();
+            }
         }
     }
 
