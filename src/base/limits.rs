@@ -38,6 +38,8 @@ pub const URGENT_INGEST_SLOTS: usize = 64 * 1024;
 pub const BULK_INGEST_SLOTS: usize = 64 * 1024;
 /// Bytes parsed of one publisher in one loop turn.
 pub const PARSE_BYTES_PER_TURN: usize = 64 * 1024;
+/// What is left of a read goes before the next one if it is no longer than this; the rest of something longer is appended to.
+pub const REST_BYTES_JOINED: usize = 4 * 1024;
 /// Messages taken from one connection in one loop turn; four ping flooders must not starve the others.
 pub const MESSAGES_PER_TURN: usize = 64;
 /// Lower-lane bytes in one write: what is started cannot be overtaken.

@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
-use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
+use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Joined};
 use crate::net::clock::Clock;
@@ -164,14 +164,18 @@ impl Connection {
         if self.more || !self.readable || self.eof || self.is_blocked() {
             return None;
         }
-        match self.stream.read(&mut io.input) {
+        // What is left of the last read, mostly the beginning of a line, goes before what is read now, so that both are one.
+        let kept = if self.rest.len() <= REST_BYTES_JOINED { self.rest.len() } else { 0 };
+        match self.stream.read(&mut io.input[kept..kept + PARSE_BYTES_PER_TURN]) {
             Ok(0) => self.on_eof(core),
             Ok(n) => {
-                self.readable = n == io.input.len() || self.read_closed;
+                self.readable = n == PARSE_BYTES_PER_TURN || self.read_closed;
                 core.now = io.clock.now();
                 core.stats.bytes_received.add(n as u64);
                 self.bytes_received += n as u64;
-                self.on_bytes(&mut io.input[..n], core);
+                io.input[..kept].copy_from_slice(&self.rest[..kept]);
+                self.rest.drain(..kept);
+                self.on_bytes(&mut io.input[..kept + n], core);
             }
             Err(error) => return self.on_read_error(&error),
         }
@@ -190,6 +194,7 @@ impl Connection {
     fn on_bytes(&mut self, bytes: &mut [u8], core: &mut Core) {
         if self.rest.is_empty() {
             let used = self.consume(bytes, core);
+            // A connection that waits keeps no more memory than it needs.
             self.rest = bytes[used..].to_vec();
             self.more &= used < bytes.len();
         } else {
@@ -202,7 +207,6 @@ impl Connection {
     fn consume_rest(&mut self, mut rest: Vec<u8>, core: &mut Core) {
         let used = self.consume(&mut rest, core);
         self.more &= used < rest.len();
-        // A connection that waits keeps no more memory than it needs.
         self.rest = if rest.len() == used { Vec::new() } else { remaining(rest, used) };
     }
 

@@ -33,7 +33,7 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::PARSE_BYTES_PER_TURN;
+use crate::base::limits::{PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
@@ -107,7 +107,7 @@ impl Reactor {
             listeners,
             conns: Slots::default(),
             core,
-            io: Io { clock: parts.clock, input: vec![0; PARSE_BYTES_PER_TURN], output: Vec::new(), now: now.mono },
+            io: Io { clock: parts.clock, input: vec![0; REST_BYTES_JOINED + PARSE_BYTES_PER_TURN], output: Vec::new(), now: now.mono },
             wheel: Wheel::new(TICK, now.mono),
             serve: Vec::new(),
             backlog: Backlog::default(),
