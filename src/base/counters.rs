@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::time::{Mono, nanos};
+
 /// A counter or gauge with one writing thread.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -50,15 +52,59 @@ impl DurationHistogram {
 
     /// Records `n` equal durations. Only the owning thread may call this.
     pub fn record_n(&self, duration: Duration, n: u64) {
-        let ns = crate::base::time::nanos(duration);
-        let index = BUCKETS_US.partition_point(|bound_us| bound_us * 1_000 < ns);
-        self.buckets[index].add(n);
+        let ns = nanos(duration);
+        self.buckets[bucket(ns)].add(n);
         self.sum_ns.add(ns.saturating_mul(n));
+    }
+
+    /// Records how long ago each of some moments was. Only the owning thread may call this.
+    pub fn record_times(&self, times: &Times, now: Mono) {
+        let (Some(first), Some(last)) = (times.sorted.first(), times.sorted.last()) else { return };
+        let (shortest, longest) = (bucket(nanos(now.since(*last))), bucket(nanos(now.since(*first))));
+        let mut later = 0; // moments that are counted already
+        for (bound_us, count) in BUCKETS_US.iter().zip(&self.buckets).take(longest).skip(shortest) {
+            let earliest = Mono(now.0.saturating_sub(bound_us * 1_000));
+            let within = times.sorted.len() - times.sorted.partition_point(|at| *at < earliest);
+            count.add((within - later) as u64);
+            later = within;
+        }
+        self.buckets[longest].add((times.sorted.len() - later) as u64);
+        self.sum_ns.add(times.sum_until(now));
     }
 
     /// The counts of each bucket (not cumulative) and the sum in nanoseconds, from any thread.
     pub fn snapshot(&self) -> HistogramSnapshot {
         HistogramSnapshot { buckets: std::array::from_fn(|i| self.buckets[i].value()), sum_ns: self.sum_ns.value() }
+    }
+}
+
+/// The bucket of a duration.
+fn bucket(ns: u64) -> usize {
+    BUCKETS_US.partition_point(|bound_us| bound_us * 1_000 < ns)
+}
+
+/// Some moments, in order, to be recorded together and again and again: what a batch of events has in common for all who get it.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    sorted: Vec<Mono>,
+    sum: u128,
+}
+
+impl Times {
+    /// Adds a moment: cheaply if it is not before the last one.
+    pub fn add(&mut self, at: Mono) {
+        self.sum += u128::from(at.0);
+        if self.sorted.last().is_none_or(|last| *last <= at) {
+            self.sorted.push(at);
+        } else {
+            self.sorted.insert(self.sorted.partition_point(|other| *other <= at), at);
+        }
+    }
+
+    /// The sum of their distances to `now`, which none of them is later than.
+    fn sum_until(&self, now: Mono) -> u64 {
+        let sum = (u128::from(now.0) * self.sorted.len() as u128).saturating_sub(self.sum);
+        u64::try_from(sum).unwrap_or(u64::MAX)
     }
 }
 
@@ -78,5 +124,28 @@ impl HistogramSnapshot {
             *mine += theirs;
         }
         self.sum_ns += other.sum_ns;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Recording many moments at once is recording each of them.
+        #[test]
+        fn together_is_as_one_by_one(times in prop::collection::vec(0u64..40_000_000_000, 0..50), later in 0u64..1_000_000) {
+            let now = Mono(times.iter().max().unwrap_or(&0) + later);
+            let (together, alone) = (DurationHistogram::default(), DurationHistogram::default());
+            let mut moments = Times::default();
+            for at in times.into_iter().map(Mono) {
+                moments.add(at);
+                alone.record(now.since(at));
+            }
+            together.record_times(&moments, now);
+            prop_assert_eq!(together.snapshot(), alone.snapshot());
+        }
     }
 }

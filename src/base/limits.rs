@@ -38,6 +38,8 @@ pub const URGENT_INGEST_SLOTS: usize = 64 * 1024;
 pub const BULK_INGEST_SLOTS: usize = 64 * 1024;
 /// Bytes parsed of one publisher in one loop turn.
 pub const PARSE_BYTES_PER_TURN: usize = 64 * 1024;
+/// What is left of a read goes before the next one if it is no longer than this; the rest of something longer is appended to.
+pub const REST_BYTES_JOINED: usize = 4 * 1024;
 /// Messages taken from one connection in one loop turn; four ping flooders must not starve the others.
 pub const MESSAGES_PER_TURN: usize = 64;
 /// Lower-lane bytes in one write: what is started cannot be overtaken.
@@ -58,6 +60,10 @@ pub const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(5);
 /// Bytes of one write at most, unless a single frame is longer.
 pub const WRITE_BYTES: usize = 64 * 1024;
+/// How long one flush may go on with what is not urgent before sockets and hub are heard again.
+pub const FLUSH_SLICE: Duration = Duration::from_micros(500);
+/// What a reactor may have to write before it asks the hub to hold bulk back, in writes (about 3 µs each): about 25 ms.
+pub const PRESSURE_COST: usize = 8 * 1024;
 /// Bytes written to one connection in one loop turn.
 pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
 /// Answers that a publisher has not read yet; beyond it we stop reading from it.

@@ -68,7 +68,7 @@ impl HubThread {
             idle_since = if worked { None } else { idle_since.or(Some(now.mono)) };
             if idle_since.is_some_and(|since| now.mono.since(since) >= self.busy_poll) {
                 let figures_due = if *self.stats.lock() == self.hub.stats() { Mono::NEVER } else { stats_at };
-                self.sleep(next.min(figures_due));
+                self.sleep(next.min(figures_due), &out);
             }
         }
     }
@@ -79,7 +79,7 @@ impl HubThread {
         for _ in 0..TURNS_PER_SLICE {
             let now = self.clock.now();
             let urgent = self.take(now, Source::Urgent, URGENT_PER_TURN, sequencer, out);
-            let bulk = self.take(now, Source::Bulk, BULK_PER_TURN, sequencer, out);
+            let bulk = if out.is_pressed() { 0 } else { self.take(now, Source::Bulk, BULK_PER_TURN, sequencer, out) };
             if urgent + bulk == 0 {
                 break;
             }
@@ -103,10 +103,11 @@ impl HubThread {
         budget
     }
 
-    fn sleep(&self, until: Mono) {
+    /// The bulk link is left alone while a reactor is pressed; the reactor rings when it is not any more.
+    fn sleep(&self, until: Mono, out: &Links) {
         self.door.arm();
         let now = self.clock.mono();
-        if self.urgent.is_empty() && self.bulk.is_empty() && until > now && !self.stop.load(Ordering::Relaxed) {
+        if self.urgent.is_empty() && (self.bulk.is_empty() || out.is_pressed()) && until > now && !self.stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(until.since(now).min(SLEEP_MAX));
         }
         self.door.disarm();
@@ -128,6 +129,11 @@ struct Links {
 }
 
 impl Links {
+    /// Whether a reactor has so much to write that bulk had better wait: where it waits, its publishers are told to slow down.
+    fn is_pressed(&self) -> bool {
+        self.reactors.iter().any(|link| link.is_pressed())
+    }
+
     fn ring(&mut self) {
         for (link, touched) in self.reactors.iter().zip(&mut self.touched) {
             if std::mem::take(touched) {

@@ -1,8 +1,8 @@
 //! The text of an event.
 
-use std::io::Write;
-
 use crate::base::lane::Lane;
+use crate::wire::reply::put_event_number;
+use crate::wire::text::{put, put_number};
 
 use super::ports::Number;
 
@@ -22,18 +22,15 @@ pub(super) struct EventText<'a> {
 
 /// Writes the text and returns where `data` begins in it, if there is one: it is the last member.
 pub(super) fn event(out: &mut Vec<u8>, text: &EventText<'_>) -> Option<usize> {
-    append(out, format_args!(r#"{{"type":"{}","room":"{}","lane":"{}""#, text.kind, text.room, text.lane));
+    put(out, &[r#"{"type":""#, text.kind, r#"","room":""#, text.room, r#"","lane":""#, text.lane.name(), "\""]);
     if !text.key.is_empty() {
-        append(out, format_args!(r#","key":"{}""#, text.key));
+        put(out, &[r#","key":""#, text.key, "\""]);
     }
-    match text.number {
-        Number::None => {}
-        Number::Seq(seq) => append(out, format_args!(r#","seq":{seq}"#)),
-        Number::Rev(rev) => append(out, format_args!(r#","rev":{rev}"#)),
-    }
-    append(out, format_args!(r#","ts":{}"#, text.ts_ms));
+    put_event_number(out, text.number);
+    put(out, &[r#","ts":"#]);
+    put_number(out, text.ts_ms);
     if let Some(event_id) = text.event_id {
-        append(out, format_args!(r#","event_id":"{event_id}""#));
+        put(out, &[r#","event_id":""#, event_id, "\""]);
     }
     let Some(data) = text.data else {
         out.extend_from_slice(br#","deleted":true}"#);
@@ -44,10 +41,6 @@ pub(super) fn event(out: &mut Vec<u8>, text: &EventText<'_>) -> Option<usize> {
     out.extend_from_slice(data.as_bytes());
     out.push(b'}');
     Some(data_at)
-}
-
-fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("writing to a Vec does not fail");
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ pub(super) struct Pending {
     event: Event,
     accepted: Mono,
     ts_ms: u64,
-    /// Its publisher, then those who published the same `event_id` meanwhile.
-    publishers: Vec<(ConnId, Ticket)>,
+    publisher: (ConnId, Ticket),
+    /// Those who published the same `event_id` meanwhile.
+    others: Vec<(ConnId, Ticket)>,
 }
 
 /// Where an accepted event goes on.
@@ -129,7 +130,8 @@ impl Hub {
             room: id,
             accepted: publish.accepted,
             ts_ms: now.wall_ms,
-            publishers: vec![(publish.conn, publish.ticket)],
+            publisher: (publish.conn, publish.ticket),
+            others: Vec::new(),
             event: publish.event,
         });
         let pending = PendingId { slot, generation };
@@ -210,9 +212,9 @@ impl Hub {
         stream.history = stream.history.max(pending.event.history);
         let number = Number::Seq(sequenced.seq);
         self.settle(now, id, &pending.event, number);
-        for (i, publisher) in pending.publishers.iter().enumerate() {
-            let outcome = if i == 0 { Outcome::Accepted } else { Outcome::Duplicate };
-            self.answer_with(*publisher, id, &pending.event, outcome, number);
+        self.answer_with(pending.publisher, id, &pending.event, Outcome::Accepted, number);
+        for other in pending.others {
+            self.answer_with(other, id, &pending.event, Outcome::Duplicate, number);
         }
         let held = HeldEvent { event: pending.event, seq: Some(sequenced.seq), accepted: pending.accepted, ts_ms: pending.ts_ms };
         self.hold_or_release(now, id, held, out);
@@ -232,7 +234,7 @@ impl Hub {
 
     fn wait(&mut self, pending: PendingId, publisher: (ConnId, Ticket)) {
         if let Some(pending) = self.pending.get_mut(pending.slot, pending.generation) {
-            pending.publishers.push(publisher);
+            pending.others.push(publisher);
         }
     }
 

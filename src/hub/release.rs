@@ -160,7 +160,7 @@ impl Hub {
         self.stats.encoded += 1;
         if let Some(seq) = held.seq {
             room.lanes[event.lane.index()].live = seq;
-            self.history.keep(id, event.lane, Arc::clone(&frame), &mut self.rooms);
+            self.history.keep(id, event.lane, seq, Arc::clone(&frame), &mut self.rooms);
         }
         self.deliver(id, &frame, out);
     }

@@ -6,6 +6,7 @@ use std::thread::Thread;
 use crossbeam::queue::ArrayQueue;
 
 use super::bell::Bell;
+use super::sync::{AtomicBool, Ordering};
 
 /// How a sleeping consumer is woken.
 pub enum Waker {
@@ -52,12 +53,14 @@ impl Door {
 pub struct Link<T> {
     queue: ArrayQueue<T>,
     door: Arc<Door>,
+    /// The consumer has more to do than it wants.
+    pressed: AtomicBool,
 }
 
 impl<T> Link<T> {
     /// A link with that many slots.
     pub fn new(slots: usize, door: Arc<Door>) -> Link<T> {
-        Link { queue: ArrayQueue::new(slots), door }
+        Link { queue: ArrayQueue::new(slots), door, pressed: AtomicBool::new(false) }
     }
 
     /// Pushes, or gives the item back if the link is full. Does not ring.
@@ -88,6 +91,16 @@ impl<T> Link<T> {
     /// How many slots there are.
     pub fn capacity(&self) -> usize {
         self.queue.capacity()
+    }
+
+    /// The consumer asks producers to hold back what can wait, or not to any more; then it wakes those that sleep over it.
+    pub fn press(&self, pressed: bool) {
+        self.pressed.store(pressed, Ordering::Relaxed);
+    }
+
+    /// Whether producers are asked to hold back what can wait.
+    pub fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed)
     }
 
     /// Wakes the consumer if it sleeps.

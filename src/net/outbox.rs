@@ -239,6 +239,35 @@ impl Outbox {
         self.shrink();
     }
 
+    /// Takes on frames of which the first `written` bytes went out while nothing waited, and reports those that are finished.
+    /// Returns how many were conflated.
+    pub fn take_over(
+        &mut self,
+        frames: &[Arc<Frame>],
+        mut written: usize,
+        queued: Mono,
+        limits: Limits,
+        mut finished: impl FnMut(&Tag, usize),
+    ) -> u64 {
+        debug_assert!(self.is_empty(), "what waits goes first");
+        let mut conflated = 0;
+        for frame in frames {
+            let len = frame.as_websocket().len();
+            let entry = Entry { frame: Arc::clone(frame), queued, live: true };
+            if written >= len {
+                finished(&frame.tag, len);
+                written -= len;
+            } else if written > 0 {
+                self.bytes += len - written;
+                self.started = Some(Box::new(Started { entry, written }));
+                written = 0;
+            } else if self.push(entry, limits) == PushOutcome::Conflated {
+                conflated += 1;
+            }
+        }
+        conflated
+    }
+
     fn wrote_raw(&mut self, n: usize) -> usize {
         let Some(raw) = &mut self.raw else { return n };
         let taken = n.min(raw.bytes.len() - raw.written);

@@ -7,18 +7,20 @@ use tracing::info;
 
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
-use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
+use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Joined};
 use crate::net::clock::Clock;
-use crate::net::outbox::{Entry, Limits, Outbox};
+use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome};
 use crate::net::stream::Stream;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, Tag};
 use crate::wire::reply;
 
 use super::core::{Core, Next};
+use super::flush::Dirty;
 use super::http::Http;
 use super::lines::Lines;
+use super::runs::Batch;
 use super::stats::{ConnKind, Reason};
 use super::websocket::{WebSocket, echo};
 
@@ -27,6 +29,8 @@ pub(super) struct Io {
     pub(super) clock: Clock,
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
+    /// When the last write was done.
+    pub(super) now: Mono,
 }
 
 /// See the module.
@@ -55,11 +59,23 @@ pub(super) struct Connection {
     /// `rest` may hold something complete.
     more: bool,
     /// It is on the list of those to be flushed.
-    pub(super) dirty: bool,
+    pub(super) dirty: Dirty,
     /// It is on the list of those to be served.
     pub(super) serving: bool,
     /// Our side is shut down.
     shut: bool,
+}
+
+/// What came of writing a batch as it is.
+pub(super) enum Direct {
+    /// All of it is written.
+    Done,
+    /// A part; the rest is in the outbox.
+    Rest,
+    /// Nothing: other things go first, or the kernel has no room.
+    NotNow,
+    /// The connection is broken.
+    Failed(Reason),
 }
 
 /// What a connection speaks.
@@ -124,7 +140,7 @@ impl Connection {
             read_closed: false,
             eof: false,
             more: false,
-            dirty: false,
+            dirty: Dirty::No,
             serving: false,
             shut: false,
         }
@@ -148,14 +164,18 @@ impl Connection {
         if self.more || !self.readable || self.eof || self.is_blocked() {
             return None;
         }
-        match self.stream.read(&mut io.input) {
+        // What is left of the last read, mostly the beginning of a line, goes before what is read now, so that both are one.
+        let kept = if self.rest.len() <= REST_BYTES_JOINED { self.rest.len() } else { 0 };
+        match self.stream.read(&mut io.input[kept..kept + PARSE_BYTES_PER_TURN]) {
             Ok(0) => self.on_eof(core),
             Ok(n) => {
-                self.readable = n == io.input.len() || self.read_closed;
+                self.readable = n == PARSE_BYTES_PER_TURN || self.read_closed;
                 core.now = io.clock.now();
                 core.stats.bytes_received.add(n as u64);
                 self.bytes_received += n as u64;
-                self.on_bytes(&mut io.input[..n], core);
+                io.input[..kept].copy_from_slice(&self.rest[..kept]);
+                self.rest.drain(..kept);
+                self.on_bytes(&mut io.input[..kept + n], core);
             }
             Err(error) => return self.on_read_error(&error),
         }
@@ -174,6 +194,7 @@ impl Connection {
     fn on_bytes(&mut self, bytes: &mut [u8], core: &mut Core) {
         if self.rest.is_empty() {
             let used = self.consume(bytes, core);
+            // A connection that waits keeps no more memory than it needs.
             self.rest = bytes[used..].to_vec();
             self.more &= used < bytes.len();
         } else {
@@ -186,7 +207,6 @@ impl Connection {
     fn consume_rest(&mut self, mut rest: Vec<u8>, core: &mut Core) {
         let used = self.consume(&mut rest, core);
         self.more &= used < rest.len();
-        // A connection that waits keeps no more memory than it needs.
         self.rest = if rest.len() == used { Vec::new() } else { remaining(rest, used) };
     }
 
@@ -260,6 +280,7 @@ impl Connection {
     fn leave_rooms(&self, core: &mut Core) -> usize {
         let rooms = core.rooms.leave_all(self.id.slot);
         for room in &rooms {
+            core.stats.dropped_by_close.add(core.runs.waiting(*room) as u64);
             core.uplink.leave(*room, self.id);
         }
         rooms.len()
@@ -316,11 +337,8 @@ impl Connection {
         self.outbox.fill(&mut io.output, WRITE_BYTES);
         match self.stream.write(&io.output) {
             Ok(n) if n > 0 => {
-                let written = io.clock.mono();
-                core.stats.writes.inc();
-                core.stats.bytes_sent.add(n as u64);
-                self.bytes_sent += n as u64;
-                self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, written));
+                self.note_write(n, core, io);
+                self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, io.now));
                 Ok(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -330,6 +348,51 @@ impl Connection {
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
             Ok(_) | Err(_) => Err(self.ending.as_ref().map_or(Reason::Io, |ending| ending.reason)),
+        }
+    }
+
+    fn note_write(&mut self, n: usize, core: &Core, io: &mut Io) {
+        io.now = io.clock.mono();
+        core.stats.writes.inc();
+        core.stats.bytes_sent.add(n as u64);
+        self.bytes_sent += n as u64;
+    }
+
+    /// Writes a batch as it is, if nothing else waits.
+    pub(super) fn write_batch(&mut self, batch: &mut Batch, core: &Core, io: &mut Io) -> Direct {
+        if !self.writable || !self.outbox.is_empty() || self.ending.is_some() {
+            return Direct::NotNow;
+        }
+        match self.stream.write(batch.chunk()) {
+            Ok(n) if n == batch.len() => {
+                self.note_write(n, core, io);
+                batch.count(|span| core.stats.sent_span(span, io.now), |frame| core.stats.sent_frame(frame, io.now));
+                Direct::Done
+            }
+            Ok(n) if n > 0 => {
+                self.note_write(n, core, io);
+                let sent = |tag: &Tag, bytes| core.stats.sent(tag, bytes, true, io.now);
+                let conflated = self.outbox.take_over(&batch.frames, n, core.now.mono, core.limits(), sent);
+                core.stats.conflated.add(conflated);
+                Direct::Rest
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                core.stats.writes_blocked.inc();
+                self.writable = false;
+                Direct::NotNow
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Direct::NotNow,
+            Ok(_) | Err(_) => Direct::Failed(Reason::Io),
+        }
+    }
+
+    /// Queues frames that came as it happened.
+    pub(super) fn queue(&mut self, frames: &[Arc<Frame>], core: &Core) {
+        let (queued, limits) = (core.now.mono, core.limits());
+        for frame in frames {
+            if self.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
+                core.stats.conflated.inc();
+            }
         }
     }
 

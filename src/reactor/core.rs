@@ -16,6 +16,7 @@ use crate::wire::websocket;
 use super::options::ReactorOptions;
 use super::registry::Registry;
 use super::rooms::Rooms;
+use super::runs::Runs;
 use super::stats::{ConnKind, ReactorStats};
 use super::uplink::Uplink;
 
@@ -30,6 +31,8 @@ pub(super) struct Core {
     pub(super) unix_grants: Arc<Grants>,
     pub(super) uplink: Uplink,
     pub(super) rooms: Rooms,
+    /// What waits for whole rooms.
+    pub(super) runs: Runs,
     /// The time of the last read, or of the turn's beginning.
     pub(super) now: Now,
     /// Set while the daemon stops: when the reactor returns at the latest.
@@ -62,6 +65,12 @@ impl Core {
         gauge.set(if is_more { gauge.value() + 1 } else { gauge.value().saturating_sub(1) });
     }
 
+    /// Whether the connection in that slot, a member of `room`, is to get alerts there or anything of its other rooms.
+    pub(super) fn gets_more(&self, slot: u32, room: RoomId) -> bool {
+        let others = self.rooms.of(slot).iter().map(|membership| membership.room).filter(|other| *other != room);
+        self.runs.has_alerts(room) || others.into_iter().any(|other| self.runs.waiting(other) > 0)
+    }
+
     /// What an outbox may hold.
     pub(super) fn limits(&self) -> Limits {
         Limits { bytes_max: self.options.queue_bytes_max }
@@ -88,7 +97,7 @@ impl Core {
 
     /// Removes a room's frames from an outbox, so that none follows the word that the membership has ended.
     pub(super) fn purge(&mut self, outbox: &mut Outbox, room: RoomId) {
-        self.stats.purged.add(outbox.purge(room) as u64);
+        self.stats.purged.add((outbox.purge(room) + self.runs.waiting(room)) as u64);
     }
 
     /// Queues the Close frame, which is the last thing that goes out.

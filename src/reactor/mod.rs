@@ -9,12 +9,14 @@ mod accept;
 mod body;
 mod connection;
 mod core;
+mod flush;
 mod http;
 mod lines;
 pub mod options;
 mod publisher;
 pub mod registry;
 pub mod rooms;
+mod runs;
 mod session;
 mod slots;
 pub mod stats;
@@ -30,18 +32,19 @@ use mio::{Events, Poll};
 
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
-use crate::base::limits::PARSE_BYTES_PER_TURN;
+use crate::base::ids::RoomId;
+use crate::base::limits::{PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
-use crate::net::outbox::{Entry, PushOutcome};
 use crate::net::timer::{Timer, Wheel};
-use crate::wire::frame::Frame;
 
 use self::accept::Listeners;
 use self::connection::{Connection, Io};
 use self::core::Core;
+use self::flush::{Backlog, Dirty};
 use self::rooms::Rooms;
+use self::runs::Runs;
 use self::slots::Slots;
 use self::stats::Reason;
 use self::uplink::Uplink;
@@ -71,8 +74,7 @@ pub struct Reactor {
     wheel: Wheel,
     /// Connections to be served; a slot may be there after its connection has gone.
     serve: Vec<u32>,
-    /// Connections to be flushed; likewise.
-    dirty: Vec<u32>,
+    backlog: Backlog,
     queued_bytes: usize,
 }
 
@@ -90,6 +92,7 @@ impl Reactor {
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink: Uplink::new(parts.urgent, parts.bulk),
             rooms: Rooms::default(),
+            runs: Runs::default(),
             now,
             drain_until: None,
             text: Vec::new(),
@@ -104,10 +107,10 @@ impl Reactor {
             listeners,
             conns: Slots::default(),
             core,
-            io: Io { clock: parts.clock, input: vec![0; PARSE_BYTES_PER_TURN], output: Vec::new() },
+            io: Io { clock: parts.clock, input: vec![0; REST_BYTES_JOINED + PARSE_BYTES_PER_TURN], output: Vec::new(), now: now.mono },
             wheel: Wheel::new(TICK, now.mono),
             serve: Vec::new(),
-            dirty: Vec::new(),
+            backlog: Backlog::default(),
             queued_bytes: 0,
         })
     }
@@ -121,6 +124,9 @@ impl Reactor {
         for slot in self.conns.taken() {
             self.close(slot, Reason::Code(CLOSE_SHUTDOWN));
         }
+        // Nothing is written any more: nobody shall wait for it.
+        self.inbox.press(false);
+        self.core.uplink.nudge();
         self.core.uplink.ring();
         Ok(())
     }
@@ -181,7 +187,7 @@ impl Reactor {
     }
 
     fn wake_at(&self, now: Mono) -> Mono {
-        if !self.serve.is_empty() || !self.dirty.is_empty() {
+        if !self.serve.is_empty() || self.owes_flush() {
             return now;
         }
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
@@ -230,9 +236,8 @@ impl Reactor {
             conn.serving = true;
             self.serve.push(slot);
         }
-        if !conn.dirty && conn.wants_flush(&self.core) {
-            conn.dirty = true;
-            self.dirty.push(slot);
+        if conn.wants_flush(&self.core) {
+            self.backlog.mark(slot, &mut conn.dirty, Dirty::Urgent);
         }
     }
 
@@ -264,10 +269,11 @@ impl Reactor {
     fn take_inbox(&mut self) {
         for _ in 0..self.inbox.len() {
             match self.inbox.pop() {
-                Some(Output::Deliver(frame)) => self.deliver(&frame),
+                Some(Output::Deliver(frame)) => self.deliver(frame),
                 Some(Output::Joined(joined)) => {
                     self.core.uplink.answered(1);
                     let (id, room) = (joined.conn, joined.room);
+                    self.settle_room(room);
                     match self.conns.by_id(id) {
                         Some(conn) => conn.on_joined(*joined, &mut self.core),
                         None => self.core.uplink.leave(room, id),
@@ -276,6 +282,10 @@ impl Reactor {
                 }
                 Some(Output::Reply { conn: id, frames }) => {
                     self.core.uplink.answered(1);
+                    // States of a snapshot are newer than what waits for their room.
+                    if let Some(room) = frames.iter().map(|frame| frame.tag.room).find(|room| *room != RoomId::NONE) {
+                        self.settle_room(room);
+                    }
                     if let Some(conn) = self.conns.by_id(id) {
                         conn.on_reply(frames, &mut self.core);
                     }
@@ -299,24 +309,6 @@ impl Reactor {
             }
             self.enlist(id.slot);
         }
-    }
-
-    /// Queues a frame to every member of its room: one reference each.
-    fn deliver(&mut self, frame: &Arc<Frame>) {
-        let Reactor { conns, dirty, core, .. } = self;
-        let (queued, limits) = (core.now.mono, core.limits());
-        let Core { rooms, stats, .. } = core;
-        rooms.for_each_recipient(&frame.tag, |slot| {
-            let Some(conn) = conns.at(slot) else { return };
-            let entry = Entry { frame: Arc::clone(frame), queued, live: true };
-            if conn.outbox.push(entry, limits) == PushOutcome::Conflated {
-                stats.conflated.inc();
-            }
-            if !conn.dirty {
-                conn.dirty = true;
-                dirty.push(slot);
-            }
-        });
     }
 
     fn fire_timers(&mut self) {
@@ -348,33 +340,9 @@ impl Reactor {
         }
     }
 
-    fn flush(&mut self) {
-        for slot in std::mem::take(&mut self.dirty) {
-            let Some(conn) = self.conns.at(slot) else { continue };
-            conn.dirty = false;
-            match conn.flush(&mut self.core, &mut self.io) {
-                Some(reason) => self.close(slot, reason),
-                None => self.after_flush(slot),
-            }
-        }
+    fn shrink_output(&mut self) {
         if self.io.output.capacity() > OUTPUT_BYTES_KEPT {
             self.io.output = Vec::new();
-        }
-    }
-
-    /// What could not be written waits for an event; what the turn's budget cut off is written next turn.
-    fn after_flush(&mut self, slot: u32) {
-        self.schedule(slot);
-        let Some(conn) = self.conns.at(slot) else { return };
-        self.queued_bytes = self.queued_bytes + conn.outbox.bytes() - conn.accounted_bytes;
-        conn.accounted_bytes = conn.outbox.bytes();
-        if conn.writable && !conn.outbox.is_empty() {
-            conn.dirty = true;
-            self.dirty.push(slot);
-        }
-        if !conn.serving && conn.wants_serving() {
-            conn.serving = true;
-            self.serve.push(slot);
         }
     }
 

@@ -146,7 +146,7 @@ pub(super) enum Cut<'a> {
 impl Splitter {
     /// Looks at the start of `input`, and says how many bytes of it are dealt with. `is_end`: nothing follows `input`.
     pub(super) fn next<'a>(&mut self, input: &'a [u8], is_end: bool) -> (Cut<'a>, usize) {
-        let end = input.iter().position(|byte| *byte == b'\n');
+        let end = memchr::memchr(b'\n', input);
         let (line, used) = match end {
             Some(end) => (&input[..end], end + 1),
             None if is_end || self.skipping || input.len() > PUBLISH_BYTES_MAX => (input, input.len()),

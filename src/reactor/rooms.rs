@@ -151,6 +151,17 @@ impl Rooms {
         self.memberships
     }
 
+    /// The slots of the room's members.
+    pub fn members(&self, room: RoomId) -> impl ExactSizeIterator<Item = u32> {
+        let local = self.by_slot.get(room.slot as usize).filter(|local| local.generation == room.generation);
+        local.map_or(&[][..], |local| &local.members).iter().map(|member| member.slot)
+    }
+
+    /// Whether the room has members that are not for every frame: see [`Rooms::for_each_recipient`].
+    pub fn has_floors(&self, room: RoomId) -> bool {
+        self.by_slot.get(room.slot as usize).is_some_and(|local| local.generation == room.generation && local.floors.is_some())
+    }
+
     /// Calls `each` with the slot of every member that the frame is for: all members of the room, but for those whose floor
     /// says that they have the event already.
     pub fn for_each_recipient(&mut self, tag: &Tag, mut each: impl FnMut(u32)) {

@@ -8,7 +8,9 @@ use crate::base::codes::{CLOSES, CloseCode, ERRORS, ErrorCode};
 use crate::base::counters::{Counter, DurationHistogram};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
-use crate::wire::frame::{Kind, Tag};
+use crate::wire::frame::{Frame, Kind, Tag};
+
+use super::runs::Span;
 
 /// How a request to speak WebSocket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +209,28 @@ impl ReactorStats {
             self.delivery[lane].record(written.since(tag.accepted));
             self.delivery_hub[lane].record(tag.released.since(tag.accepted));
             self.delivery_reactor[lane].record(written.since(tag.released));
+        }
+    }
+
+    /// Counts a frame that was handed to a socket as it happened.
+    pub(super) fn sent_frame(&self, frame: &Frame, written: Mono) {
+        self.sent(&frame.tag, frame.as_websocket().len(), true, written);
+    }
+
+    /// Counts the frames of one lane that went to one member in one write. The part before the hub let them go is the same for
+    /// all members: see [`ReactorStats::released`].
+    pub(super) fn sent_span(&self, span: &Span, written: Mono) {
+        let lane = span.lane.index();
+        self.frames_sent[lane].add(span.frames);
+        self.frame_bytes_sent[lane].add(span.bytes);
+        self.delivery[lane].record_times(&span.accepted, written);
+        self.delivery_reactor[lane].record_times(&span.released, written);
+    }
+
+    /// Counts how long the hub had a frame that went to so many members by [`ReactorStats::sent_span`].
+    pub(super) fn released(&self, tag: &Tag, members: u64) {
+        if tag.accepted != Mono::NEVER {
+            self.delivery_hub[tag.lane.index()].record_n(tag.released.since(tag.accepted), members);
         }
     }
 

@@ -107,6 +107,11 @@ impl Uplink {
         [&self.urgent, &self.bulk].into_iter().any(|link| link.len() * 5 > link.capacity() * 4)
     }
 
+    /// Wakes the hub though nothing was pushed.
+    pub fn nudge(&mut self) {
+        self.urgent_pushed = true;
+    }
+
     /// Wakes the hub for what was pushed since the last call.
     pub fn ring(&mut self) {
         // Both links lead to the same door.

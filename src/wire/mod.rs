@@ -7,4 +7,5 @@ pub mod http;
 mod json;
 pub mod reply;
 pub mod request_id;
+pub mod text;
 pub mod websocket;

@@ -9,6 +9,7 @@ use crate::base::codes::{CloseCode, ErrorCode, Refusal};
 use crate::base::lane::{Lane, PerLane};
 
 use super::request_id::RequestId;
+use super::text;
 
 /// Types of the protocol itself, today's and those to come, which no event may have: a client dispatches on `type`.
 pub const RESERVED_TYPES: [&str; 20] = [
@@ -263,13 +264,22 @@ pub fn refused(out: &mut Vec<u8>, refusal: &Refusal) {
 fn put_accepted(out: &mut Vec<u8>, id: Option<&RequestId>, accepted: &Accepted) {
     put(out, r#"{"ok":true"#);
     put_id(out, id);
-    append(out, format_args!(r#","result":"{}","room":"{}","lane":"{}""#, accepted.outcome.name(), accepted.room, accepted.lane));
-    match accepted.number {
-        Number::None => {}
-        Number::Seq(seq) => append(out, format_args!(r#","seq":{seq}"#)),
-        Number::Rev(rev) => append(out, format_args!(r#","rev":{rev}"#)),
-    }
-    append(out, format_args!(r#","epoch":"{}","ack":"{}","members":{}"#, accepted.epoch, accepted.safety.name(), accepted.members));
+    let (result, lane) = (accepted.outcome.name(), accepted.lane.name());
+    text::put(out, &[r#","result":""#, result, r#"","room":""#, &accepted.room, r#"","lane":""#, lane, "\""]);
+    put_event_number(out, accepted.number);
+    text::put(out, &[r#","epoch":""#, &accepted.epoch, r#"","ack":""#, accepted.safety.name(), r#"","members":"#]);
+    text::put_number(out, accepted.members.into());
+}
+
+/// The `seq` or `rev` of an event, if it has one.
+pub fn put_event_number(out: &mut Vec<u8>, number: Number) {
+    let (name, number) = match number {
+        Number::None => return,
+        Number::Seq(seq) => (r#","seq":"#, seq),
+        Number::Rev(rev) => (r#","rev":"#, rev),
+    };
+    put(out, name);
+    text::put_number(out, number);
 }
 
 fn put_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
@@ -294,7 +304,7 @@ fn put_per_lane(out: &mut Vec<u8>, values: &PerLane<Option<u64>>) {
 
 fn put_id(out: &mut Vec<u8>, id: Option<&RequestId>) {
     if let Some(id) = id {
-        append(out, format_args!(r#","id":{id}"#));
+        text::put(out, &[r#","id":"#, id.as_json()]);
     }
 }
 

@@ -286,3 +286,18 @@ proptest! {
         prop_assert_eq!(rest, model.write(usize::MAX));
     }
 }
+
+proptest! {
+    /// A write that went past the outbox and stopped anywhere is gone on with at exactly that byte; what it finished is told once.
+    #[test]
+    fn what_a_write_left_over_is_taken_on_where_it_stopped(lens in prop::collection::vec(0usize..300, 1..12), at: prop::sample::Index) {
+        let frames: Vec<_> = lens.iter().zip(1..).map(|(len, seq)| frame(1, Lane::Update, Kind::Stream { seq }, &vec![b'x'; *len])).collect();
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.as_websocket().to_vec()).collect();
+        let written = at.index(bytes.len());
+        let (mut outbox, mut finished) = (Outbox::default(), 0);
+        outbox.take_over(&frames, written, Mono(1), NO_LIMIT, |_, _| finished += 1);
+        prop_assert_eq!(outbox.bytes(), bytes.len() - written);
+        prop_assert_eq!(outbox.frames() + finished, frames.len());
+        prop_assert_eq!(&drain(&mut outbox)[..], &bytes[written..]);
+    }
+}

@@ -7,6 +7,7 @@ use crate::net::link::Link;
 use crate::reactor::options::ReactorOptions;
 use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::rooms::Rooms;
+use crate::reactor::runs::Runs;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::uplink;
 use crate::wire::frame::{Kind, Tag};
@@ -70,6 +71,7 @@ impl Desk {
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink,
             rooms: Rooms::default(),
+            runs: Runs::default(),
             now: NOW,
             drain_until: None,
             text: Vec::new(),

@@ -1,0 +1,271 @@
+//! The flush: what the turn's work left to be written goes out, the most urgent first, for a slice of time.
+//!
+//! 1. Connections with alerts or replies in their outbox.
+//! 2. Runs of alerts, to all their members.
+//! 3. Within the slice: the other connections with something in their outbox, and the other runs.
+//!
+//! What is left when the slice ends is flushed in the next turn, after the sockets and the hub were heard: so an alert that comes while a
+//! hundred thousand updates are being written waits for a slice, not for them.
+
+use std::mem;
+use std::sync::Arc;
+
+use crate::base::ids::RoomId;
+use crate::base::lane::Lane;
+use crate::base::limits::{FLUSH_SLICE, PRESSURE_COST};
+use crate::base::time::Mono;
+use crate::net::outbox::{Entry, PushOutcome};
+use crate::wire::frame::{Frame, Kind};
+
+use super::Reactor;
+use super::connection::Direct;
+use super::core::Core;
+use super::runs::{Batch, Urgency};
+
+/// Whether a connection is to be flushed, and how soon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Dirty {
+    /// Not.
+    #[default]
+    No,
+    /// In its turn.
+    Bulk,
+    /// Before all that is bulk.
+    Urgent,
+}
+
+/// What waits to be flushed.
+#[derive(Default)]
+pub(super) struct Backlog {
+    /// Connections with something urgent. A slot may be there after its connection has gone, or was flushed.
+    urgent: Vec<u32>,
+    /// Likewise, without urgency.
+    bulk: Vec<u32>,
+    /// Runs that are half served, by [`Urgency`].
+    current: [Option<Batch>; 2],
+    /// Memory of a batch that is done.
+    spare: Option<Batch>,
+    /// Bulk runs go before bulk connections, in every other turn.
+    runs_first: bool,
+}
+
+impl Backlog {
+    /// Puts a connection on the list that it belongs on.
+    pub(super) fn mark(&mut self, slot: u32, dirty: &mut Dirty, wanted: Dirty) {
+        if wanted > *dirty {
+            *dirty = wanted;
+            if wanted == Dirty::Urgent { self.urgent.push(slot) } else { self.bulk.push(slot) }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.bulk.is_empty() && self.current.iter().all(Option::is_none)
+    }
+}
+
+impl Reactor {
+    /// Whether there is something to flush.
+    pub(super) fn owes_flush(&self) -> bool {
+        !self.backlog.is_empty() || !self.core.runs.is_empty()
+    }
+
+    /// Adds a frame from the hub to its room's run; or to its members' outboxes one by one, where not all are to get it.
+    pub(super) fn deliver(&mut self, frame: Arc<Frame>) {
+        let room = frame.tag.room;
+        if self.core.rooms.has_floors(room) {
+            self.settle_room(room);
+            return self.deliver_to_each(&frame);
+        }
+        let members = self.core.rooms.members(room).len();
+        if members > 0 {
+            self.core.runs.add(frame, members);
+        }
+    }
+
+    fn deliver_to_each(&mut self, frame: &Arc<Frame>) {
+        let Reactor { conns, backlog, core, .. } = self;
+        let (queued, limits) = (core.now.mono, core.limits());
+        let Core { rooms, stats, .. } = core;
+        rooms.for_each_recipient(&frame.tag, |slot| {
+            let Some(conn) = conns.at(slot) else { return };
+            if conn.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
+                stats.conflated.inc();
+            }
+            backlog.mark(slot, &mut conn.dirty, urgency_of(frame));
+        });
+    }
+
+    /// Before its membership changes: what waits for a room goes to the outboxes of those who are members now.
+    pub(super) fn settle_room(&mut self, room: RoomId) {
+        for urgency in [Urgency::Alert, Urgency::Bulk] {
+            if self.backlog.current[urgency as usize].as_ref().is_some_and(|batch| batch.room == room)
+                && let Some(mut batch) = self.backlog.current[urgency as usize].take()
+            {
+                for slot in batch.take_targets() {
+                    self.push_to_member(slot, room, &batch.frames);
+                }
+            }
+        }
+        let frames = self.core.runs.take(room);
+        if !frames.is_empty() {
+            let members: Vec<u32> = self.core.rooms.members(room).collect();
+            for slot in members {
+                self.push_to_member(slot, room, &frames);
+            }
+        }
+    }
+
+    fn push_to_member(&mut self, slot: u32, room: RoomId, frames: &[Arc<Frame>]) {
+        let Reactor { conns, backlog, core, .. } = self;
+        if !core.rooms.is_member(slot, room) {
+            return;
+        }
+        let Some(conn) = conns.at(slot) else { return };
+        conn.queue(frames, core);
+        for frame in frames {
+            backlog.mark(slot, &mut conn.dirty, urgency_of(frame));
+        }
+    }
+
+    /// See the module.
+    pub(super) fn flush(&mut self) {
+        let until = self.io.clock.mono().plus(FLUSH_SLICE);
+        self.flush_urgent();
+        self.serve_runs(Urgency::Alert, until);
+        self.flush_urgent();
+        self.backlog.runs_first ^= true;
+        if self.backlog.runs_first {
+            self.serve_runs(Urgency::Bulk, until);
+            self.flush_bulk(until);
+        } else {
+            self.flush_bulk(until);
+            self.serve_runs(Urgency::Bulk, until);
+        }
+        self.shrink_output();
+        self.tell_pressure();
+    }
+
+    fn flush_urgent(&mut self) {
+        for slot in mem::take(&mut self.backlog.urgent) {
+            self.flush_one(slot);
+        }
+    }
+
+    fn flush_bulk(&mut self, until: Mono) {
+        let slots = mem::take(&mut self.backlog.bulk);
+        let mut flushed = 0;
+        for slot in &slots {
+            self.flush_one(*slot);
+            flushed += 1;
+            if self.io.now >= until {
+                break;
+            }
+        }
+        // Those that were not reached come before those that have come meanwhile.
+        let mut left = slots[flushed..].to_vec();
+        left.append(&mut self.backlog.bulk);
+        self.backlog.bulk = left;
+    }
+
+    fn flush_one(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at(slot).filter(|conn| conn.dirty != Dirty::No) else { return };
+        conn.dirty = Dirty::No;
+        match conn.flush(&mut self.core, &mut self.io) {
+            Some(reason) => self.close(slot, reason),
+            None => self.after_flush(slot),
+        }
+    }
+
+    /// What could not be written waits for an event; what the turn's budget cut off is written next turn.
+    fn after_flush(&mut self, slot: u32) {
+        self.schedule(slot);
+        let Some(conn) = self.conns.at(slot) else { return };
+        self.queued_bytes = self.queued_bytes + conn.outbox.bytes() - conn.accounted_bytes;
+        conn.accounted_bytes = conn.outbox.bytes();
+        if conn.writable && !conn.outbox.is_empty() {
+            self.backlog.mark(slot, &mut conn.dirty, Dirty::Bulk);
+        }
+        if !conn.serving && conn.wants_serving() {
+            conn.serving = true;
+            self.serve.push(slot);
+        }
+    }
+
+    /// Serves runs of that urgency, at least one write.
+    fn serve_runs(&mut self, urgency: Urgency, until: Mono) {
+        while let Some(mut batch) = self.next_batch(urgency) {
+            while let Some(slot) = batch.next_target() {
+                self.serve_member(slot, &mut batch);
+                if self.io.now >= until {
+                    break;
+                }
+            }
+            if batch.cost() > 0 {
+                self.backlog.current[urgency as usize] = Some(batch);
+                return;
+            }
+            self.end_batch(batch);
+            if self.io.now >= until {
+                return;
+            }
+        }
+    }
+
+    fn next_batch(&mut self, urgency: Urgency) -> Option<Batch> {
+        if let Some(batch) = self.backlog.current[urgency as usize].take() {
+            return Some(batch);
+        }
+        let (room, frames) = self.core.runs.pop(urgency)?;
+        Some(Batch::new(room, frames, self.core.rooms.members(room), self.backlog.spare.take()))
+    }
+
+    fn end_batch(&mut self, mut batch: Batch) {
+        let (frames, written) = batch.take_frames();
+        if written > 0 {
+            for frame in &frames {
+                self.core.stats.released(&frame.tag, written);
+            }
+        }
+        self.core.runs.recycle(frames);
+        self.backlog.spare = Some(batch);
+    }
+
+    /// One write of the batch if the member has nothing else to get; otherwise its frames take their place among that.
+    fn serve_member(&mut self, slot: u32, batch: &mut Batch) {
+        let Reactor { conns, backlog, core, io, .. } = self;
+        let Some(conn) = conns.at(slot) else { return };
+        if !core.rooms.is_member(slot, batch.room) {
+            return; // it has left meanwhile
+        }
+        let gets_more = batch.urgency() == Urgency::Bulk && core.gets_more(slot, batch.room);
+        match if gets_more { Direct::NotNow } else { conn.write_batch(batch, core, io) } {
+            Direct::Done => {}
+            Direct::NotNow => {
+                conn.queue(&batch.frames, core);
+                io.now = io.clock.mono();
+                for frame in &batch.frames {
+                    backlog.mark(slot, &mut conn.dirty, urgency_of(frame));
+                }
+            }
+            Direct::Rest => backlog.mark(slot, &mut conn.dirty, Dirty::Bulk),
+            Direct::Failed(reason) => self.close(slot, reason),
+        }
+    }
+
+    /// Tells the hub when to hold bulk back, and when to go on.
+    fn tell_pressure(&mut self) {
+        let current: usize = self.backlog.current.iter().flatten().map(Batch::cost).sum();
+        let cost = self.core.runs.cost() + current;
+        if cost > PRESSURE_COST {
+            self.inbox.press(true);
+        } else if self.inbox.is_pressed() && cost < PRESSURE_COST / 2 {
+            self.inbox.press(false);
+            self.core.uplink.nudge();
+        }
+    }
+}
+
+/// How soon a frame is to be flushed.
+fn urgency_of(frame: &Frame) -> Dirty {
+    if frame.tag.lane == Lane::Alert || frame.tag.kind == Kind::Reply { Dirty::Urgent } else { Dirty::Bulk }
+}

@@ -1,0 +1,388 @@
+//! What the members of rooms are to get, by room, until the flush. Pure.
+//!
+//! Frames that all members of a room get are not queued for each of them: they wait in the room's run, whose bytes are put together
+//! once and written as they are to every member that has nothing else to say. So a thousand members cost a thousand writes, and not a thousand
+//! queues. A busy reactor's runs grow longer, and its writes fewer.
+//!
+//! There are two queues of runs, alerts and the rest: an alert run is served before any other, and may overtake one that is half
+//! served, because they have no lane in common. Within a queue runs are served in order of their first frame.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::counters::Times;
+use crate::base::ids::RoomId;
+use crate::base::lane::Lane;
+use crate::base::limits::WRITE_BYTES_PER_TURN;
+use crate::base::time::Mono;
+use crate::wire::frame::Frame;
+
+/// Runs whose memory is kept for the next ones.
+const SPARE_RUNS: usize = 1024;
+/// What one write costs, in frames copied: the unit of [`Runs::cost`] is one write.
+const FRAMES_PER_WRITE: usize = 32;
+
+/// Which queue a frame waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// The `alert` lane.
+    Alert = 0,
+    /// The others.
+    Bulk = 1,
+}
+
+impl Urgency {
+    fn of(lane: Lane) -> Urgency {
+        if lane == Lane::Alert { Urgency::Alert } else { Urgency::Bulk }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    queues: [Queue; 2],
+    /// Memory of runs that are done.
+    spare: Vec<Vec<Arc<Frame>>>,
+    cost: usize,
+}
+
+/// Runs in order of their first frame.
+#[derive(Debug, Default)]
+struct Queue {
+    open: VecDeque<Run>,
+    /// Number of the first run in `open`; wraps.
+    first: u32,
+    /// By the room's slot: the number of its run, if that is still open.
+    numbers: Vec<u32>,
+}
+
+/// The frames of one room. Without frames: they were taken out of turn.
+#[derive(Debug)]
+struct Run {
+    room: RoomId,
+    members: usize,
+    frames: Vec<Arc<Frame>>,
+}
+
+impl Queue {
+    fn index(&self, room: RoomId) -> Option<usize> {
+        let index = self.numbers.get(room.slot as usize)?.wrapping_sub(self.first) as usize;
+        self.open.get(index).is_some_and(|run| run.room == room).then_some(index)
+    }
+
+    fn pop(&mut self) -> Option<Run> {
+        let run = self.open.pop_front()?;
+        self.first = self.first.wrapping_add(1);
+        Some(run)
+    }
+}
+
+impl Runs {
+    /// Adds a frame to its room's run. The room has that many members here.
+    pub(super) fn add(&mut self, frame: Arc<Frame>, members: usize) {
+        let room = frame.tag.room;
+        let queue = &mut self.queues[Urgency::of(frame.tag.lane) as usize];
+        if let Some(index) = queue.index(room) {
+            let run = &mut queue.open[index];
+            self.cost -= cost(run);
+            run.members = members;
+            run.frames.push(frame);
+            self.cost += cost(run);
+            return;
+        }
+        let mut frames = self.spare.pop().unwrap_or_default();
+        frames.push(frame);
+        let slot = room.slot as usize;
+        if queue.numbers.len() <= slot {
+            queue.numbers.resize(slot + 1, 0);
+        }
+        queue.numbers[slot] = queue.first.wrapping_add(queue.open.len() as u32);
+        let run = Run { room, members, frames };
+        self.cost += cost(&run);
+        queue.open.push_back(run);
+    }
+
+    /// Takes the next run of that queue.
+    pub(super) fn pop(&mut self, urgency: Urgency) -> Option<(RoomId, Vec<Arc<Frame>>)> {
+        while let Some(run) = self.queues[urgency as usize].pop() {
+            self.cost -= cost(&run);
+            if !run.frames.is_empty() {
+                return Some((run.room, run.frames));
+            }
+        }
+        None
+    }
+
+    /// Takes all that waits for a room, out of turn: alerts first.
+    pub(super) fn take(&mut self, room: RoomId) -> Vec<Arc<Frame>> {
+        let mut frames = Vec::new();
+        for queue in &mut self.queues {
+            if let Some(index) = queue.index(room) {
+                let run = &mut queue.open[index];
+                self.cost -= cost(run);
+                frames.append(&mut run.frames);
+            }
+        }
+        frames
+    }
+
+    /// Gives the memory of a run back.
+    pub(super) fn recycle(&mut self, mut frames: Vec<Arc<Frame>>) {
+        frames.clear();
+        if self.spare.len() < SPARE_RUNS {
+            self.spare.push(frames);
+        }
+    }
+
+    /// How many frames wait for a room.
+    pub(super) fn waiting(&self, room: RoomId) -> usize {
+        self.queues.iter().filter_map(|queue| queue.index(room).map(|index| queue.open[index].frames.len())).sum()
+    }
+
+    /// Whether alerts wait for a room.
+    pub(super) fn has_alerts(&self, room: RoomId) -> bool {
+        let alerts = &self.queues[Urgency::Alert as usize];
+        !alerts.open.is_empty() && alerts.index(room).is_some_and(|index| !alerts.open[index].frames.is_empty())
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(|queue| queue.open.is_empty())
+    }
+
+    /// What serving all of it takes, in writes.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+}
+
+fn cost(run: &Run) -> usize {
+    if run.frames.is_empty() { 0 } else { run.members * (1 + run.frames.len() / FRAMES_PER_WRITE) }
+}
+
+/// A run being served: its bytes, whom they are for, and how far it has come.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Whose members it is for.
+    pub(super) room: RoomId,
+    /// In order of priority.
+    pub(super) frames: Vec<Arc<Frame>>,
+    /// The first bytes of it, if it is more than one frame: as many whole frames as one write may take.
+    joined: Vec<u8>,
+    /// All of its bytes.
+    bytes: usize,
+    /// What there is to count for each member that gets all of it; empty if there is but one, where it is counted frame by frame.
+    spans: Vec<Span>,
+    /// Slots of the members at its beginning.
+    targets: Vec<u32>,
+    next: usize,
+    /// Members that got all of it by one write, where spans are counted.
+    written: u64,
+}
+
+/// The frames of one lane in a run, as the histograms want them.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) lane: Lane,
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    /// When the events were accepted.
+    pub(super) accepted: Times,
+    /// When the hub let them go.
+    pub(super) released: Times,
+}
+
+impl Batch {
+    /// The batch of a run, for these members. `memory` is that of a former batch.
+    pub(super) fn new(room: RoomId, mut frames: Vec<Arc<Frame>>, members: impl Iterator<Item = u32>, memory: Option<Batch>) -> Batch {
+        let (mut joined, mut spans, mut targets) = memory.map_or_else(Default::default, |old| (old.joined, old.spans, old.targets));
+        joined.clear();
+        spans.clear();
+        targets.clear();
+        targets.extend(members);
+        if !frames.is_sorted_by_key(|frame| frame.tag.lane) {
+            frames.sort_by_key(|frame| frame.tag.lane);
+        }
+        let mut bytes = 0;
+        for frame in &frames {
+            let frame_bytes = frame.as_websocket();
+            if frames.len() > 1 && bytes < WRITE_BYTES_PER_TURN {
+                joined.extend_from_slice(frame_bytes);
+            }
+            bytes += frame_bytes.len();
+        }
+        if targets.len() > 1 {
+            for frame in &frames {
+                count(&mut spans, frame);
+            }
+        }
+        Batch { room, frames, joined, bytes, spans, targets, next: 0, written: 0 }
+    }
+
+    /// Its frames, and how many members were counted by spans.
+    pub(super) fn take_frames(&mut self) -> (Vec<Arc<Frame>>, u64) {
+        (std::mem::take(&mut self.frames), self.written)
+    }
+
+    /// Which queue it comes from.
+    pub(super) fn urgency(&self) -> Urgency {
+        Urgency::of(self.frames[0].tag.lane)
+    }
+
+    /// The next member's slot.
+    pub(super) fn next_target(&mut self) -> Option<u32> {
+        let target = self.targets.get(self.next).copied();
+        self.next += usize::from(target.is_some());
+        target
+    }
+
+    /// The slots of those that it has not come to yet; it is done then.
+    pub(super) fn take_targets(&mut self) -> Vec<u32> {
+        let left = self.targets.split_off(self.next);
+        self.next = self.targets.len();
+        left
+    }
+
+    /// What one write may take.
+    pub(super) fn chunk(&self) -> &[u8] {
+        match &self.frames[..] {
+            [frame] => frame.as_websocket(),
+            _ => &self.joined,
+        }
+    }
+
+    /// All of its bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Tells what one more member got: by spans, or by frames if there is but one member.
+    pub(super) fn count(&mut self, mut each_span: impl FnMut(&Span), mut each_frame: impl FnMut(&Frame)) {
+        for span in &self.spans {
+            each_span(span);
+        }
+        if self.spans.is_empty() {
+            for frame in &self.frames {
+                each_frame(frame);
+            }
+        } else {
+            self.written += 1;
+        }
+    }
+
+    /// What is still to be done, in writes.
+    pub(super) fn cost(&self) -> usize {
+        (self.targets.len() - self.next) * (1 + self.frames.len() / FRAMES_PER_WRITE)
+    }
+}
+
+fn count(spans: &mut Vec<Span>, frame: &Frame) {
+    let tag = &frame.tag;
+    if spans.last().is_none_or(|span| span.lane != tag.lane) {
+        spans.push(Span { lane: tag.lane, frames: 0, bytes: 0, accepted: Times::default(), released: Times::default() });
+    }
+    let span = spans.last_mut().expect("one was pushed if there was none");
+    span.frames += 1;
+    span.bytes += frame.as_websocket().len() as u64;
+    // A `gap` was accepted from nobody.
+    if tag.accepted != Mono::NEVER {
+        span.accepted.add(tag.accepted);
+        span.released.add(tag.released);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::frame::{Kind, Tag};
+
+    fn frame(room: u32, lane: Lane, seq: u64) -> Arc<Frame> {
+        let tag =
+            Tag { room: RoomId { slot: room, generation: 1 }, lane, kind: Kind::Stream { seq }, accepted: Mono(seq), released: Mono(seq) };
+        Arc::new(Frame::text(tag, format!("{room} {lane} {seq}").as_bytes()))
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Add(u32, Lane),
+        Pop(bool),
+        Take(u32),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let lane = prop::sample::select(&Lane::ALL[..]);
+        prop_oneof![
+            6 => (0u32..5, lane).prop_map(|(room, lane)| Op::Add(room, lane)),
+            2 => any::<bool>().prop_map(Op::Pop),
+            1 => (0u32..5).prop_map(Op::Take),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is added comes out once, in order within its (room, lane), and the cost comes back to nothing.
+        #[test]
+        fn each_room_and_lane_keeps_its_order(ops in prop::collection::vec(op(), 1..300)) {
+            let mut runs = Runs::default();
+            let (mut added, mut came) = (BTreeMap::<(u32, Lane), u64>::new(), BTreeMap::<(u32, Lane), u64>::new());
+            let mut see = |frames: &[Arc<Frame>], room: RoomId| {
+                for frame in frames {
+                    assert_eq!(frame.tag.room, room);
+                    let last = came.entry((room.slot, frame.tag.lane)).or_default();
+                    *last += 1;
+                    assert_eq!(frame.tag.kind, Kind::Stream { seq: *last });
+                }
+            };
+            for op in ops {
+                match op {
+                    Op::Add(room, lane) => {
+                        let seq = added.entry((room, lane)).or_default();
+                        *seq += 1;
+                        runs.add(frame(room, lane, *seq), 3);
+                    }
+                    Op::Pop(is_alert) => {
+                        let urgency = if is_alert { Urgency::Alert } else { Urgency::Bulk };
+                        if let Some((room, frames)) = runs.pop(urgency) {
+                            prop_assert!(!frames.is_empty() && frames.iter().all(|frame| Urgency::of(frame.tag.lane) == urgency));
+                            see(&frames, room);
+                            runs.recycle(frames);
+                        }
+                    }
+                    Op::Take(slot) => {
+                        let room = RoomId { slot, generation: 1 };
+                        let waiting = runs.waiting(room);
+                        let frames = runs.take(room);
+                        prop_assert_eq!(frames.len(), waiting);
+                        see(&frames, room);
+                        prop_assert_eq!(runs.waiting(room), 0);
+                    }
+                }
+            }
+            for urgency in [Urgency::Alert, Urgency::Bulk] {
+                while let Some((room, frames)) = runs.pop(urgency) {
+                    see(&frames, room);
+                }
+            }
+            prop_assert_eq!(added, came);
+            prop_assert!(runs.is_empty() && runs.cost() == 0);
+        }
+
+        /// A batch's bytes are its frames', by lane, each lane in order; what one write takes is a prefix at frame boundaries.
+        #[test]
+        fn a_batch_has_its_frames_bytes(lanes in prop::collection::vec(prop::sample::select(&Lane::ALL[..]), 1..40)) {
+            let frames: Vec<_> = lanes.iter().zip(1..).map(|(lane, seq)| frame(0, *lane, seq)).collect();
+            let mut expected = frames.clone();
+            expected.sort_by_key(|frame| frame.tag.lane);
+            let bytes: Vec<u8> = expected.iter().flat_map(|frame| frame.as_websocket().to_vec()).collect();
+            let mut batch = Batch::new(frames[0].tag.room, frames, 0..2, None);
+            prop_assert_eq!(batch.chunk(), &bytes[..]);
+            prop_assert_eq!(batch.len(), bytes.len());
+            let (mut by_span, mut alone) = (0, 0);
+            batch.count(|span| by_span += span.frames, |_| alone += 1);
+            prop_assert_eq!((by_span, alone), (lanes.len() as u64, 0));
+        }
+    }
+}
