@@ -10,7 +10,7 @@ use crate::base::lane::Lane;
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
-use super::room::Stream;
+use super::room::{Lanes, Stream};
 use super::rooms::Rooms;
 
 /// What a kept frame costs beyond its bytes: the shared allocation's header, the tag, the ring's slot.
@@ -68,8 +68,8 @@ impl History {
     }
 
     /// Gives back what a room's rings hold, before the room goes.
-    pub(super) fn release(&mut self, rings: &[Stream]) {
-        self.bytes -= rings.iter().flat_map(|stream| &stream.ring).map(|frame| cost(frame)).sum::<usize>();
+    pub(super) fn release(&mut self, lanes: &Lanes) {
+        self.bytes -= lanes.used().flat_map(|stream| &stream.ring).map(|frame| cost(frame)).sum::<usize>();
     }
 
     /// Forgets entries of rooms that are gone, once they are more than the living ones (three lanes a room) could be.
