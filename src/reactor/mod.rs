@@ -45,6 +45,7 @@ use self::rooms::Rooms;
 use self::slots::Slots;
 use self::stats::Reason;
 use self::uplink::Uplink;
+use self::websocket::WebSocket;
 
 pub use self::options::{Control, ReactorOptions, ReactorParts, ReactorPoll};
 
@@ -396,7 +397,7 @@ impl Reactor {
 }
 
 /// Memory of an idle connection is what limits their number.
-const _: () = assert!(size_of::<Connection>() <= 448);
+const _: () = assert!(size_of::<Connection>() <= 344 && size_of::<WebSocket>() <= 192);
 
 #[cfg(test)]
 mod tests;
