@@ -43,7 +43,9 @@ pub(super) struct Room {
 
 /// The `event_id`s that a room has seen; without memory while there are none.
 #[derive(Default)]
-pub(super) struct SeenIds(Option<Box<HashMap<Arc<str>, Seen>>>);
+pub(super) struct SeenIds(Option<Box<SeenById>>);
+
+type SeenById = HashMap<Arc<str>, Seen>;
 
 impl SeenIds {
     pub(super) fn get(&self, event_id: &str) -> Option<&Seen> {
@@ -154,10 +156,13 @@ pub(super) struct HeldEvent {
 pub(super) struct States {
     pub(super) keys: Vec<Key>,
     /// Where each key is, if there have been more than [`SCAN_MAX`].
-    index: Option<Box<HashMap<Box<str>, usize>>>,
+    index: Option<Box<KeyIndex>>,
     /// No forgotten key had a higher `rev`, so that a new key's are higher than those of any former one of the same name.
     rev_floor: u64,
 }
+
+/// Keys by [`index_name`], with their places.
+type KeyIndex = HashMap<Box<str>, usize>;
 
 /// One (room, type, key).
 pub(super) struct Key {
