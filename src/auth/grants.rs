@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::base::ident::encode_segment;
 use crate::base::limits::IDENT_BYTES_MAX;
 
+/// What stands before the user in the name of one's own room.
+const OWN_PREFIX: &str = "user:";
 /// Rooms that a pattern matches only if it writes their prefix out: `*` must not open somebody's private room, nor the operator's.
-const RESERVED_PREFIXES: [&str; 3] = ["user:", "system:", "admin:"];
+const RESERVED_PREFIXES: [&str; 3] = [OWN_PREFIX, "system:", "admin:"];
 
 /// A power beyond reading rooms, from the token's `scope`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +54,10 @@ pub struct Grants {
     /// The token's `jti`, by which it can be revoked.
     pub token_id: Option<Box<str>>,
     scopes: u8,
-    own_room: Box<str>,
-    rooms: Rooms,
-    publish_rooms: Rooms,
+    /// What it may read; `None`: all.
+    rooms: Option<Patterns>,
+    /// What it may publish to; `None`: all.
+    publish_rooms: Option<Patterns>,
 }
 
 impl Grants {
@@ -62,106 +65,101 @@ impl Grants {
     pub(super) fn new(user: &str, expires_at_ms: u64, token_id: Option<Box<str>>, allowed: Allowed) -> Grants {
         let Allowed { scopes, rooms, publish_rooms } = allowed;
         let scopes = scopes.into_iter().fold(0, |bits, scope| bits | scope.bit());
-        let publish_rooms = publish_rooms.map_or(Rooms::All, Rooms::Matching);
-        Grants {
-            user: user.into(),
-            expires_at_ms,
-            token_id,
-            scopes,
-            own_room: own_room(user),
-            rooms: Rooms::Matching(rooms),
-            publish_rooms,
-        }
+        Grants { user: user.into(), expires_at_ms, token_id, scopes, rooms: Some(rooms), publish_rooms }
     }
 
     /// What the unix socket grants: everything, for ever. The socket's file mode is the gate.
     pub fn unix_socket() -> Grants {
-        let user = "unix-socket";
         let scopes = Scope::ALL.into_iter().fold(0, |bits, scope| bits | scope.bit());
-        let own_room = own_room(user);
-        Grants {
-            user: user.into(),
-            expires_at_ms: u64::MAX,
-            token_id: None,
-            scopes,
-            own_room,
-            rooms: Rooms::All,
-            publish_rooms: Rooms::All,
-        }
+        Grants { user: "unix-socket".into(), expires_at_ms: u64::MAX, token_id: None, scopes, rooms: None, publish_rooms: None }
     }
 
     /// May it become a member of `room`? Its own `user:` room always; else by pattern. A room's owner is not known here.
     pub fn may_read(&self, room: &str) -> bool {
-        *room == *self.own_room || self.rooms.contain(room)
+        self.is_own(room) || is_open(self.rooms.as_ref(), room)
     }
 
     /// May it publish to `room`? With the scope `publish` and by pattern; to `system:` rooms with the scope `broadcast` besides.
     pub fn may_publish(&self, room: &str) -> bool {
         let broadcast = room.starts_with("system:");
-        self.has(Scope::Publish) && (!broadcast || self.has(Scope::Broadcast)) && self.publish_rooms.contain(room)
+        self.has(Scope::Publish) && (!broadcast || self.has(Scope::Broadcast)) && is_open(self.publish_rooms.as_ref(), room)
     }
 
     /// Does it have this scope?
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes & scope.bit() != 0
     }
+
+    fn is_own(&self, room: &str) -> bool {
+        room.strip_prefix(OWN_PREFIX).is_some_and(|user| *user == encode_segment(&self.user))
+    }
 }
 
 /// The part of the claims that allows things.
 pub(super) struct Allowed {
     pub(super) scopes: Vec<Scope>,
-    pub(super) rooms: Box<[Pattern]>,
+    pub(super) rooms: Patterns,
     /// `None`: all.
-    pub(super) publish_rooms: Option<Box<[Pattern]>>,
+    pub(super) publish_rooms: Option<Patterns>,
 }
 
 /// Can this be a user? Not empty, without control characters, and short enough for its room to have a name.
 pub(super) fn is_user(sub: &str) -> bool {
-    !sub.is_empty() && sub.len() <= IDENT_BYTES_MAX && !sub.contains(char::is_control) && own_room(sub).len() <= IDENT_BYTES_MAX
+    !sub.is_empty()
+        && sub.len() <= IDENT_BYTES_MAX
+        && !sub.contains(char::is_control)
+        && OWN_PREFIX.len() + encode_segment(sub).len() <= IDENT_BYTES_MAX
 }
 
 /// A room name, or the beginning of one and `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
-    text: Box<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pattern<'a> {
+    text: &'a str,
     open: bool,
 }
 
-impl Pattern {
+impl<'a> Pattern<'a> {
     /// Reads a pattern. `None`: an empty one, one longer than a room name, `*` anywhere but at the end, or a character that no
     /// room name has.
-    pub(super) fn parse(pattern: &str) -> Option<Pattern> {
-        let (text, open) = pattern.strip_suffix('*').map_or((pattern, false), |text| (text, true));
+    pub(super) fn parse(pattern: &'a str) -> Option<Pattern<'a>> {
+        let parsed = Pattern::split(pattern);
         let fits = !pattern.is_empty() && pattern.len() <= IDENT_BYTES_MAX;
-        (fits && text.bytes().all(is_room_byte)).then(|| Pattern { text: text.into(), open })
+        (fits && parsed.text.bytes().all(is_room_byte)).then_some(parsed)
     }
 
-    fn matches(&self, room: &str) -> bool {
+    fn split(pattern: &'a str) -> Pattern<'a> {
+        pattern.strip_suffix('*').map_or(Pattern { text: pattern, open: false }, |text| Pattern { text, open: true })
+    }
+
+    fn matches(self, room: &str) -> bool {
         if !self.open {
-            return *room == *self.text;
+            return room == self.text;
         }
         let reserved = RESERVED_PREFIXES.iter().find(|prefix| room.starts_with(**prefix));
-        room.starts_with(&*self.text) && reserved.is_none_or(|prefix| self.text.starts_with(prefix))
+        room.starts_with(self.text) && reserved.is_none_or(|prefix| self.text.starts_with(prefix))
     }
 }
 
-#[derive(Clone, Debug)]
-enum Rooms {
-    All,
-    Matching(Box<[Pattern]>),
-}
+/// Patterns, each with a space behind it, which no pattern has: one text for all, because every connection keeps its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patterns(Box<str>);
 
-impl Rooms {
-    fn contain(&self, room: &str) -> bool {
-        match self {
-            Rooms::All => true,
-            Rooms::Matching(patterns) => patterns.iter().any(|pattern| pattern.matches(room)),
-        }
+impl Patterns {
+    fn open(&self, room: &str) -> bool {
+        self.0.split_terminator(' ').any(|pattern| Pattern::split(pattern).matches(room))
     }
 }
 
-fn own_room(user: &str) -> Box<str> {
-    format!("user:{}", encode_segment(user)).into()
+impl<'a> FromIterator<Pattern<'a>> for Patterns {
+    fn from_iter<I: IntoIterator<Item = Pattern<'a>>>(patterns: I) -> Patterns {
+        let texts = patterns.into_iter().flat_map(|Pattern { text, open }| [text, if open { "* " } else { " " }]);
+        Patterns(texts.collect::<String>().into())
+    }
+}
+
+/// Whether the patterns allow the room; `None`: they allow all.
+fn is_open(patterns: Option<&Patterns>, room: &str) -> bool {
+    patterns.is_none_or(|patterns| patterns.open(room))
 }
 
 fn is_room_byte(byte: u8) -> bool {
@@ -174,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    fn patterns(texts: &[&str]) -> Box<[Pattern]> {
+    fn patterns(texts: &[&str]) -> Patterns {
         texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
     }
 
@@ -183,7 +181,7 @@ mod tests {
     }
 
     fn publisher(scopes: &[Scope], publish_rooms: Option<&[&str]>) -> Grants {
-        let allowed = Allowed { scopes: scopes.to_vec(), rooms: Box::default(), publish_rooms: publish_rooms.map(patterns) };
+        let allowed = Allowed { scopes: scopes.to_vec(), rooms: Patterns::default(), publish_rooms: publish_rooms.map(patterns) };
         Grants::new("p", u64::MAX, None, allowed)
     }
 
@@ -208,6 +206,17 @@ mod tests {
             let grants = reader("me", &[pattern]);
             open.iter().for_each(|room| assert!(grants.may_read(room), "{pattern} opens {room}"));
             shut.iter().for_each(|room| assert!(!grants.may_read(room), "{pattern} leaves {room} shut"));
+        }
+    }
+
+    #[test]
+    fn each_of_many_patterns_opens_its_own_rooms() {
+        let grants = reader("me", &["challenge:8f", "quote:*", "x", "x"]);
+        for room in ["challenge:8f", "quote:", "quote:42", "x"] {
+            assert!(grants.may_read(room), "{room}");
+        }
+        for room in ["challenge:8", "challenge:8f ", "challenge:8f quote:", "8f quote:1", " ", "", "*", "x x"] {
+            assert!(!grants.may_read(room), "{room:?}");
         }
     }
 

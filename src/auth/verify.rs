@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::grants::{Allowed, Grants, Pattern, Scope, is_user};
+use super::grants::{Allowed, Grants, Pattern, Patterns, Scope, is_user};
 use super::keys::{Algorithm, KeySet};
 use super::{base64url, json};
 use crate::base::codes::{AUTH_FAILED, CLOSE_INVALID_TOKEN, CLOSE_TOKEN_EXPIRED, CloseCode, Refusal, TOKEN_EXPIRED};
@@ -328,11 +328,10 @@ fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, TokenError> {
     Ok(words.split(' ').filter_map(Scope::from_name).collect())
 }
 
-fn patterns(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Box<[Pattern]>>, TokenError> {
+fn patterns(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Patterns>, TokenError> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
     let items = claim.as_array().ok_or(TokenError::Claim(name))?;
-    let pattern = |item: &Value| item.as_str().and_then(Pattern::parse).ok_or(TokenError::Claim(name));
-    items.iter().map(pattern).collect::<Result<_, _>>().map(Some)
+    items.iter().map(|item| item.as_str().and_then(Pattern::parse).ok_or(TokenError::Claim(name))).collect::<Result<_, _>>().map(Some)
 }
 
 fn token_id(claims: &Map<String, Value>) -> Result<Option<Box<str>>, TokenError> {

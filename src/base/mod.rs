@@ -7,5 +7,6 @@ pub mod ident;
 pub mod ids;
 pub mod lane;
 pub mod limits;
+pub mod thin_deque;
 pub mod time;
 pub mod units;

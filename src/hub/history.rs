@@ -9,7 +9,7 @@ use crate::base::lane::Lane;
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
-use super::room::Stream;
+use super::room::{Lanes, Stream};
 use super::rooms::Rooms;
 
 /// What a kept frame costs beyond its bytes: the shared allocation's header, the tag, its places in the ring and in the order of all.
@@ -87,8 +87,8 @@ impl History {
     }
 
     /// Gives back what a room's rings hold, before the room goes.
-    pub(super) fn release<'a>(&mut self, rings: impl IntoIterator<Item = &'a Stream>) {
-        for frame in rings.into_iter().flat_map(|stream| &stream.ring) {
+    pub(super) fn release(&mut self, lanes: &Lanes) {
+        for frame in lanes.used().flat_map(|stream| &stream.ring) {
             self.bytes -= cost(frame);
             self.kept -= 1;
         }

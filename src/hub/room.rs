@@ -1,6 +1,9 @@
 //! The state of one room.
+//!
+//! Most rooms are quiet most of the time, and there may be as many as connections: what a room has not used yet has no memory.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::base::ids::{KeyId, RoomId};
@@ -9,6 +12,9 @@ use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
 use super::ports::{Event, Number, PendingId};
+
+/// Up to this many state keys one is found by looking at all of them; beyond, by an index.
+const SCAN_MAX: usize = 4;
 
 /// A room: who may join, how many members each reactor has, and what there is to tell them.
 pub(super) struct Room {
@@ -20,7 +26,7 @@ pub(super) struct Room {
     pub(super) owner: Option<Box<str>>,
     /// Members on each reactor.
     pub(super) members: Box<[u32]>,
-    pub(super) lanes: PerLane<Stream>,
+    pub(super) lanes: Lanes,
     pub(super) states: States,
     /// `metric` lane: what waits for the room's next flush.
     pub(super) held: Vec<Held>,
@@ -28,11 +34,43 @@ pub(super) struct Room {
     /// When that flush is; [`Mono::NEVER`] if nothing waits.
     pub(super) flush_at: Mono,
     /// `event_id`s seen lately.
-    pub(super) seen: HashMap<Arc<str>, Seen>,
+    pub(super) seen: SeenIds,
     /// Events that wait for their number.
     pub(super) pending: u32,
     /// Used since the eviction's hand last passed.
     pub(super) touched: bool,
+}
+
+/// The `event_id`s that a room has seen; without memory while there are none.
+#[derive(Default)]
+pub(super) struct SeenIds(Option<Box<SeenById>>);
+
+type SeenById = HashMap<Arc<str>, Seen>;
+
+impl SeenIds {
+    pub(super) fn get(&self, event_id: &str) -> Option<&Seen> {
+        self.0.as_ref()?.get(event_id)
+    }
+
+    pub(super) fn get_mut(&mut self, event_id: &str) -> Option<&mut Seen> {
+        self.0.as_mut()?.get_mut(event_id)
+    }
+
+    pub(super) fn insert(&mut self, event_id: Arc<str>, seen: Seen) {
+        self.0.get_or_insert_default().insert(event_id, seen);
+    }
+
+    pub(super) fn remove(&mut self, event_id: &str) {
+        let Some(seen) = &mut self.0 else { return };
+        seen.remove(event_id);
+        if seen.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 /// What became of the first event with an `event_id`.
@@ -42,6 +80,32 @@ pub(super) enum Seen {
     Pending(PendingId),
     /// It got this one.
     Done(Number),
+}
+
+/// The `stream` events of a room by lane. A lane that has had none takes no memory and reads as empty; the first write makes it.
+#[derive(Default)]
+pub(super) struct Lanes(PerLane<Option<Box<Stream>>>);
+
+impl Lanes {
+    /// Those that have had an event.
+    pub(super) fn used(&self) -> impl Iterator<Item = &Stream> {
+        self.0.iter().flatten().map(|stream| &**stream)
+    }
+}
+
+impl Index<usize> for Lanes {
+    type Output = Stream;
+
+    fn index(&self, lane: usize) -> &Stream {
+        static EMPTY: Stream = Stream { head: 0, live: 0, ring: VecDeque::new(), history: 0 };
+        self.0[lane].as_deref().unwrap_or(&EMPTY)
+    }
+}
+
+impl IndexMut<usize> for Lanes {
+    fn index_mut(&mut self, lane: usize) -> &mut Stream {
+        self.0[lane].get_or_insert_default()
+    }
 }
 
 /// The `stream` events of one (room, lane).
@@ -91,10 +155,14 @@ pub(super) struct HeldEvent {
 #[derive(Default)]
 pub(super) struct States {
     pub(super) keys: Vec<Key>,
-    index: HashMap<Box<str>, usize>,
+    /// Where each key is, if there have been more than [`SCAN_MAX`].
+    index: Option<Box<KeyIndex>>,
     /// No forgotten key had a higher `rev`, so that a new key's are higher than those of any former one of the same name.
     rev_floor: u64,
 }
+
+/// Keys by [`index_name`], with their places.
+type KeyIndex = HashMap<Box<str>, usize>;
 
 /// One (room, type, key).
 pub(super) struct Key {
@@ -168,7 +236,10 @@ impl States {
 
     /// The key's index, if there is such a key.
     pub(super) fn find(&self, kind: &str, key: &str) -> Option<usize> {
-        self.index.get(index_name(kind, key).as_str()).copied()
+        match &self.index {
+            Some(index) => index.get(index_name(kind, key).as_str()).copied(),
+            None => self.keys.iter().position(|known| *known.name == *key && *known.kind == *kind),
+        }
     }
 
     /// Adds a key, in the place of a deleted one if the room has `keys_max` already; not of one whose deletion `is_owed` to a
@@ -188,7 +259,9 @@ impl States {
         if let Some(former) = self.keys.get(place) {
             forgotten_bytes = former.bytes;
             self.rev_floor = self.rev_floor.max(former.rev);
-            self.index.remove(index_name(&former.kind, &former.name).as_str());
+            if let Some(index) = &mut self.index {
+                index.remove(index_name(&former.kind, &former.name).as_str());
+            }
         }
         let new = Key {
             id,
@@ -202,13 +275,26 @@ impl States {
             sent: None,
             window_open: false,
         };
-        self.index.insert(index_name(kind, key).into(), place);
+        if let Some(index) = &mut self.index {
+            index.insert(index_name(kind, key).into(), place);
+        }
         if place == self.keys.len() {
-            self.keys.push(new);
+            self.append(new);
         } else {
             self.keys[place] = new;
         }
         Some(Added { index: place, forgotten_bytes })
+    }
+
+    fn append(&mut self, key: Key) {
+        if self.keys.is_empty() {
+            self.keys.reserve_exact(1); // most rooms have one key, for which a vector would make place for four
+        }
+        self.keys.push(key);
+        if self.index.is_none() && self.keys.len() > SCAN_MAX {
+            let entries = self.keys.iter().enumerate().map(|(at, key)| (index_name(&key.kind, &key.name).into(), at));
+            self.index = Some(Box::new(entries.collect()));
+        }
     }
 }
 
@@ -229,12 +315,12 @@ impl Room {
             epoch,
             owner: None,
             members: vec![0; reactors].into_boxed_slice(),
-            lanes: Default::default(),
+            lanes: Lanes::default(),
             states: States::default(),
             held: Vec::new(),
             held_bytes: 0,
             flush_at: Mono::NEVER,
-            seen: HashMap::new(),
+            seen: SeenIds::default(),
             pending: 0,
             touched: true,
         }
@@ -256,6 +342,59 @@ impl Room {
             && self.owner.is_none()
             && self.states.keys.is_empty()
             && self.seen.is_empty()
-            && self.lanes.iter().all(|lane| lane.head == 0)
+            && self.lanes.used().all(|lane| lane.head == 0)
+    }
+}
+
+/// An empty room of each connection is what memory must be enough for.
+const _: () = assert!(size_of::<Room>() <= 192);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(states: &mut States, id: u64, kind: &str, key: &str, keys_max: usize) -> Option<usize> {
+        states.add(KeyId(id), kind, key, Lane::Update, keys_max, |_| false).map(|added| added.index)
+    }
+
+    fn delete(states: &mut States, index: usize) {
+        states.keys[index].sent = Some(Sent { frame: Arc::new(Frame::reply(b"{}")), data_at: None });
+    }
+
+    /// Below the number of keys from which there is an index, at it, and beyond it; also where a key took a deleted one's place.
+    #[test]
+    fn every_key_is_found_however_many_there_are() {
+        let mut states = States::default();
+        let names: Vec<_> = (0..3 * SCAN_MAX).map(|n| format!("k{}", n / 2)).collect();
+        for n in 0..names.len() {
+            let kind = if n % 2 == 0 { "equity" } else { "position" };
+            assert_eq!(states.find(kind, &names[n]), None);
+            assert_eq!(add(&mut states, n as u64, kind, &names[n], names.len()), Some(n));
+            assert_eq!(states.index.is_some(), n >= SCAN_MAX);
+            for (known, name) in names.iter().enumerate() {
+                let found = states.find(if known % 2 == 0 { "equity" } else { "position" }, name);
+                assert_eq!(found, (known <= n).then_some(known));
+            }
+        }
+        assert_eq!(add(&mut states, 99, "equity", "more", names.len()), None, "the room is full");
+        delete(&mut states, 5);
+        assert_eq!(add(&mut states, 99, "equity", "more", names.len()), Some(5));
+        assert_eq!((states.find("equity", "more"), states.find("position", "k2")), (Some(5), None));
+    }
+
+    #[test]
+    fn a_room_takes_memory_for_what_it_uses_and_gives_that_of_event_ids_back() {
+        let mut room = Room::new(RoomId { slot: 0, generation: 0 }, "r", "e".into(), 1);
+        assert_eq!((room.lanes[0].oldest(), room.lanes[2].live), (1, 0));
+        assert_eq!(room.lanes.used().count(), 0, "reading makes no lane");
+        assert!(room.is_blank());
+        room.lanes[1].head = 7;
+        assert_eq!(room.lanes.used().map(|stream| stream.head).collect::<Vec<_>>(), [7]);
+        assert!(!room.is_blank());
+        room.lanes = Lanes::default();
+        room.seen.insert("e1".into(), Seen::Done(Number::None));
+        assert!(room.seen.get("e1").is_some() && !room.is_blank());
+        room.seen.remove("e1");
+        assert!(room.seen.0.is_none() && room.is_blank());
     }
 }

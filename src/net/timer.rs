@@ -83,6 +83,8 @@ impl Wheel {
             !due
         });
         if timers.is_empty() {
+            // A crowd that came at once is spread over other slots when its timers come again.
+            *timers = Vec::new();
             self.occupied[slot / 64] &= !(1 << (slot % 64));
         }
     }

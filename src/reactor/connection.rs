@@ -41,7 +41,7 @@ pub(super) struct Connection {
     protocol: Protocol,
     /// What was read and not consumed.
     rest: Vec<u8>,
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
     /// The deadline that is in the wheel.
     pub(super) timer_at: Mono,
     /// Bytes of the outbox as the reactor's gauge has them.
@@ -266,14 +266,15 @@ impl Connection {
         if self.ending.is_none() {
             core.close(&mut self.outbox, code);
             let rooms = self.leave_rooms(core);
-            self.ending = Some(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms });
+            self.ending = Some(Box::new(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms }));
         }
     }
 
     /// Ends a connection that speaks no WebSocket once its answers are out.
     fn finish(&mut self, reason: Reason, core: &Core) {
         if self.ending.is_none() {
-            self.ending = Some(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done: self.eof, rooms: 0 });
+            let until = core.now.mono.plus(CLOSE_LINGER);
+            self.ending = Some(Box::new(Ending { reason, until, peer_done: self.eof, rooms: 0 }));
         }
     }
 

@@ -48,6 +48,7 @@ use self::runs::Runs;
 use self::slots::Slots;
 use self::stats::Reason;
 use self::uplink::Uplink;
+use self::websocket::WebSocket;
 
 pub use self::options::{Control, ReactorOptions, ReactorParts, ReactorPoll};
 
@@ -364,7 +365,7 @@ impl Reactor {
 }
 
 /// Memory of an idle connection is what limits their number.
-const _: () = assert!(size_of::<Connection>() <= 448);
+const _: () = assert!(size_of::<Connection>() <= 344 && size_of::<WebSocket>() <= 192);
 
 #[cfg(test)]
 mod tests;

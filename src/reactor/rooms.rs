@@ -75,8 +75,8 @@ impl Rooms {
         local.generation = room.generation;
         let memberships = &mut self.conns[slot as usize];
         let at = local.members.len() as u32;
-        local.members.push(Member { slot, at: memberships.len() as u32 });
-        memberships.push(Membership { room, name: Arc::clone(name), by_pattern, at });
+        push_exact(&mut local.members, Member { slot, at: memberships.len() as u32 });
+        push_exact(memberships, Membership { room, name: Arc::clone(name), by_pattern, at });
         self.memberships += 1;
     }
 
@@ -198,6 +198,15 @@ fn last_seq(kind: Kind) -> Option<u64> {
         Kind::Gap { to } => Some(to),
         Kind::Reply | Kind::Notice | Kind::State { .. } | Kind::Transient => None,
     }
+}
+
+/// Appends; the first element gets place for itself alone, where a vector would make place for four: private rooms have one member,
+/// and most connections one room.
+fn push_exact<T>(list: &mut Vec<T>, element: T) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+    list.push(element);
 }
 
 fn grow<T: Default>(table: &mut Vec<T>, slot: u32) {

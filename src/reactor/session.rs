@@ -4,7 +4,6 @@
 //! The hub answers the joins and snapshots of a connection in the order in which they were asked, so a queue of what is
 //! awaited tells which answer is whose. A command about a room whose join is still awaited waits with it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::limits::{
     AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX,
 };
+use crate::base::thin_deque::ThinDeque;
 use crate::base::time::{Mono, Now};
 use crate::hub::ports::{Join, Joined, Since};
 use crate::net::outbox::Outbox;
@@ -35,8 +35,9 @@ pub(super) struct Session {
     id: ConnId,
     /// `None` until a token is accepted.
     grants: Option<Grants>,
-    awaited: VecDeque<Awaited>,
-    answers: Answers,
+    awaited: ThinDeque<Awaited>,
+    /// `None` until it publishes.
+    answers: Option<Box<Answers>>,
     bad_in_a_row: u32,
     expiry_noticed: bool,
 }
@@ -58,7 +59,7 @@ enum After {
 impl Session {
     /// A session that waits for its token.
     pub(super) fn new(id: ConnId) -> Session {
-        Session { id, grants: None, awaited: VecDeque::new(), answers: Answers::default(), bad_in_a_row: 0, expiry_noticed: false }
+        Session { id, grants: None, awaited: ThinDeque::default(), answers: None, bad_in_a_row: 0, expiry_noticed: false }
     }
 
     /// Begins with these grants, if the registry admits one more connection of the user.
@@ -101,7 +102,7 @@ impl Session {
 
     /// Whether no more messages may be read until publishes are answered.
     pub(super) fn is_blocked(&self) -> bool {
-        self.answers.is_full()
+        self.answers.as_ref().is_some_and(|answers| answers.is_full())
     }
 
     /// The longest message that may come now.
@@ -176,20 +177,23 @@ impl Session {
             return self.bad(rejected.id.as_ref(), &rejected.refusal, core, outbox);
         };
         self.bad_in_a_row = 0;
-        publish_line(text.as_bytes(), self.id, grants, &mut self.answers, core);
+        publish_line(text.as_bytes(), self.id, grants, self.answers.get_or_insert_default(), core);
         self.give_answers(core, outbox);
         Next::Go
     }
 
     /// The hub has answered a publish.
     pub(super) fn on_answer(&mut self, ticket: Ticket, outcome: Outcome, core: &mut Core, outbox: &mut Outbox) {
-        self.answers.settle(ticket, outcome);
+        debug_assert!(self.answers.is_some(), "the hub answered what was not asked");
+        if let Some(answers) = &mut self.answers {
+            answers.settle(ticket, outcome);
+        }
         self.give_answers(core, outbox);
     }
 
     fn give_answers(&mut self, core: &mut Core, outbox: &mut Outbox) {
         let slow_down = core.uplink.slow_down();
-        while let Some((id, outcome)) = self.answers.pop() {
+        while let Some((id, outcome)) = self.answers.as_mut().and_then(|answers| answers.pop()) {
             core.reply(outbox, |out| reply::answer(out, id.as_ref(), &outcome, slow_down));
         }
     }
@@ -284,7 +288,7 @@ impl Session {
     fn wait_for_join(&mut self, name: &str, command: After) -> Result<bool, Refusal> {
         let mut waiting = 0;
         let mut latest = None;
-        for awaited in &mut self.awaited {
+        for awaited in self.awaited.iter_mut() {
             if let Awaited::Join { room, after, .. } = awaited {
                 waiting += after.len();
                 latest = if **room == *name { Some(after) } else { latest };

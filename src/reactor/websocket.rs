@@ -1,5 +1,6 @@
 //! The WebSocket side of a connection: messages to its session, heartbeats, silence. No I/O.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::auth::Grants;
@@ -26,7 +27,7 @@ pub(super) struct WebSocket {
     heartbeat_at: Mono,
     /// When a token must be here; [`Mono::NEVER`] once it is.
     auth_by: Mono,
-    rtt_us: Option<u32>,
+    rtt_us: Option<NonZeroU32>,
     /// The input broke the protocol, and has no meaning any more.
     broken: bool,
 }
@@ -159,7 +160,7 @@ impl WebSocket {
         websocket::ping(&mut core.text, &core.now.mono.0.to_be_bytes());
         outbox.set_ping(&core.text);
         let (ts_ms, queued) = (core.now.wall_ms, outbox.frames());
-        core.reply(outbox, |out| reply::heartbeat(out, ts_ms, self.rtt_us.map(u64::from), queued));
+        core.reply(outbox, |out| reply::heartbeat(out, ts_ms, self.rtt_us.map(|rtt_us| u64::from(rtt_us.get())), queued));
     }
 }
 
@@ -178,10 +179,11 @@ fn pong(body: &[u8], core: &mut Core, outbox: &mut Outbox) {
     outbox.set_pong(&core.text);
 }
 
-/// The round trip, if the pong answers one of our pings.
-fn rtt_us(body: &[u8], now: Mono) -> Option<u32> {
+/// The round trip, at least a microsecond, if the pong answers one of our pings.
+fn rtt_us(body: &[u8], now: Mono) -> Option<NonZeroU32> {
     let sent = Mono(u64::from_be_bytes(body.try_into().ok()?));
-    (sent <= now).then(|| u32::try_from(now.since(sent).as_micros()).unwrap_or(u32::MAX))
+    let micros = || u32::try_from(now.since(sent).as_micros()).unwrap_or(u32::MAX);
+    (sent <= now).then(|| NonZeroU32::new(micros()).unwrap_or(NonZeroU32::MIN))
 }
 
 /// A slower heartbeat than usual needs more patience.
@@ -215,7 +217,9 @@ mod tests {
 
     #[test]
     fn only_a_pong_of_ours_gives_a_round_trip() {
-        assert_eq!(rtt_us(&5_000u64.to_be_bytes(), Mono(8_000)), Some(3));
+        assert_eq!(rtt_us(&5_000u64.to_be_bytes(), Mono(8_000)), NonZeroU32::new(3));
+        assert_eq!(rtt_us(&5_000u64.to_be_bytes(), Mono(5_999)), NonZeroU32::new(1));
+        assert_eq!(rtt_us(&0u64.to_be_bytes(), Mono(u64::MAX)), NonZeroU32::new(u32::MAX));
         assert_eq!(rtt_us(&9_000u64.to_be_bytes(), Mono(8_000)), None);
         assert_eq!(rtt_us(b"", Mono(8_000)), None);
     }

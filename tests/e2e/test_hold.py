@@ -15,13 +15,15 @@ CLIENTS, SECONDS, EVENTS_PER_S = (10_000, 300, 5_000) if LONG else (1_000, 10, 2
 HEARTBEAT = "30s" if LONG else "4s"
 # For a figure only, of a crowd that gets nothing but heartbeats.
 IDLE_SECONDS = 30 if LONG else 1
-RSS_PER_CLIENT_BYTES_MAX = 8 * 1024
+# Just after the joining, whose garbage is still to be given back; a small crowd also bears what the daemon takes once.
+RSS_PER_CLIENT_BYTES_MAX = 2 * 1024 if LONG else 4 * 1024
 
 
 def test_a_crowd_is_held(serve):
     """PRF-01, PRF-02, PRF-05, PRF-10, ROM-01, promise 3: 1,000 clients for 10 s at 2,000 events a second (with TICKERD_LONG=1: 10,000 for
     300 s at 5,000), one alert to nine states. None is closed; each gets every alert and the last state of its own challenge, whole,
-    in order, and nothing else; each state that did not come was conflated and counted. An idle client costs at most 8 KiB."""
+    in order, and nothing else; each state that did not come was conflated and counted. An idle client costs at most 4 KiB,
+    with TICKERD_LONG=1 2 KiB."""
     daemon = serve(
         reactors=2, max_connections=CLIENTS + 100, heartbeat=HEARTBEAT, update_window=None, metric_gather=None, metric_flush=None
     )  # fmt: skip
