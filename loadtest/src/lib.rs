@@ -23,9 +23,11 @@
 //! omission is excluded by construction). **Service time** starts at the actual send instead. Both include the
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
+pub mod client;
 pub mod control;
 pub mod layout;
 pub mod payload;
 pub mod record;
 pub mod scenario;
 pub mod stamp;
+pub mod worker;
