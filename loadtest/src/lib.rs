@@ -14,6 +14,7 @@
 //! | [`scenario`] | what a run does: connections, rooms, flows, phases; built-in ones |
 //! | [`layout`] | which connection is a member of which room, and which event goes where and when: closed formulas, no state |
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
+//! | [`payload`] | the bytes of an event, built in one place so that a receiver knows what it must find |
 //! | [`control`] | the lines between the coordinator and its workers |
 //! | [`record`] | what a run has found: the JSON file that `compare` reads |
 //!
@@ -22,8 +23,11 @@
 //! omission is excluded by construction). **Service time** starts at the actual send instead. Both include the
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
+pub mod client;
 pub mod control;
 pub mod layout;
+pub mod payload;
 pub mod record;
 pub mod scenario;
 pub mod stamp;
+pub mod worker;
