@@ -16,7 +16,11 @@
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
 //! | [`payload`] | the bytes of an event, built in one place so that a receiver knows what it must find |
 //! | [`control`] | the lines between the coordinator and its workers |
+//! | [`hist`] | how histograms are made, travel and read |
+//! | [`probe`] | facts about the host and the server's process |
 //! | [`record`] | what a run has found: the JSON file that `compare` reads |
+//! | [`report`] | what a person sees and keeps: the live line, the closing table, the files |
+//! | [`compare`] | two recorded runs side by side |
 //!
 //! **Latency** is the time from the moment at which an event was *intended* to be sent, by a schedule that waits for nobody, to the return of
 //! the read that brought its last byte to the receiver: a server that stalls is charged for all that it kept waiting (coordinated
@@ -24,10 +28,14 @@
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
 pub mod client;
+pub mod compare;
 pub mod control;
+pub mod hist;
 pub mod layout;
 pub mod payload;
+pub mod probe;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod stamp;
 pub mod worker;
