@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -21,15 +21,18 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const MEMBERS: usize = 1000;
 const ROOM: &str = "challenge:8f2c";
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn fan_out(criterion: &mut Criterion) {
     // Both ends of each connection are ours.
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }).expect("up to the maximum is allowed");
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let running = start(&dir);
-    let mut crowd = Crowd::join(running.ready().listen[0]);
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("the system has random numbers");
+    let secret: String = random.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    let running = start(&dir, &secret);
+    let key = SigningKey::read("bench", secret.as_bytes()).expect("a secret of 32 characters");
+    let mut crowd = Crowd::join(running.ready().listen[0], &key);
     let publisher = UnixStream::connect(dir.join("fan-out.sock")).expect("the daemon listens there");
     let mut publisher = BufReader::new(publisher);
     let mut group = criterion.benchmark_group("fan_out");
@@ -50,9 +53,9 @@ fn fan_out(criterion: &mut Criterion) {
 }
 
 /// A daemon with one reactor, all defaults but its places.
-fn start(dir: &std::path::Path) -> Running {
+fn start(dir: &Path, secret: &str) -> Running {
     let (key, socket) = (dir.join("fan-out.key"), dir.join("fan-out.sock"));
-    std::fs::write(&key, SECRET).expect("the directory can be written to");
+    std::fs::write(&key, secret).expect("the directory can be written to");
     let mut args = ServeArgs::default();
     let text = |path: &PathBuf| path.to_str().expect("cargo's directories are UTF-8").to_owned();
     for (flag, value) in [
@@ -104,12 +107,11 @@ struct Reader {
 }
 
 impl Crowd {
-    fn join(address: SocketAddr) -> Crowd {
+    fn join(address: SocketAddr, key: &SigningKey) -> Crowd {
         let poll = Poll::new().expect("a poll");
-        let key = SigningKey::read("bench", SECRET).expect("a secret of 32 bytes");
         let members = (0..MEMBERS)
             .map(|n| {
-                let mut stream = TcpStream::from_std(join(address, &key, n));
+                let mut stream = TcpStream::from_std(join(address, key, n));
                 poll.registry().register(&mut stream, Token(n), Interest::READABLE).expect("a stream can be registered");
                 Reader { stream, rest: 0, head: Vec::new() }
             })

@@ -22,9 +22,13 @@ mod common;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const PARTS: [&str; 4] = ["parse", "hub", "deliver", "answer"];
-const EVENTS: u64 = 2000;
+const EVENTS: u64 = 3000;
+/// The smallest of so many counts is taken: the allocator now and then does work for later.
+const RUNS: usize = 2;
 /// By so much of itself a part may grow unnoticed: another compiler, another machine.
 const TOLERANCE: f64 = 0.1;
+/// What is left of noise in a part: hash seeds differ from run to run.
+const NOISE: f64 = 30.0;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -95,11 +99,16 @@ fn compare(part: &str, cost: f64, known: &str) -> Option<String> {
     };
     let change = cost / known - 1.0;
     println!("{part:<8} {cost:>7.0} instructions for one event   {:>+6.1} % of {known:.0}", change * 100.0);
-    (change > TOLERANCE).then(|| format!("{part}: {cost:.0} instructions, {known:.0} before: find out why, or accept it with --write"))
+    (cost > known * (1.0 + TOLERANCE) + NOISE)
+        .then(|| format!("{part}: {cost:.0} instructions, {known:.0} before: find out why, or accept it with --write"))
 }
 
 fn per_event(parts: usize) -> Result<f64, String> {
-    Ok((count(parts, 2 * EVENTS)? - count(parts, EVENTS)?) / EVENTS as f64)
+    Ok((least(parts, 2 * EVENTS)? - least(parts, EVENTS)?) / EVENTS as f64)
+}
+
+fn least(parts: usize, events: u64) -> Result<f64, String> {
+    (0..RUNS).try_fold(f64::MAX, |least, _| Ok(least.min(count(parts, events)?)))
 }
 
 /// Instructions of a whole run.
