@@ -190,6 +190,7 @@ fn peak_resident_bytes(pid: u32) -> usize {
 #[test]
 fn bad_usage_says_what_to_do_and_exits_with_2() {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("floor-no-socket");
+    drop(std::fs::remove_file(&file)); // a floor that was wrong may have left a socket in its place
     std::fs::write(&file, "kept").expect("a writable directory");
     let socket = file.with_extension("sock");
     let (file_arg, socket_arg) = (file.to_str().expect("UTF-8"), socket.to_str().expect("UTF-8"));
