@@ -153,7 +153,7 @@ fn what_waits_is_bounded_and_the_publisher_is_pushed_back() {
     for combination in [("one", "all"), ("two", "all")] {
         let floor = Floor::start("bounded", combination);
         let mut member = floor.join(&["r"], 0);
-        let lines: Vec<_> = (0..1_500).map(|n| line("r", n, 100_000)).collect();
+        let lines: Vec<_> = (0..1_000).map(|n| line("r", n, 100_000)).collect();
         let (publisher, bytes) = (floor.publisher(), ndjson(&lines));
         let sent = write_until_pushed_back(&publisher, &bytes);
         assert!(sent < bytes.len(), "{combination:?}: all {sent} bytes were taken though nobody read");
@@ -189,8 +189,8 @@ fn peak_resident_bytes(pid: u32) -> usize {
 
 #[test]
 fn bad_usage_says_what_to_do_and_exits_with_2() {
-    let floor = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_tickerd-floor")).args(args).output().expect("the floor was built");
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("floor-no-socket");
+    drop(std::fs::remove_file(&file)); // a floor that was wrong may have left a socket in its place
     std::fs::write(&file, "kept").expect("a writable directory");
     let socket = file.with_extension("sock");
     let (file_arg, socket_arg) = (file.to_str().expect("UTF-8"), socket.to_str().expect("UTF-8"));
@@ -200,10 +200,23 @@ fn bad_usage_says_what_to_do_and_exits_with_2() {
         (&["--publish-socket", socket_arg, "--pin", "1000000"], "give --pin a core"),
     ];
     for (args, says) in cases {
-        let output = floor(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (code, stderr) = refused(args);
+        assert_eq!(code, Some(2), "{args:?}");
         assert!(stderr.contains(says), "{args:?}: {stderr}");
     }
     assert_eq!(std::fs::read_to_string(&file).expect("it is still there"), "kept");
+}
+
+/// How a floor with these arguments ends, and what it says; it must not become ready.
+fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let mut floor = Command::new(env!("CARGO_BIN_EXE_tickerd-floor"));
+    let mut process = floor.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the floor was built");
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("stdout is text");
+    if !line.is_empty() {
+        process.kill().expect("it is ours, and still runs");
+    }
+    let output = process.wait_with_output().expect("it has ended");
+    assert_eq!(line, "", "{args:?}: it serves");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }

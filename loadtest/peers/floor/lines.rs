@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(&line[finder.room(line).unwrap()], b"challenge:8f");
         assert_eq!(finder.room(br#"{"type":"a","data":{}}"#), None);
         assert_eq!(finder.room(br#"{"room":"cut"#), None);
-        let late = format!(r#"{{"x":"{}","room":"r"}}"#, "y".repeat(ROOM_WITHIN));
+        let late = format!(r#"{{"x":"{}","room":"r"}}"#, "y".repeat(200));
         assert_eq!(finder.room(late.as_bytes()), None);
     }
 
