@@ -72,7 +72,7 @@ impl Reactor {
     /// Adds a frame from the hub to its room's run; or to its members' outboxes one by one, where not all are to get it.
     pub(super) fn deliver(&mut self, frame: Arc<Frame>) {
         let room = frame.tag.room;
-        if self.core.rooms.has_floors(room) {
+        if self.core.rooms.has_floors(room) || self.core.runs.is_full() {
             self.settle_room(room);
             return self.deliver_to_each(&frame);
         }

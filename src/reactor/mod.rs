@@ -1,8 +1,8 @@
 //! A reactor: one thread, one `Poll`, its own listeners and its own connections.
 //!
 //! A turn of the loop: sleep until there is something; note events; accept; serve the connections that have input, within
-//! their budgets; wake the hub; take all that the hub and the daemon sent; fire timers; flush the connections that have
-//! something to say. Handlers never touch the loop: they say what a connection shall do next, and the loop does it. Every
+//! their budgets; wake the hub; take all that the hub and the daemon sent; fire timers; flush what there is to be said, the most
+//! urgent first, for a slice of time. Handlers never touch the loop: they say what a connection shall do next, and the loop does it. Every
 //! connection ends in `Reactor::close`, and nowhere else.
 
 mod accept;

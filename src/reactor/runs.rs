@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::base::counters::Times;
 use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
-use crate::base::limits::WRITE_BYTES_PER_TURN;
+use crate::base::limits::{RUN_BYTES_MAX, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
@@ -44,6 +44,7 @@ pub(super) struct Runs {
     /// Memory of runs that are done.
     spare: Vec<Vec<Arc<Frame>>>,
     cost: usize,
+    bytes: usize,
 }
 
 /// Runs in order of their first frame.
@@ -81,6 +82,7 @@ impl Runs {
     /// Adds a frame to its room's run. The room has that many members here.
     pub(super) fn add(&mut self, frame: Arc<Frame>, members: usize) {
         let room = frame.tag.room;
+        self.bytes += frame.as_websocket().len();
         let queue = &mut self.queues[Urgency::of(frame.tag.lane) as usize];
         if let Some(index) = queue.index(room) {
             let run = &mut queue.open[index];
@@ -106,6 +108,7 @@ impl Runs {
     pub(super) fn pop(&mut self, urgency: Urgency) -> Option<(RoomId, Vec<Arc<Frame>>)> {
         while let Some(run) = self.queues[urgency as usize].pop() {
             self.cost -= cost(&run);
+            self.bytes -= bytes(&run.frames);
             if !run.frames.is_empty() {
                 return Some((run.room, run.frames));
             }
@@ -120,6 +123,7 @@ impl Runs {
             if let Some(index) = queue.index(room) {
                 let run = &mut queue.open[index];
                 self.cost -= cost(run);
+                self.bytes -= bytes(&run.frames);
                 frames.append(&mut run.frames);
             }
         }
@@ -150,10 +154,19 @@ impl Runs {
         self.queues.iter().all(|queue| queue.open.is_empty())
     }
 
+    /// Whether so much waits that nothing may be added: only alerts beyond what can be written lead to this, for the rest is held back.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > RUN_BYTES_MAX
+    }
+
     /// What serving all of it takes, in writes.
     pub(super) fn cost(&self) -> usize {
         self.cost
     }
+}
+
+fn bytes(frames: &[Arc<Frame>]) -> usize {
+    frames.iter().map(|frame| frame.as_websocket().len()).sum()
 }
 
 fn cost(run: &Run) -> usize {
@@ -367,7 +380,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(added, came);
-            prop_assert!(runs.is_empty() && runs.cost() == 0);
+            prop_assert!(runs.is_empty() && runs.cost() == 0 && runs.bytes == 0);
         }
 
         /// A batch's bytes are its frames', by lane, each lane in order; what one write takes is a prefix at frame boundaries.
