@@ -15,6 +15,7 @@
 //! | [`layout`] | which connection is a member of which room, and which event goes where and when: closed formulas, no state |
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
 //! | [`control`] | the lines between the coordinator and its workers |
+//! | [`hist`] | how histograms are made, travel and read |
 //! | [`record`] | what a run has found: the JSON file that `compare` reads |
 //!
 //! **Latency** is the time from the moment at which an event was *intended* to be sent, by a schedule that waits for nobody, to the return of
@@ -23,6 +24,7 @@
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
 pub mod control;
+pub mod hist;
 pub mod layout;
 pub mod record;
 pub mod scenario;
