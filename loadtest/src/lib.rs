@@ -14,6 +14,7 @@
 //! | [`scenario`] | what a run does: connections, rooms, flows, phases; built-in ones |
 //! | [`layout`] | which connection is a member of which room, and which event goes where and when: closed formulas, no state |
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
+//! | [`payload`] | the bytes of an event, built in one place so that a receiver knows what it must find |
 //! | [`control`] | the lines between the coordinator and its workers |
 //! | [`hist`] | how histograms are made, travel and read |
 //! | [`record`] | what a run has found: the JSON file that `compare` reads |
@@ -26,6 +27,7 @@
 pub mod control;
 pub mod hist;
 pub mod layout;
+pub mod payload;
 pub mod record;
 pub mod scenario;
 pub mod stamp;
