@@ -15,6 +15,8 @@
 //! | [`layout`] | which connection is a member of which room, and which event goes where and when: closed formulas, no state |
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
 //! | [`payload`] | the bytes of an event, built in one place so that a receiver knows what it must find |
+//! | [`slo`] | what must hold: read against a scenario, judged against a record |
+//! | [`units`] | durations and sizes as people write them |
 //! | [`control`] | the lines between the coordinator and its workers |
 //! | [`hist`] | how histograms are made, travel and read |
 //! | [`record`] | what a run has found: the JSON file that `compare` reads |
@@ -30,4 +32,6 @@ pub mod layout;
 pub mod payload;
 pub mod record;
 pub mod scenario;
+pub mod slo;
 pub mod stamp;
+pub mod units;

@@ -1,6 +1,12 @@
 //! What a run does, as a TOML file says it. Everything is checked when it is read; nothing checks it again.
 
+mod built_in;
+mod check;
+mod resize;
+
 use serde::{Deserialize, Serialize};
+
+pub use built_in::{BUILT_IN, BuiltIn, find, named};
 
 /// Delivery priority, as the protocol names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -12,6 +18,11 @@ pub enum Lane {
     Update,
     /// May wait.
     Metric,
+}
+
+impl Lane {
+    /// All of them, the most urgent first.
+    pub const ALL: [Lane; 3] = [Lane::Alert, Lane::Update, Lane::Metric];
 }
 
 /// Delivery guarantee, as the protocol names it.
@@ -59,6 +70,22 @@ pub struct Scenario {
     /// What must hold, as for `--slo`.
     #[serde(default)]
     pub slo: Vec<String>,
+}
+
+impl Scenario {
+    /// Reads and checks the text of a file; `name` is what messages call it.
+    pub fn parse(name: &str, text: &str) -> Result<Scenario, String> {
+        let scenario: Scenario = toml::from_str(text).map_err(|error| format!("{name}: {}", error.to_string().trim_end()))?;
+        scenario.check().map_err(|error| format!("{name}: {error}"))?;
+        Ok(scenario)
+    }
+
+    /// The class of rooms that a flow goes to, with its position.
+    pub fn class_of(&self, flow: &Flow) -> (usize, &RoomClass) {
+        let at = self.rooms.iter().position(|class| class.class == flow.rooms);
+        let at = at.expect("a checked scenario has the class of each flow");
+        (at, &self.rooms[at])
+    }
 }
 
 /// Who connects.
