@@ -26,10 +26,12 @@
 //! omission is excluded by construction). **Service time** starts at the actual send instead. Both include the
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
+pub mod clock;
 pub mod control;
 pub mod hist;
 pub mod layout;
 pub mod payload;
+pub mod publisher;
 pub mod record;
 pub mod scenario;
 pub mod slo;
