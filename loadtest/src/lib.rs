@@ -26,6 +26,7 @@
 //! omission is excluded by construction). **Service time** starts at the actual send instead. Both include the
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
+pub mod client;
 pub mod clock;
 pub mod control;
 pub mod hist;
@@ -37,3 +38,4 @@ pub mod scenario;
 pub mod slo;
 pub mod stamp;
 pub mod units;
+pub mod worker;
