@@ -19,7 +19,10 @@
 //! | [`units`] | durations and sizes as people write them |
 //! | [`control`] | the lines between the coordinator and its workers |
 //! | [`hist`] | how histograms are made, travel and read |
+//! | [`probe`] | facts about the host and the server's process |
 //! | [`record`] | what a run has found: the JSON file that `compare` reads |
+//! | [`report`] | what a person sees and keeps: the live line, the closing table, the files |
+//! | [`compare`] | two recorded runs side by side |
 //!
 //! **Latency** is the time from the moment at which an event was *intended* to be sent, by a schedule that waits for nobody, to the return of
 //! the read that brought its last byte to the receiver: a server that stalls is charged for all that it kept waiting (coordinated
@@ -28,12 +31,15 @@
 
 pub mod client;
 pub mod clock;
+pub mod compare;
 pub mod control;
 pub mod hist;
 pub mod layout;
 pub mod payload;
+pub mod probe;
 pub mod publisher;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod slo;
 pub mod stamp;

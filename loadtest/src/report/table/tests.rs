@@ -1,0 +1,58 @@
+use super::*;
+use crate::report::testing::{self, written};
+
+#[test]
+fn a_clean_run_reads_as_printed_here() {
+    let text = written(|out| print(&testing::plain(), out));
+    assert_eq!(text, include_str!("plain.txt"), "\n{text}");
+}
+
+#[test]
+fn a_troubled_run_says_so() {
+    let text = written(|out| print(&testing::troubled(), out));
+    assert_eq!(text, include_str!("troubled.txt"), "\n{text}");
+}
+
+#[test]
+fn a_ramp_shows_its_steps() {
+    let text = written(|out| print(&testing::ramp(), out));
+    assert_eq!(text, include_str!("ramp.txt"), "\n{text}");
+}
+
+#[test]
+fn a_run_without_a_window_says_so() {
+    let mut record = testing::plain();
+    record.windows.clear();
+    let text = written(|out| print(&record, out));
+    assert!(text.contains("\nNothing was measured: the run ended before its first window.\n"), "{text}");
+}
+
+#[test]
+fn a_lane_in_which_nothing_came_has_dashes() {
+    let mut record = testing::plain();
+    for flow in &mut record.windows[0].flows {
+        (flow.received, flow.latency, flow.service) = (0, String::new(), String::new());
+    }
+    let text = written(|out| print(&record, out));
+    let row = text.lines().find(|line| line.starts_with("alert  ")).expect("a row for the lane");
+    assert_eq!(row.matches('–').count(), QUANTILES.len() + 2, "{text}");
+}
+
+#[test]
+fn only_a_loaded_generator_is_doubted() {
+    let mut record = testing::plain();
+    let doubts_of = |record: &Record| doubts(record, &Figures::of(&record.windows[0]).expect("well formed"));
+    assert!(doubts_of(&record).is_empty());
+    record.generator.busiest_worker = 0.91;
+    assert_eq!(doubts_of(&record).len(), 1);
+    record.windows[0].slip_ns = testing::spread(1e6, 1.9e6, 1000);
+    assert_eq!(doubts_of(&record).len(), 2);
+}
+
+#[test]
+fn ninety_nine_point_nine_nine_nine_is_not_a_hundred() {
+    let mut record = testing::plain();
+    (record.connect.wanted, record.connect.joined) = (1_000_000, 999_999);
+    let text = written(|out| print(&record, out));
+    assert!(text.contains("999,999 of 1,000,000 joined (99.99 %)"), "{text}");
+}
