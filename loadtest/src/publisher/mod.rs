@@ -74,7 +74,9 @@ pub enum Said {
 pub struct Done {
     /// Events sent of each flow that were due in the measured part.
     pub published: Vec<u64>,
-    /// How late these were.
+    /// Events of each flow that were sent in all of it and not refused.
+    pub accepted: Vec<u64>,
+    /// How late the measured ones were.
     pub slip: Hist,
     /// When it really ended.
     pub until_ns: u64,
@@ -193,7 +195,6 @@ struct Work {
     orders: Receiver<Order>,
     gauges: Arc<Gauges>,
     running: Option<Running>,
-    flows: usize,
     published: u64,
     blocked_since_ns: Option<u64>,
 }
@@ -219,7 +220,6 @@ impl Work {
             orders,
             gauges,
             running: None,
-            flows: scenario.flows.len(),
             published: 0,
             blocked_since_ns: None,
         })
@@ -252,7 +252,7 @@ impl Work {
         match self.orders.try_recv() {
             Ok(Order::Span(span)) => {
                 self.schedule.restart(span.from_ns, span.factor);
-                self.running = Some(Running::new(span, self.flows, self.answers.refusals()));
+                self.running = Some(Running::new(span, &self.schedule.taken(), self.answers.refused()));
                 false
             }
             Ok(Order::Cut) | Err(TryRecvError::Empty) => false,
@@ -356,7 +356,7 @@ impl Work {
             Progress::Over => {
                 self.schedule.stop();
                 if let Some(running) = self.running.take() {
-                    say(Said::Done(running.done(self.answers.refusals())));
+                    say(Said::Done(running.done(&self.schedule.taken(), self.answers.refused())));
                 }
             }
         }

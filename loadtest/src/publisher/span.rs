@@ -28,7 +28,9 @@ pub(super) struct Running {
     published: Vec<u64>,
     slip: Hist,
     kept_waiting_ns: u64,
-    refusals_before: usize,
+    /// Sent less refused, of each flow, before it.
+    accepted_before: Vec<u64>,
+    refusals_before: u64,
     gave_up: bool,
 }
 
@@ -46,8 +48,17 @@ pub(super) enum Progress {
 }
 
 impl Running {
-    pub(super) fn new(span: Span, flows: usize, refusals_before: usize) -> Running {
-        Running { span, published: vec![0; flows], slip: hist::new(), kept_waiting_ns: 0, refusals_before, gave_up: false }
+    /// `taken` and `refused`: of each flow so far.
+    pub(super) fn new(span: Span, taken: &[u64], refused: &[Vec<u64>]) -> Running {
+        Running {
+            span,
+            published: vec![0; taken.len()],
+            slip: hist::new(),
+            kept_waiting_ns: 0,
+            accepted_before: accepted(taken, refused),
+            refusals_before: count(refused),
+            gave_up: false,
+        }
     }
 
     pub(super) fn sent(&mut self, due: Due, sent_ns: u64) {
@@ -103,16 +114,27 @@ impl Running {
         Progress::Goes
     }
 
-    pub(super) fn done(self, refusals: usize) -> Done {
+    /// `taken` and `refused`: of each flow so far.
+    pub(super) fn done(self, taken: &[u64], refused: &[Vec<u64>]) -> Done {
+        let accepted = accepted(taken, refused);
         Done {
             published: self.published,
+            accepted: accepted.iter().zip(&self.accepted_before).map(|(now, before)| now - before).collect(),
             slip: self.slip,
             until_ns: self.span.until_ns,
             kept_waiting_ns: self.kept_waiting_ns,
-            refused: (refusals - self.refusals_before) as u64,
+            refused: count(refused) - self.refusals_before,
             gave_up: self.gave_up,
         }
     }
+}
+
+fn accepted(taken: &[u64], refused: &[Vec<u64>]) -> Vec<u64> {
+    taken.iter().zip(refused).map(|(taken, refused)| taken - refused.len() as u64).collect()
+}
+
+fn count(refused: &[Vec<u64>]) -> u64 {
+    refused.iter().map(|refused| refused.len() as u64).sum()
 }
 
 #[cfg(test)]
@@ -123,7 +145,7 @@ mod tests {
 
     fn running(may_give_up: bool) -> Running {
         let span = Span { from_ns: 10 * S, measured_ns: 11 * S, until_ns: 20 * S, factor: 1.0, backlog_ns_max: 2 * S, may_give_up };
-        Running::new(span, 1, 3)
+        Running::new(span, &[100], &[vec![1, 2, 3]])
     }
 
     #[test]
@@ -152,8 +174,8 @@ mod tests {
         slow.give_up(15 * S + 1);
         assert_eq!(slow.progress(15 * S + 2, Some(13 * S), 13 * S, 5), Progress::Goes, "what was taken is still sent");
         assert_eq!(slow.progress(15 * S + 2, None, 13 * S, 0), Progress::Over);
-        let done = slow.done(10);
-        assert_eq!((done.gave_up, done.until_ns, done.refused), (true, 15 * S + 1, 7));
+        let done = slow.done(&[150], &[(0..10).collect()]);
+        assert_eq!((done.gave_up, done.until_ns, done.refused, done.accepted), (true, 15 * S + 1, 7, vec![50 - 7]));
     }
 
     #[test]
@@ -162,7 +184,7 @@ mod tests {
         running.sent(Due { flow: 0, e: 0, at_ns: 11 * S - 1 }, 12 * S);
         running.sent(Due { flow: 0, e: 1, at_ns: 11 * S }, 11 * S + 5);
         running.kept_waiting(3);
-        let done = running.done(3);
+        let done = running.done(&[102], &[vec![1, 2, 3]]);
         assert_eq!((done.published, done.slip.len(), done.slip.max(), done.kept_waiting_ns), (vec![1], 1, 5, 3));
     }
 }

@@ -8,7 +8,7 @@ use crate::record::{Connect, FlowRecord, Moment, Totals};
 use crate::scenario::{Lane, Mode, Scenario};
 
 /// Seconds as they come, from each worker at its own time.
-pub struct Ledger {
+pub(super) struct Ledger {
     lanes: Vec<Lane>,
     /// The newest of each worker.
     newest: Vec<Second>,
@@ -21,14 +21,14 @@ pub struct Ledger {
 
 impl Ledger {
     /// For so many workers.
-    pub fn new(scenario: &Scenario, workers: usize) -> Ledger {
+    pub(super) fn new(scenario: &Scenario, workers: usize) -> Ledger {
         let lanes: Vec<Lane> = scenario.flows.iter().map(|flow| flow.lane).collect();
         let arrived = lanes.iter().map(|lane| (*lane, hist::new())).collect();
         Ledger { lanes, newest: vec![Second::default(); workers], arrived, received: 0, bytes: 0 }
     }
 
     /// A worker's second.
-    pub fn add(&mut self, worker: usize, second: Second) -> Result<(), String> {
+    pub(super) fn add(&mut self, worker: usize, second: Second) -> Result<(), String> {
         for (lane, flow) in self.lanes.iter().zip(&second.flows) {
             if let Some(arrived) = self.arrived.get_mut(lane) {
                 hist::add_encoded(arrived, &flow.latency)?;
@@ -39,7 +39,7 @@ impl Ledger {
     }
 
     /// Closes a moment: what came since the last one.
-    pub fn moment(&mut self) -> Moment {
+    pub(super) fn moment(&mut self) -> Moment {
         let received: u64 = (0..self.lanes.len()).map(|flow| self.received(flow)).sum();
         let bytes: u64 = self.newest.iter().map(|second| second.bytes).sum();
         let moment = Moment {
@@ -58,23 +58,23 @@ impl Ledger {
     }
 
     /// Connections that are joined now.
-    pub fn joined(&self) -> u32 {
+    pub(super) fn joined(&self) -> u32 {
         self.newest.iter().map(|second| second.joined).sum()
     }
 
     /// Events of that flow received so far.
-    pub fn received(&self, flow: usize) -> u64 {
+    pub(super) fn received(&self, flow: usize) -> u64 {
         self.newest.iter().filter_map(|second| second.flows.get(flow)).map(|flow| flow.received).sum()
     }
 
     /// Faults so far.
-    pub fn faults(&self) -> u64 {
+    pub(super) fn faults(&self) -> u64 {
         self.newest.iter().map(|second| second.faults.total()).sum()
     }
 }
 
 /// The flows of one window, as each worker has them.
-pub fn flows(scenario: &Scenario, published: &[u64], workers: &[Vec<FlowWindow>]) -> Result<Vec<FlowRecord>, String> {
+pub(super) fn flows(scenario: &Scenario, published: &[u64], workers: &[Vec<FlowWindow>]) -> Result<Vec<FlowRecord>, String> {
     let of = |flow: usize| workers.iter().filter_map(move |windows| windows.get(flow));
     let one = |(at, flow): (usize, &crate::scenario::Flow)| {
         Ok(FlowRecord {
@@ -91,7 +91,7 @@ pub fn flows(scenario: &Scenario, published: &[u64], workers: &[Vec<FlowWindow>]
 }
 
 /// Deliveries of `stream` events that were sent and not refused, of each flow; 0 for other modes, where fewer may come.
-pub fn owed(scenario: &Scenario, sent: &[u64], refused: &[Vec<u64>]) -> Vec<u64> {
+pub(super) fn owed(scenario: &Scenario, sent: &[u64], refused: &[Vec<u64>]) -> Vec<u64> {
     let owed = scenario.flows.iter().enumerate().map(|(at, flow)| {
         let refused = refused.get(at).map_or(0, Vec::len) as u64;
         let accepted = sent.get(at).copied().unwrap_or(0).saturating_sub(refused);
@@ -101,7 +101,7 @@ pub fn owed(scenario: &Scenario, sent: &[u64], refused: &[Vec<u64>]) -> Vec<u64>
 }
 
 /// Adds the workers' accounts to the run's.
-pub fn close(totals: &mut Totals, finals: &[Final]) -> Result<(), String> {
+pub(super) fn close(totals: &mut Totals, finals: &[Final]) -> Result<(), String> {
     for last in finals {
         totals.received += last.received.iter().sum::<u64>();
         totals.faults.add(&last.faults);
@@ -118,7 +118,7 @@ pub fn close(totals: &mut Totals, finals: &[Final]) -> Result<(), String> {
 
 /// How far one worker is with connecting.
 #[derive(Clone, Debug, Default)]
-pub struct Connecting {
+pub(super) struct Connecting {
     /// Joined to all their rooms.
     pub joined: u32,
     /// By what was wrong.
@@ -130,7 +130,7 @@ pub struct Connecting {
 }
 
 /// All workers together.
-pub fn connect(wanted: u32, seconds: f64, workers: &[Connecting]) -> Result<Connect, String> {
+pub(super) fn connect(wanted: u32, seconds: f64, workers: &[Connecting]) -> Result<Connect, String> {
     let mut connect = Connect { wanted, seconds, ..Connect::default() };
     for worker in workers {
         connect.joined += worker.joined;
@@ -147,7 +147,7 @@ fn merge_counts(to: &mut BTreeMap<String, u32>, from: &BTreeMap<String, u32>) {
 }
 
 /// What faults there are, for one line.
-pub fn faults_text(faults: &Faults) -> String {
+pub(super) fn faults_text(faults: &Faults) -> String {
     let each = faults.each().into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}"));
     each.collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use crate::scenario::Ramp;
 const STEPS_MAX: u32 = 60;
 
 /// See the module.
-pub struct Search {
+pub(super) struct Search {
     grow: f64,
     halvings_left: u32,
     steps_left: u32,
@@ -19,17 +19,17 @@ pub struct Search {
 
 impl Search {
     /// Begins at the ramp's first step.
-    pub fn new(ramp: &Ramp) -> Search {
+    pub(super) fn new(ramp: &Ramp) -> Search {
         Search { grow: ramp.grow, halvings_left: ramp.halvings, steps_left: STEPS_MAX, next: ramp.from, held: None, failed: None }
     }
 
     /// The factor to try; `None` once the search is over.
-    pub fn next(&self) -> Option<f64> {
+    pub(super) fn next(&self) -> Option<f64> {
         (self.steps_left > 0).then_some(self.next)
     }
 
     /// What became of that factor.
-    pub fn tell(&mut self, is_held: bool) {
+    pub(super) fn tell(&mut self, is_held: bool) {
         self.steps_left -= 1;
         if is_held {
             self.held = Some(self.next);

@@ -20,7 +20,7 @@ const SPARE_DESCRIPTORS: u64 = 64;
 const ENDING_MAX: Duration = Duration::from_secs(3);
 
 /// See the module. Dropping it ends them.
-pub struct Workers {
+pub(super) struct Workers {
     all: Vec<Worker>,
 }
 
@@ -31,7 +31,7 @@ struct Worker {
 
 impl Workers {
     /// Starts `program loadtest worker` for each plan. What they say goes to `happenings`.
-    pub fn start(program: &Path, plans: &[WorkerPlan], happenings: &Sender<Happening>) -> Result<Workers, String> {
+    pub(super) fn start(program: &Path, plans: &[WorkerPlan], happenings: &Sender<Happening>) -> Result<Workers, String> {
         make_room(plans.iter().map(|plan| plan.count).max().unwrap_or(0))?;
         let mut workers = Workers { all: Vec::new() };
         for plan in plans {
@@ -49,22 +49,22 @@ impl Workers {
     }
 
     /// How many.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Their process ids.
-    pub fn pids(&self) -> Vec<u32> {
+    pub(super) fn pids(&self) -> Vec<u32> {
         self.all.iter().map(|worker| worker.child.id()).collect()
     }
 
     /// Tells all the same.
-    pub fn tell(&mut self, command: &Command) -> Result<(), String> {
+    pub(super) fn tell(&mut self, command: &Command) -> Result<(), String> {
         (0..self.all.len()).try_for_each(|at| self.write(at, command))
     }
 
     /// How that worker ended.
-    pub fn epitaph(&mut self, at: usize) -> String {
+    pub(super) fn epitaph(&mut self, at: usize) -> String {
         let status = self.all[at].child.wait();
         status.map_or_else(|error| error.to_string(), |status| status.to_string())
     }
