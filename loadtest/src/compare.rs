@@ -1,1 +1,231 @@
-//! x
+//! Two recorded runs side by side: first what differs in what was run and where, then the figures with their ratios.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::hist::{self, Hist, bytes_text, three_digits, time_text};
+use crate::record::Record;
+use crate::report::figures::{self, Figures, Series, lane_name, per, quantile, rss_per_connection};
+use crate::report::grid::Grid;
+use crate::report::table;
+use crate::report::text::{grouped, rate, title, wrapped};
+use crate::scenario::Lane;
+
+/// Percentiles that are compared.
+const COMPARED: [(f64, &str); 4] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
+
+/// Prints the comparison. Ratios are the second run's figure over the first's.
+pub fn print(a: &Record, b: &Record, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "A  {}\n   {}\nB  {}\n   {}", title(a), a.target, title(b), b.target)?;
+    differences(a, b, out)?;
+    let (figures_a, figures_b) = (figures_of(a, "A")?, figures_of(b, "B")?);
+    let mut table = Table::new();
+    table.head("");
+    let runs: [Run; 2] = [(a, figures_a.as_ref()), (b, figures_b.as_ref())];
+    rates(&mut table, runs);
+    losses(&mut table, runs);
+    cost(&mut table, runs);
+    connect(&mut table, a, b)?;
+    latencies(&mut table, runs[0].1, runs[1].1);
+    writeln!(out)?;
+    table.grid.print(out)?;
+    for (name, (record, figures)) in ["A", "B"].into_iter().zip(runs) {
+        for doubt in figures.map(|figures| table::doubts(record, figures)).unwrap_or_default() {
+            writeln!(out, "\n{}", wrapped(&format!("WARNING, run {name}: {doubt}"), 100))?;
+        }
+    }
+    Ok(())
+}
+
+fn figures_of(record: &Record, name: &str) -> io::Result<Option<Figures>> {
+    let Some(window) = figures::chosen(record) else { return Ok(None) };
+    Figures::of(window).map(Some).map_err(|error| io::Error::other(format!("run {name}: {error}")))
+}
+
+/// What was not the same in the two runs, or that nothing was.
+fn differences(a: &Record, b: &Record, out: &mut impl Write) -> io::Result<()> {
+    let scenario = differing(&a.scenario, &b.scenario)?;
+    let machine = differing(&a.machine, &b.machine)?;
+    if scenario.is_empty() && machine.is_empty() && a.version == b.version {
+        return writeln!(out, "\nThe same scenario, on the same kind of machine, by the same version.");
+    }
+    writeln!(out, "\nWhat differs, A → B:")?;
+    for (what, paths) in [("scenario", &scenario), ("machine", &machine)] {
+        for difference in paths {
+            writeln!(out, "  {what} {difference}")?;
+        }
+    }
+    if a.version != b.version {
+        writeln!(out, "  version: {} → {}", a.version, b.version)?;
+    }
+    // The wording and what was asked change no figure.
+    let counts = |difference: &&String| !["name:", "about:", "slo"].iter().any(|start| difference.starts_with(start));
+    if scenario.iter().any(|difference| counts(&difference)) {
+        writeln!(out, "NOT COMPARABLE as one scenario: the two runs did different work.")?;
+    }
+    if machine.is_empty() { Ok(()) } else { writeln!(out, "NOT COMPARABLE as one machine: differences may be the hosts'.") }
+}
+
+/// Paths of the values that differ, with both.
+fn differing<T: serde::Serialize>(a: &T, b: &T) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    walk(&serde_json::to_value(a)?, &serde_json::to_value(b)?, "", &mut found);
+    Ok(found)
+}
+
+fn walk(a: &Value, b: &Value, path: &str, found: &mut Vec<String>) {
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut names: Vec<&String> = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))).collect();
+            names.sort_unstable();
+            for name in names {
+                walk(a.get(name).unwrap_or(&Value::Null), b.get(name).unwrap_or(&Value::Null), &below(name), found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            for at in 0..a.len().max(b.len()) {
+                walk(a.get(at).unwrap_or(&Value::Null), b.get(at).unwrap_or(&Value::Null), &below(&format!("{}", at + 1)), found);
+            }
+        }
+        (a, b) if a == b => {}
+        (a, b) => found.push(format!("{path}: {} → {}", shown(a), shown(b))),
+    }
+}
+
+/// A value in a line: a text without quotes, a group by its name.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => ["class", "type"].iter().find_map(|name| fields.get(*name)).map_or("some".into(), shown),
+        other => other.to_string(),
+    }
+}
+
+/// Rows of a name, two figures and their ratio.
+struct Table {
+    grid: Grid,
+}
+
+impl Table {
+    fn new() -> Table {
+        Table { grid: Grid::new(1..usize::MAX) }
+    }
+
+    fn head(&mut self, name: &str) {
+        self.grid.row([name, "A", "B", "B/A"]);
+    }
+
+    fn section(&mut self, name: &str) {
+        self.grid.row([""]);
+        self.grid.row([name]);
+    }
+
+    /// Nothing if neither run has the figure.
+    fn row(&mut self, name: &str, a: Option<f64>, b: Option<f64>, text: impl Fn(f64) -> String) {
+        if a.is_none() && b.is_none() {
+            return;
+        }
+        let ratio = match (a, b) {
+            (Some(a), Some(b)) if a > 0.0 => three_digits(b / a),
+            _ => "–".into(),
+        };
+        let cell = |value: Option<f64>| value.map_or("–".into(), &text);
+        self.grid.row([format!("  {name}"), cell(a), cell(b), ratio]);
+    }
+}
+
+/// A record and the figures of the window that stands for it.
+type Run<'a> = (&'a Record, Option<&'a Figures>);
+
+fn rates(table: &mut Table, [a, b]: [Run; 2]) {
+    let is_ramp = [a.0, b.0].into_iter().any(figures::is_ramp);
+    table.grid.row([if is_ramp { "highest rate that held" } else { "rates" }]);
+    let of = |run: Run, figure: fn(&Figures) -> f64| measured(run).map(figure);
+    table.row("published/s", of(a, |figures| figures.published_per_s), of(b, |figures| figures.published_per_s), rate);
+    table.row("deliveries/s", of(a, |figures| figures.received_per_s), of(b, |figures| figures.received_per_s), rate);
+}
+
+fn losses(table: &mut Table, [a, b]: [Run; 2]) {
+    table.section("faults and losses, whole run");
+    let (a, b) = (a.0, b.0);
+    let mut row = |name: &str, a: u64, b: u64| table.row(name, Some(a as f64), Some(b as f64), |count| grouped(count as u64));
+    row("faults", a.totals.faults.total(), b.totals.faults.total());
+    for ((name, a), (_, b)) in a.totals.faults.each().into_iter().zip(b.totals.faults.each()).filter(|((_, a), (_, b))| a + b > 0) {
+        row(&format!("  {name}"), a, b);
+    }
+    row("told by gap", a.totals.told_missing, b.totals.told_missing);
+    row("conflated states", a.totals.conflated, b.totals.conflated);
+    row("transient lost", a.totals.transient_lost, b.totals.transient_lost);
+    row("refused publishes", table::refused(a), table::refused(b));
+}
+
+/// The figures of a run; of a ramp only if a step held, because else no rate did.
+fn measured((record, figures): Run<'_>) -> Option<&Figures> {
+    let none_held = figures::is_ramp(record) && record.windows.iter().all(|window| window.held != Some(true));
+    figures.filter(|_| !none_held)
+}
+
+fn cost(table: &mut Table, [a, b]: [Run; 2]) {
+    table.section("what it cost");
+    let cpu = |run: Run| run.1.and_then(|figures| figures.server_cpu_us);
+    table.row("server CPU per delivery", cpu(a), cpu(b), |us| format!("{} µs", three_digits(us)));
+    table.row("server RSS per connection", rss_per_connection(a.0), rss_per_connection(b.0), bytes_text);
+    let max = |run: Run| run.0.server.as_ref().map(|server| server.rss_max_bytes as f64);
+    table.row("server RSS, highest", max(a), max(b), bytes_text);
+    let busy = |run: Run| Some(100.0 * run.0.generator.busiest_worker);
+    table.row("generator's busiest worker", busy(a), busy(b), |share| format!("{share:.0} %"));
+    let slip = |run: Run| run.1.filter(|figures| !figures.slip.is_empty()).map(|figures| figures.slip.value_at_quantile(0.99) as f64);
+    table.row("generator's slip, p99", slip(a), slip(b), time_text);
+}
+
+fn connect(table: &mut Table, a: &Record, b: &Record) -> io::Result<()> {
+    table.section("connecting");
+    let took = |record: &Record| hist::decode(&record.connect.took_us).map_err(io::Error::other);
+    let (took_a, took_b) = (took(a)?, took(b)?);
+    let joined = |record: &Record| Some(f64::from(record.connect.joined));
+    table.row("joined", joined(a), joined(b), |count| grouped(count as u64));
+    let per_s = |record: &Record| Some(per(f64::from(record.connect.joined), record.connect.seconds));
+    table.row("joined/s", per_s(a), per_s(b), rate);
+    for (at, name) in [(0.5, "p50"), (0.99, "p99")] {
+        let of = |hist: &Hist| (!hist.is_empty()).then(|| hist.value_at_quantile(at) as f64 * 1e3);
+        table.row(name, of(&took_a), of(&took_b), time_text);
+    }
+    Ok(())
+}
+
+/// Two blocks for each lane, and for each of its classes of rooms if there are several, that either run has.
+fn latencies(table: &mut Table, a: Option<&Figures>, b: Option<&Figures>) {
+    let (a, b) = (blocks(a), blocks(b));
+    let names: BTreeSet<&(Lane, String)> = a.keys().chain(b.keys()).collect();
+    for name in names {
+        let (a, b) = (a.get(name), b.get(name));
+        let title = format!("{} {}", lane_name(name.0), if name.1.is_empty() { "all rooms" } else { &name.1 });
+        table.section(&format!("{title}, latency"));
+        percentiles(table, a.map(|series| &series.latency), b.map(|series| &series.latency));
+        table.section(&format!("{title}, service time"));
+        percentiles(table, a.map(|series| &series.service), b.map(|series| &series.service));
+    }
+}
+
+fn percentiles(table: &mut Table, a: Option<&Hist>, b: Option<&Hist>) {
+    for (at, name) in COMPARED {
+        let of = |hist: Option<&Hist>| Some(quantile(hist?, at)? as f64);
+        table.row(name, of(a), of(b), time_text);
+    }
+    let max = |hist: Option<&Hist>| hist.filter(|hist| !hist.is_empty()).map(|hist| hist.max() as f64);
+    table.row("max", max(a), max(b), time_text);
+}
+
+/// By lane and class; a lane with several classes is there as a whole too, under no class.
+fn blocks(figures: Option<&Figures>) -> BTreeMap<(Lane, String), &Series> {
+    let Some(figures) = figures else { return BTreeMap::new() };
+    let whole = figures.lanes.iter().filter(|series| series.classes.len() > 1).map(|series| ((series.lane, String::new()), series));
+    whole.chain(figures.classes.iter().map(|series| ((series.lane, series.classes.concat()), series))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -180,8 +180,7 @@ fn account(record: &Record, out: &mut impl Write) -> io::Result<()> {
     let (published, received, expected) = (grouped(totals.published), grouped(totals.received), grouped(totals.expected));
     writeln!(out, "\nThe whole run, warm-up included")?;
     line(out, "published", &published)?;
-    let is_refusal = |name: &str| !ANSWERS_OK.contains(&name);
-    let refused: u64 = totals.answers.iter().filter(|(name, _)| is_refusal(name)).map(|(_, count)| count).sum();
+    let refused = refused(record);
     let refused = if refused > 0 { format!(" ({} REFUSED)", grouped(refused)) } else { String::new() };
     let answers = if totals.answers.is_empty() { "none asked for".into() } else { text::counts(&totals.answers) };
     line(out, "answers", &format!("{answers}{refused}"))?;
@@ -203,6 +202,11 @@ fn account(record: &Record, out: &mut impl Write) -> io::Result<()> {
         line(out, "reconnects", &format!("{whole} recovered all, {lossy} lost something and were told{}", times(&took)))?;
     }
     if totals.closes.is_empty() { Ok(()) } else { line(out, "closes", &text::counts(&totals.closes)) }
+}
+
+/// Publishes that the server refused.
+pub fn refused(record: &Record) -> u64 {
+    record.totals.answers.iter().filter(|(name, _)| !ANSWERS_OK.contains(&name.as_str())).map(|(_, count)| count).sum()
 }
 
 fn faults(record: &Record, out: &mut impl Write) -> io::Result<()> {

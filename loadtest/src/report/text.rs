@@ -20,7 +20,11 @@ pub fn grouped(count: u64) -> String {
 
 /// A rate: whole and grouped, with decimals only below 10.
 pub fn rate(per_s: f64) -> String {
-    if per_s >= 9.95 || per_s.fract() == 0.0 { grouped(per_s.round() as u64) } else { format!("{per_s:.1}") }
+    match per_s {
+        whole if whole >= 9.95 || whole.fract() == 0.0 => grouped(whole.round() as u64),
+        few if few >= 0.95 => format!("{few:.1}"),
+        less => format!("{less:.2}"),
+    }
 }
 
 /// `1 member`, `12 members`.
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0.0, 0.5, 2.0, 9.97, 12_345.6].map(rate), ["0", "0.5", "2", "10", "12,346"]);
+        assert_eq!([0.0, 0.05, 1.5, 2.0, 9.97, 12_345.6].map(rate), ["0", "0.05", "1.5", "2", "10", "12,346"]);
         assert_eq!((plural(1, "member"), plural(1000, "member")), ("1 member".into(), "1,000 members".into()));
         assert_eq!([30.0, 2.5, 0.333].map(seconds), ["30 s", "2.5 s", "0.33 s"]);
     }
