@@ -12,7 +12,8 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`cli`] | the flags, and what each form of the command does |
-//! | [`scenario`] | what a run does: connections, rooms, flows, phases; built-in ones |
+//! | [`scenario`] | what a run does: connections, rooms, flows, phases |
+//! | [`scenarios`] | its files: read, checked, and those that are built in |
 //! | [`layout`] | which connection is a member of which room, and which event goes where and when: closed formulas, no state |
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
 //! | [`payload`] | the bytes of an event, built in one place so that a receiver knows what it must find |
@@ -46,6 +47,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod scenarios;
 pub mod slo;
 pub mod stamp;
 pub mod units;

@@ -210,7 +210,7 @@ fn bound(text: &str, unit: Unit) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::named;
+    use crate::scenarios::named;
 
     fn parse(text: &str) -> Result<Slo, String> {
         Slo::parse(text, &named("smoke").expect("built in"))
@@ -231,7 +231,7 @@ mod tests {
         }) {
             assert!(parse(&text).is_ok(), "{text}");
         }
-        assert_eq!(parse("server.rss_per_connection<1536B").expect("bytes").bound, 1536.0);
+        assert_eq!(parse("server.rss_per_connection<1536B").expect("bytes").bound as u64, 1536);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 mod flags;
 mod plan;
 
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,8 +13,8 @@ use std::sync::atomic::AtomicBool;
 
 use crate::record::Record;
 use crate::report::live::Live;
-use crate::report::table;
-use crate::scenario::{BUILT_IN, find};
+use crate::report::{files, table};
+use crate::scenarios::{BUILT_IN, find};
 use crate::{compare, run, worker};
 
 pub use flags::LoadtestArgs;
@@ -77,11 +76,8 @@ fn set_side_by_side(a: &Path, b: &Path, out: &mut impl Write) -> Result<(), Fail
     Ok(())
 }
 
-/// A record's file, or the directory of `--out` that has one.
 fn read_record(path: &Path) -> Result<Record, Failure> {
-    let file = if path.is_dir() { path.join("record.json") } else { path.to_owned() };
-    let text = fs::read_to_string(&file).map_err(|error| Failure::Usage(format!("cannot read the record {}: {error}", file.display())))?;
-    serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("{} is no record of a run: {error}", file.display())))
+    files::read(path).map_err(Failure::Usage)
 }
 
 /// Runs a scenario, and reports it in every form that was asked for.
@@ -89,7 +85,7 @@ fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let options = plan::options(args, stop).map_err(Failure::Usage)?;
     if let Some(dir) = &args.out {
         // Before the run: it would be a pity to find out afterwards.
-        fs::create_dir_all(dir).map_err(|error| Failure::Usage(format!("--out {}: {error}", dir.display())))?;
+        files::prepare(dir).map_err(|error| Failure::Usage(format!("--out: {error}")))?;
     }
     let mut live = Live::new(io::stderr(), io::stderr().is_terminal(), width(), args.quiet);
     let scenario = &options.scenario;
@@ -104,7 +100,7 @@ fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     }
     out.flush()?;
     if let Some(dir) = &args.out {
-        crate::report::files::write(&record, dir).map_err(|error| Failure::Failed(error.to_string()))?;
+        files::write(&record, dir).map_err(Failure::Failed)?;
     }
     judge(&record)
 }

@@ -8,7 +8,8 @@ use crate::client::token::Signer;
 use crate::client::url::Url;
 use crate::control::Target;
 use crate::run::Options;
-use crate::scenario::{BUILT_IN, Scenario, named};
+use crate::scenario::Scenario;
+use crate::scenarios::{self, BUILT_IN, named};
 use crate::slo::Slo;
 
 use super::flags::RunArgs;
@@ -67,7 +68,7 @@ fn scenario(args: &RunArgs) -> Result<Scenario, String> {
         Slo::parse(slo, &scenario).map_err(|error| format!("--slo {error}"))?;
         scenario.slo.push(slo.clone());
     }
-    scenario.check().map_err(|error| format!("{} with these flags: {error}", scenario.name))?;
+    scenarios::check(&scenario).map_err(|error| format!("{} with these flags: {error}", scenario.name))?;
     Ok(scenario)
 }
 
@@ -85,7 +86,7 @@ fn chosen(args: &RunArgs) -> Result<Scenario, String> {
 
 fn of_file(path: &Path) -> Result<Scenario, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("--file: cannot read {}: {error}", path.display()))?;
-    Scenario::parse(&path.display().to_string(), &text)
+    scenarios::parse(&path.display().to_string(), &text)
 }
 
 #[cfg(test)]
@@ -106,9 +107,9 @@ mod tests {
         let line = "full --connections 200 --connect-rate 50 --rate-factor 0.5 --duration 2m --warmup 500ms --slo all.max<1s";
         let scenario = scenario(&args(line)).expect("all is well");
         assert_eq!((scenario.connections.count, scenario.connections.rate, scenario.rooms[0].count), (200, 50, 2));
-        assert_eq!((scenario.flows[1].rate, scenario.duration_s, scenario.warmup_s), (250.0, 120.0, 0.5));
+        assert_eq!([scenario.flows[1].rate, scenario.duration_s, scenario.warmup_s].map(|x| (x * 10.0) as u32), [2_500, 1_200, 5]);
         assert_eq!(scenario.slo.last().map(String::as_str), Some("all.max<1s"));
-        assert_eq!(super::scenario(&args("ramp --duration 2s")).expect("a ramp").ramp.expect("is one").step_s, 2.0);
+        assert_eq!(super::scenario(&args("ramp --duration 2s")).expect("a ramp").ramp.expect("is one").step_s as u32, 2);
         assert_eq!(super::scenario(&args("--full-load")).expect("an alias").name, "full");
     }
 

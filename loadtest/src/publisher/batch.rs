@@ -161,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::named;
+    use crate::scenarios::named;
 
     /// Every line of what was written, unmasked, with nothing between them.
     fn lines(form: Form, mut bytes: &[u8]) -> Vec<String> {

@@ -85,9 +85,13 @@ mod tests {
     #[test]
     fn frames_are_told_apart() {
         let mut bytes = Vec::new();
-        for (opcode, text) in
-            [(0x81, r#"{"ok":true}"#), (0x81, r#"{"type":"heartbeat"}"#), (0x89, "x"), (0x81, r#"{"id":1,"ok":false}"#), (0x88, "\x03\u{79}")]
-        {
+        for (opcode, text) in [
+            (0x81, r#"{"ok":true}"#),
+            (0x81, r#"{"type":"heartbeat"}"#),
+            (0x89, "x"),
+            (0x81, r#"{"id":1,"ok":false}"#),
+            (0x88, "\x03\u{79}"),
+        ] {
             bytes.extend([opcode, text.len() as u8]);
             bytes.extend(text.as_bytes());
         }

@@ -379,7 +379,7 @@ impl Work {
         if sleep_ns >= ANSWERS_CAN_WAIT_NS {
             wanted |= PollFlags::IN;
         }
-        let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns.cast_signed() };
         match poll(&mut [PollFd::new(&self.socket, wanted)], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(format!("the publisher cannot wait: {error}")),

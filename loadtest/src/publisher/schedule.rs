@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::named;
+    use crate::scenarios::named;
 
     fn scenario(flows: &[(f64, u32)]) -> Scenario {
         let mut scenario = named("broadcast").expect("built in");

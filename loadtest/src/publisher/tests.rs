@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::Target;
-use crate::scenario::named;
+use crate::scenarios::named;
 use crate::stamp::{STAMP_LEN, Stamp};
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::control::{Faults, Final, FlowWindow, Second};
+use crate::control::{Final, FlowWindow, Second};
 use crate::hist::{self, Hist};
 use crate::record::{Connect, FlowRecord, Moment, Totals};
 use crate::scenario::{Lane, Mode, Scenario};
@@ -146,20 +146,17 @@ fn merge_counts(to: &mut BTreeMap<String, u32>, from: &BTreeMap<String, u32>) {
     }
 }
 
-/// What faults there are, for one line.
-pub(super) fn faults_text(faults: &Faults) -> String {
-    let each = faults.each().into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}"));
-    each.collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::named;
+    use crate::control::Faults;
+    use crate::scenarios::named;
 
     fn encoded(values: &[u64]) -> String {
         let mut hist = hist::new();
-        values.iter().for_each(|value| hist.saturating_record(*value));
+        for value in values {
+            hist.saturating_record(*value);
+        }
         hist::encode(&hist)
     }
 
@@ -214,7 +211,6 @@ mod tests {
         close(&mut totals, &[last(1), last(2)]).expect("encoded");
         assert_eq!((totals.received, totals.faults.missing, totals.closes["4103"]), (6, 3, 3));
         assert_eq!(hist::decode(&totals.reconnect_us).expect("encoded").len(), 2);
-        assert_eq!(faults_text(&totals.faults), "3 missing");
     }
 
     #[test]

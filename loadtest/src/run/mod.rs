@@ -295,7 +295,7 @@ fn storm_command(options: &Options, workers: usize) -> Option<(Duration, Command
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::named;
+    use crate::scenarios::named;
 
     #[test]
     fn every_connection_has_one_worker() {

@@ -219,7 +219,9 @@ impl<W: Write> Run<'_, W> {
 /// What to do about failed connections.
 fn hint(reasons: &str) -> &'static str {
     match reasons {
-        reasons if reasons.contains("401") => "; --key must be the key that the server verifies tokens with (and --iss, --aud what it demands)",
+        reasons if reasons.contains("401") => {
+            "; --key must be the key that the server verifies tokens with (and --iss, --aud what it demands)"
+        }
         reasons if reasons.contains("503") => "; the server has as many connections as it allows: start it with a higher --max-connections",
         reasons if reasons.contains("4003") => "; the server allows a user fewer connections",
         _ => "",
@@ -232,9 +234,10 @@ fn verdicts(record: &Record) -> Result<Vec<Verdict>, String> {
     let judge = |text: &String| Slo::parse(text, &record.scenario).map(|slo| slo.judge(record, window));
     let mut verdicts = record.scenario.slo.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
     if let Some(ramp) = &record.scenario.ramp {
-        let (holds, measured) = match record.windows.iter().any(|window| window.held == Some(true)) {
-            true => (true, format!("at {} times the rates", hist::three_digits(window.factor))),
-            false => (false, "no step held".to_owned()),
+        let (holds, measured) = if record.windows.iter().any(|window| window.held == Some(true)) {
+            (true, format!("at {} times the rates", hist::three_digits(window.factor)))
+        } else {
+            (false, "no step held".to_owned())
         };
         verdicts.push(Verdict { slo: format!("a step holds {}", ramp.bound.join(", ")), measured, holds });
     }

@@ -96,12 +96,15 @@ fn ratio(of: f64, to: f64) -> Result<f64, String> {
 mod tests {
     use super::*;
     use crate::record::{Connect, Generator, Machine, Server, Totals};
-    use crate::scenario::{Lane, Scenario, named};
+    use crate::scenario::{Lane, Scenario};
+    use crate::scenarios::named;
     use crate::slo::FIGURES;
 
     fn hist_of(values: impl IntoIterator<Item = u64>) -> String {
         let mut hist = hist::new();
-        values.into_iter().for_each(|value| hist.saturating_record(value));
+        for value in values {
+            hist.saturating_record(value);
+        }
         hist::encode(&hist)
     }
 
