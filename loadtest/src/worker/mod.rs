@@ -1,5 +1,1 @@
 //! stub
-
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
-}
