@@ -199,7 +199,10 @@ fn connect(table: &mut Table, a: &Record, b: &Record) -> io::Result<()> {
 
 /// Two blocks for each lane, and for each of its classes of rooms if there are several, that either run has.
 fn latencies(table: &mut Table, a: Option<&Figures>, b: Option<&Figures>) {
-    let (a, b) = (blocks(a), blocks(b));
+    let is_split = |lane| {
+        [a, b].into_iter().flatten().flat_map(|figures| &figures.lanes).any(|series| series.lane == lane && series.classes.len() > 1)
+    };
+    let (a, b) = (blocks(a, is_split), blocks(b, is_split));
     let names: BTreeSet<&(Lane, String)> = a.keys().chain(b.keys()).collect();
     for name in names {
         let (a, b) = (a.get(name), b.get(name));
@@ -220,10 +223,10 @@ fn percentiles(table: &mut Table, a: Option<&Hist>, b: Option<&Hist>) {
     table.row("max", max(a), max(b), time_text);
 }
 
-/// By lane and class; a lane with several classes is there as a whole too, under no class.
-fn blocks(figures: Option<&Figures>) -> BTreeMap<(Lane, String), &Series> {
+/// By lane and class; a lane that is split into several classes is there as a whole too, under no class.
+fn blocks(figures: Option<&Figures>, is_split: impl Fn(Lane) -> bool) -> BTreeMap<(Lane, String), &Series> {
     let Some(figures) = figures else { return BTreeMap::new() };
-    let whole = figures.lanes.iter().filter(|series| series.classes.len() > 1).map(|series| ((series.lane, String::new()), series));
+    let whole = figures.lanes.iter().filter(|series| is_split(series.lane)).map(|series| ((series.lane, String::new()), series));
     whole.chain(figures.classes.iter().map(|series| ((series.lane, series.classes.concat()), series))).collect()
 }
 

@@ -25,6 +25,15 @@ pub fn new() -> Hist {
     Hist::new_with_bounds(1, HIGHEST, DIGITS).expect("the bounds are constants within the library's limits")
 }
 
+/// A histogram of these values.
+pub fn of(values: impl IntoIterator<Item = u64>) -> Hist {
+    let mut hist = new();
+    for value in values {
+        hist.saturating_record(value);
+    }
+    hist
+}
+
 /// Base64 of its V2 deflate form; an empty one is the empty text.
 pub fn encode(hist: &Hist) -> String {
     if hist.is_empty() {
@@ -115,11 +124,7 @@ mod tests {
         #[test]
         fn encoded_parts_merge_to_the_whole(values in prop::collection::vec(0u64..100_000_000_000, 0..60), cut in 0usize..60) {
             let cut = cut.min(values.len());
-            let hist_of = |values: &[u64]| {
-                let mut hist = new();
-                values.iter().for_each(|value| hist.saturating_record(*value));
-                hist
-            };
+            let hist_of = |values: &[u64]| of(values.iter().copied());
             let parts = [encode(&hist_of(&values[..cut])), encode(&hist_of(&values[cut..]))];
             let sum = merge(parts.iter().map(String::as_str)).expect("just encoded");
             prop_assert_eq!(&sum, &hist_of(&values));

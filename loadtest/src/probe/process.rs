@@ -56,7 +56,9 @@ impl Server {
         let pid = processes.first()?.pid;
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
-        Some(Server { pid, command: String::from_utf8_lossy(first).into_owned(), processes })
+        // It is printed: what a terminal would obey does not belong in it.
+        let command = String::from_utf8_lossy(first).replace(char::is_control, " ");
+        Some(Server { pid, command, processes })
     }
 
     /// What it uses now; `None` once one of its processes has ended, because the sum would then go back.

@@ -94,14 +94,15 @@ fn bounds_of(record: &Record) -> Vec<Bound> {
 
 /// How many, how fast, how long and where, in two lines.
 fn setting(record: &Record, prefix: &str) -> Result<String, String> {
-    let mut figures_line = format!("{prefix}{}", text::plural(u64::from(record.connect.joined), "connection"));
+    let mut parts = vec![text::plural(u64::from(record.connect.joined), "connection")];
     if let Some(window) = figures::chosen(record) {
         let figures = Figures::of(window)?;
-        let (published, received) = (rate(figures.published_per_s), rate(figures.received_per_s));
-        figures_line.push_str(&format!(" · {published} published/s · {received} deliveries/s · {}", text::seconds(window.seconds)));
+        parts.push(format!("{} published/s", rate(figures.published_per_s)));
+        parts.push(format!("{} deliveries/s", rate(figures.received_per_s)));
+        parts.push(text::seconds(window.seconds));
     }
     let host = format!("{} · {}", text::machine(&record.machine), text::utc(record.began_unix_s));
-    Ok(format!("{figures_line}\n{}", wrapped(&host, SUBTITLE_COLUMNS)))
+    Ok(format!("{prefix}{}\n{}", parts.join(" · "), wrapped(&host, SUBTITLE_COLUMNS)))
 }
 
 impl Chart {

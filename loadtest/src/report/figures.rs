@@ -7,7 +7,7 @@ use crate::record::{FlowRecord, Record, Window};
 use crate::scenario::Lane;
 
 /// The quantiles that reports name, but for the highest value.
-pub const QUANTILES: [(f64, &str); 5] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
+pub const QUANTILES: [(f64, &str); 6] = [(0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
 
 /// The figures of one window.
 pub struct Figures {

@@ -226,7 +226,7 @@ fn generator(record: &Record, window: &Window, figures: &Figures, out: &mut impl
     let share = 100.0 * per(window.generator_cpu_s, window.seconds);
     writeln!(out, "\nThe generator itself")?;
     line(out, "processor", &format!("{share:.0} % of one while measured, {:.2} s in all", generator.cpu_s))?;
-    let workers = plural(u64::from(generator.workers), "process").replace("processs", "processes");
+    let workers = grouped(u64::from(generator.workers));
     line(out, "workers", &format!("{workers}, the busiest {:.0} % of a processor, longest turn {turn}", 100.0 * generator.busiest_worker))?;
     if slip.is_empty() {
         return line(out, "slip", "nothing was sent");

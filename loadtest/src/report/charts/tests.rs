@@ -72,8 +72,7 @@ fn record_of(lanes: &[(Lane, Vec<u64>)], slo: &str, about: &str) -> Record {
     record.windows[0].flows = lanes
         .iter()
         .map(|(lane, values)| {
-            let mut hist = hist::new();
-            values.iter().for_each(|value| hist.saturating_record(*value));
+            let hist = hist::of(values.iter().copied());
             let latency = hist::encode(&hist);
             FlowRecord { flow: 0, lane: *lane, class: "c".into(), published: 1, received: hist.len(), service: latency.clone(), latency }
         })

@@ -47,8 +47,7 @@ impl What {
     /// Columns of the terminal, the blank before it included.
     fn width(self) -> usize {
         match self {
-            What::Connections => 7,
-            What::Published | What::Received | What::Faults | What::ServerRss => 7,
+            What::Connections | What::Published | What::Received | What::Faults | What::ServerRss => 7,
             What::Bytes => 6,
             What::Time | What::Lane(_) | What::Slip | What::ServerCpu => 5,
         }
@@ -93,7 +92,7 @@ impl Columns {
 
     /// Two lines: the lanes' names above their columns, and the columns' names.
     pub(super) fn header(&self) -> String {
-        let names = |list: &[What]| list.iter().map(|what| format!("{:>1$}", what.name(), what.width())).collect::<String>();
+        let names = |list: &[What]| list.iter().map(|what| right(what.name(), what.width())).collect::<String>();
         let (before, of_lane) = (names(&self.before), names(&self.of_lane));
         let mut above = " ".repeat(before.len());
         let mut below = before;
@@ -109,9 +108,9 @@ impl Columns {
     /// One line.
     pub(super) fn line(&self, moment: &Moment, conns: u32) -> Result<String, String> {
         let mut line = String::new();
-        let mut put = |what: What, text: &str| line.push_str(&format!("{text:>0$}", what.width()));
+        let mut put = |what: What, text: &str| line.push_str(&right(text, what.width()));
         for what in &self.before {
-            put(*what, &self.cell(*what, moment, conns));
+            put(*what, &cell(*what, moment, conns));
         }
         for lane in &self.lanes {
             let figures = lane_figures(moment, *lane)?;
@@ -122,33 +121,39 @@ impl Columns {
             }
         }
         for what in &self.after {
-            put(*what, &self.cell(*what, moment, conns));
+            put(*what, &cell(*what, moment, conns));
         }
         Ok(line)
     }
+}
 
-    fn cell(&self, what: What, moment: &Moment, conns: u32) -> String {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
-        match what {
-            What::Time => format!("{:.0}", moment.at_s),
-            // A connection that is missing is seen, one in ten thousand too.
-            What::Connections if moment.joined < conns && conns < 1_000_000 => format!("-{}", conns - moment.joined),
-            What::Connections => count_text(f64::from(moment.joined)),
-            What::Published => count_text(moment.published as f64),
-            What::Received => count_text(moment.received as f64),
-            What::Bytes => format!("{:.1}", moment.bytes as f64 / 1e6),
-            What::Lane(_) => String::new(),
-            What::Faults => count_text(moment.faults as f64),
-            What::Slip => short_time(moment.slip_max_ns),
-            What::ServerRss => or_dash(moment.server_rss_bytes.map(|bytes| format!("{:.1}", bytes as f64 / 1_048_576.0))),
-            What::ServerCpu => or_dash(moment.server_cpu_s.map(|cpu_s| format!("{:.0}%", 100.0 * cpu_s))),
-        }
+/// What stands in a column that belongs to no lane.
+fn cell(what: What, moment: &Moment, conns: u32) -> String {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
+    match what {
+        What::Time => format!("{:.0}", moment.at_s),
+        // A connection that is missing is seen, one in ten thousand too.
+        What::Connections if moment.joined < conns && conns < 1_000_000 => format!("-{}", conns - moment.joined),
+        What::Connections => count_text(f64::from(moment.joined)),
+        What::Published => count_text(moment.published as f64),
+        What::Received => count_text(moment.received as f64),
+        What::Bytes => format!("{:.1}", moment.bytes as f64 / 1e6),
+        What::Lane(_) => String::new(),
+        What::Faults => count_text(moment.faults as f64),
+        What::Slip => short_time(moment.slip_max_ns),
+        What::ServerRss => or_dash(moment.server_rss_bytes.map(|bytes| format!("{:.1}", bytes as f64 / 1_048_576.0))),
+        What::ServerCpu => or_dash(moment.server_cpu_s.map(|cpu_s| format!("{:.0}%", 100.0 * cpu_s))),
     }
+}
+
+/// A text at the right of its columns.
+fn right(text: &str, width: usize) -> String {
+    format!("{text:>width$}")
 }
 
 /// A name over columns, with a rule: `─ alert ─────`.
 fn over(name: &str, width: usize) -> String {
     let text = format!("  ─ {name} ");
     let length = text.chars().count();
-    if length < width { format!("{text}{}", "─".repeat(width - length)) } else { format!("{:>width$}", name) }
+    if length < width { format!("{text}{}", "─".repeat(width - length)) } else { format!("{name:>width$}") }
 }
