@@ -13,6 +13,8 @@ use crate::stamp::{STAMP_LEN, Stamp};
 pub const BEFORE_STAMP: &[u8] = b"\"lt\":\"";
 /// See [`BEFORE_STAMP`].
 pub const AFTER_STAMP: &[u8] = b"\"}";
+/// What comes before `data` in a line and in an event.
+pub const BEFORE_DATA: &[u8] = b"\"data\":";
 /// The most bytes of `data`: what the protocol allows an event by default.
 pub const BYTES_MAX: u32 = 64 * 1024;
 
@@ -43,6 +45,10 @@ impl Numbered {
 
     fn padded(text: &str, tail: Vec<u8>, total: usize) -> Numbered {
         Numbered { padded: Some((tail, total)), ..Numbered::new(text) }
+    }
+
+    fn append(&mut self, text: &[u8]) {
+        self.parts.last_mut().expect("a text has at least one part").extend_from_slice(text);
     }
 
     /// The text for that number.
@@ -103,6 +109,14 @@ pub fn data_head(flow: &Flow) -> Numbered {
     Numbered::padded(&text, [b"\",", BEFORE_STAMP].concat(), total)
 }
 
+/// The publish line up to `"data":`, for each room of a flow.
+pub fn line_head(flow: &Flow, class: &RoomClass) -> Numbered {
+    let given = || format!(r#""lane":"{}","mode":"{}","#, lane_name(flow.lane), mode_name(flow.mode));
+    let lane_and_mode = if flow.catalog { String::new() } else { given() };
+    let key = flow.key.as_ref().map(|key| format!(r#""key":"{key}","#)).unwrap_or_default();
+    Numbered::new(&format!(r#"{{"type":"{}","room":"{}",{lane_and_mode}{key}"#, flow.kind, class.name))
+}
+
 /// The fewest bytes that `data` of this flow can have, for every room of the class.
 pub fn bytes_min(flow: &Flow, class: &RoomClass) -> u32 {
     let fields = flow.fields.replace("{n}", &class.count.saturating_sub(1).to_string());
@@ -123,14 +137,9 @@ impl Template {
     /// Checks what the flow says and prepares its lines. The error says what to change in the scenario.
     pub fn new(flow: &Flow, class: &RoomClass) -> Result<Template, String> {
         check(flow, class).map_err(|what| format!("flow `{}` to rooms `{}`: {what}", flow.kind, flow.rooms))?;
-        let mut head = format!(r#"{{"type":"{}","room":"{}","#, flow.kind, class.name);
-        if !flow.catalog {
-            head += &format!(r#""lane":"{}","mode":"{}","#, lane_name(flow.lane), mode_name(flow.mode));
-        }
-        if let Some(key) = &flow.key {
-            head += &format!(r#""key":"{key}","#);
-        }
-        Ok(Template { head: Numbered::new(&(head + r#""data":"#)), data: data_head(flow) })
+        let mut head = line_head(flow, class);
+        head.append(BEFORE_DATA);
+        Ok(Template { head, data: data_head(flow) })
     }
 
     /// Appends the line that says this event, without a newline. Returns where its stamp begins in `out`, for [`patch_sent`].

@@ -80,11 +80,11 @@ pub fn put(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; 4]) {
     match payload.len() {
         len @ 0..126 => out.push(0x80 | len as u8),
         len @ 126..0x1_0000 => {
-            out.push(0x80 | 126);
+            out.push(0xfe);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            out.push(0x80 | 127);
+            out.push(0xff);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
