@@ -61,9 +61,11 @@ impl Numbered {
     }
 
     fn assemble(&mut self, number: u32) {
+        if self.number.replace(number).is_some() && self.places.is_empty() {
+            return;
+        }
         let mut buffer = [0; 10];
         let digits = decimal(number, &mut buffer);
-        self.number = Some(number);
         if self.digits == digits.len() {
             for at in &self.places {
                 self.bytes[*at..at + digits.len()].copy_from_slice(digits);

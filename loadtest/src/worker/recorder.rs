@@ -8,13 +8,21 @@ const NS_MAX: u64 = 60_000_000_000;
 /// Windows that can be open at once. Older ones no longer count apart.
 const OPEN_MAX: usize = 4;
 
-/// Latency and service time of one flow.
+/// Counts of nanoseconds with the precision of 3 digits: what a histogram has inside, without what it keeps beside, because this is filled
+/// twice for each event.
 #[derive(Clone, Debug)]
+pub struct Counts {
+    /// Values below 2,048 by themselves; then, for each doubling, 1,024 of equal width.
+    counts: Vec<u32>,
+}
+
+/// Latency and service time of one flow.
+#[derive(Clone, Debug, Default)]
 pub struct Pair {
     /// From the intended time.
-    pub latency: Histogram<u64>,
+    pub latency: Counts,
     /// From the actual time of sending.
-    pub service: Histogram<u64>,
+    pub service: Counts,
 }
 
 /// What came of one flow since it was last taken.
@@ -54,9 +62,33 @@ pub fn histogram_us() -> Histogram<u64> {
     Histogram::new_with_bounds(1, NS_MAX / 1000, 3).expect("the bounds are valid")
 }
 
-impl Default for Pair {
-    fn default() -> Pair {
-        Pair { latency: histogram_ns(), service: histogram_ns() }
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts { counts: vec![0; place(NS_MAX) + 1] }
+    }
+}
+
+/// Where a value is counted.
+#[inline]
+fn place(value: u64) -> usize {
+    let shift = 53 - (value | 2047).leading_zeros();
+    ((shift as usize) << 10) + (value >> shift) as usize
+}
+
+impl Counts {
+    #[inline]
+    fn count(&mut self, value: u64) {
+        let count = &mut self.counts[place(value.min(NS_MAX))];
+        *count = count.saturating_add(1);
+    }
+
+    /// Moves all that was counted to a histogram made by [`histogram_ns`].
+    pub fn drain_into(&mut self, histogram: &mut Histogram<u64>) {
+        for (at, count) in self.counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            let shift = (at >> 10).saturating_sub(1);
+            let value = (at - (shift << 10)) as u64;
+            histogram.saturating_record_n(value << shift, u64::from(std::mem::take(count)));
+        }
     }
 }
 
@@ -88,8 +120,8 @@ impl Recorder {
         cell.received += 1;
         if is_timed {
             let pair = cell.pair.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
-            pair.latency.saturating_record(now_ns.saturating_sub(intended_ns));
-            pair.service.saturating_record(now_ns.saturating_sub(sent_ns));
+            pair.latency.count(now_ns.saturating_sub(intended_ns));
+            pair.service.count(now_ns.saturating_sub(sent_ns));
         }
     }
 
@@ -117,7 +149,25 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// What is counted and moved is what a histogram would have recorded.
+        #[test]
+        fn counts_are_a_histograms(values in prop::collection::vec(prop_oneof![0u64..5_000, 0u64..10_000_000, 0..NS_MAX * 2], 0..100)) {
+            let (mut counts, mut moved, mut recorded) = (Counts::default(), histogram_ns(), histogram_ns());
+            for value in values {
+                counts.count(value);
+                recorded.saturating_record(value);
+            }
+            counts.drain_into(&mut moved);
+            prop_assert_eq!(&moved, &recorded);
+            counts.drain_into(&mut moved);
+            prop_assert_eq!(moved, recorded);
+        }
+    }
 
     #[test]
     fn an_event_counts_in_the_window_in_which_it_was_intended() {
@@ -131,10 +181,13 @@ mod tests {
         let counts = |taken: &[Taken]| -> Vec<_> {
             taken.iter().map(|taken| (taken.window, taken.cells[0].received, taken.cells[1].received)).collect()
         };
-        let taken = recorder.take();
+        let mut taken = recorder.take();
         assert_eq!(counts(&taken), [(None, 2, 0), (Some(1), 0, 1), (Some(2), 0, 1)]);
-        let pair = taken[1].cells[1].pair.as_ref().expect("was timed");
-        assert_eq!((pair.latency.max(), pair.service.max()), (30, 10));
+        let pair = taken[1].cells[1].pair.as_mut().expect("was timed");
+        let (mut latency, mut service) = (histogram_ns(), histogram_ns());
+        pair.latency.drain_into(&mut latency);
+        pair.service.drain_into(&mut service);
+        assert_eq!((latency.max(), service.max()), (30, 10));
         assert!(taken[2].cells[1].pair.is_none());
         recorder.close(1);
         recorder.record(1, 150, 150, 160, true);
@@ -146,8 +199,8 @@ mod tests {
     fn what_is_longer_than_a_minute_counts_as_a_minute() {
         let mut recorder = Recorder::new(1);
         recorder.record(0, 0, 0, 3_600_000_000_000, true);
-        let taken = recorder.take();
-        let latency = &taken[0].cells[0].pair.as_ref().expect("was timed").latency;
+        let mut latency = histogram_ns();
+        recorder.take()[0].cells[0].pair.as_mut().expect("was timed").latency.drain_into(&mut latency);
         assert!(latency.max() >= NS_MAX && latency.len() == 1);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn packed(histogram: &Histogram<u64>) -> String {
 pub(super) fn run(notes: &Receiver<Note>, spare: &SyncSender<Pair>, flows: usize, output: &mut impl Write) {
     // A hint only: where it is refused, the thread runs like the loop.
     let _refused = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
-    let mut reporter = Reporter { windows: BTreeMap::new(), second: vec![histogram_ns(); flows], flows };
+    let mut reporter = Reporter { windows: BTreeMap::new(), second: vec![histogram_ns(); flows], flows, scratch: histogram_ns() };
     while let Ok(note) = notes.recv() {
         let report = match note {
             Note::Taken(taken) => {
@@ -68,33 +68,51 @@ pub(super) fn say(output: &mut impl Write, report: &Report) -> std::io::Result<(
 
 struct Reporter {
     /// By window and flow.
-    windows: BTreeMap<u32, Vec<(u64, Pair)>>,
+    windows: BTreeMap<u32, Vec<Total>>,
     /// Latency in this second, by flow.
     second: Vec<Histogram<u64>>,
     flows: usize,
+    /// Empty between two uses.
+    scratch: Histogram<u64>,
+}
+
+/// One flow in one window.
+#[derive(Clone)]
+struct Total {
+    received: u64,
+    latency: Histogram<u64>,
+    service: Histogram<u64>,
+}
+
+impl Default for Total {
+    fn default() -> Total {
+        Total { received: 0, latency: histogram_ns(), service: histogram_ns() }
+    }
 }
 
 impl Reporter {
     fn add(&mut self, all: Vec<Taken>, spare: &SyncSender<Pair>) {
         for taken in all {
             for (flow, cell) in taken.cells.into_iter().enumerate() {
-                let window = taken.window.map(|id| self.windows.entry(id).or_insert_with(|| vec![(0, Pair::default()); self.flows]));
+                let window = taken.window.map(|id| self.windows.entry(id).or_insert_with(|| vec![Total::default(); self.flows]));
                 let total = window.map(|flows| &mut flows[flow]);
                 let Some(mut pair) = cell.pair else {
-                    if let Some((received, _)) = total {
-                        *received += cell.received;
+                    if let Some(total) = total {
+                        total.received += cell.received;
                     }
                     continue;
                 };
+                pair.latency.drain_into(&mut self.scratch);
                 let same = "all histograms have the same bounds";
-                self.second[flow].add(&pair.latency).expect(same);
-                if let Some((received, total)) = total {
-                    *received += cell.received;
-                    total.latency.add(&pair.latency).expect(same);
-                    total.service.add(&pair.service).expect(same);
+                self.second[flow].add(&self.scratch).expect(same);
+                if let Some(total) = total {
+                    total.received += cell.received;
+                    total.latency.add(&self.scratch).expect(same);
+                    pair.service.drain_into(&mut total.service);
+                } else {
+                    pair.service.drain_into(&mut self.scratch);
                 }
-                pair.latency.reset();
-                pair.service.reset();
+                self.scratch.reset();
                 // If the loop has enough of them, this one is let go.
                 let _enough = spare.try_send(pair);
             }
@@ -112,9 +130,8 @@ impl Reporter {
     }
 
     fn window(&mut self, id: u32) -> Report {
-        let none = || vec![(0, Pair::default()); self.flows];
-        let flows = self.windows.remove(&id).unwrap_or_else(none);
-        let flow = |(received, pair): (u64, Pair)| FlowWindow { received, latency: packed(&pair.latency), service: packed(&pair.service) };
+        let flows = self.windows.remove(&id).unwrap_or_else(|| vec![Total::default(); self.flows]);
+        let flow = |total: Total| FlowWindow { received: total.received, latency: packed(&total.latency), service: packed(&total.service) };
         Report::Window { id, flows: flows.into_iter().map(flow).collect() }
     }
 }

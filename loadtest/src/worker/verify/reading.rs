@@ -102,8 +102,11 @@ struct Raw<'a> {
     #[serde(borrow)]
     room: Option<Cow<'a, str>>,
     lane: Option<Lane>,
-    seq: Option<u64>,
-    rev: Option<u64>,
+    // A number in an event, another thing in other messages.
+    #[serde(borrow)]
+    seq: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rev: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -194,7 +197,7 @@ impl Reader {
         let Some(place) = self.place(room) else {
             return Reading::Misrouted;
         };
-        let envelope = Envelope { place, lane: raw.lane, seq: raw.seq };
+        let envelope = Envelope { place, lane: raw.lane, seq: whole_number(raw.seq) };
         let Some(stamp) = raw.data.and_then(|data| stamp_of(data.get().as_bytes())) else {
             let is_ours = self.flows.iter().any(|form| form.class == place.0 && form.kind == raw.kind);
             return if is_ours { Reading::Broken(envelope) } else { Reading::Foreign(envelope) };
@@ -218,8 +221,8 @@ impl Reader {
         }
         let number = match form.mode {
             _ if self.is_floor => Some(Number::None),
-            Mode::Stream => raw.seq.map(Number::Seq),
-            Mode::State => raw.rev.map(Number::Rev),
+            Mode::Stream => envelope.seq.map(Number::Seq),
+            Mode::State => whole_number(raw.rev).map(Number::Rev),
             Mode::Transient => Some(Number::None),
         };
         let data = raw.data.map_or("", RawValue::get).as_bytes();
@@ -247,6 +250,10 @@ fn slot(tail: &[u8]) -> usize {
     let word = |at: usize| u64::from_le_bytes(*tail[at..].first_chunk().expect("a stamp is longer"));
     let mixed = (word(10).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word(19)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     (mixed >> 54) as usize & (KEPT - 1)
+}
+
+fn whole_number(raw: Option<&RawValue>) -> Option<u64> {
+    raw?.get().parse().ok()
 }
 
 fn stamp_of(data: &[u8]) -> Option<Stamp> {
