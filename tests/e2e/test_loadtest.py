@@ -50,7 +50,7 @@ def lane_flows(record, lane):
 @pytest.mark.parametrize("transport", ["unix", "websocket"])
 def test_a_smoke_run_loses_nothing(daemon1, transport):
     """TST-03: every lane and mode; what was published to `stream` rooms is what arrived, once for each member."""
-    record = loadtest(daemon1, "smoke", *(["--publish-socket", daemon1.socket_path] if transport == "unix" else []))
+    record = loadtest(daemon1, "smoke", "--duration", "2s", *(["--publish-socket", daemon1.socket_path] if transport == "unix" else []))
     connect, totals, flows = record["connect"], record["totals"], record["windows"][0]["flows"]
     assert (connect["joined"], connect["failed"], totals["faults"]) == (50, {}, FAULTS)
     assert totals["answers"] == {"accepted": totals["published"]}
@@ -69,18 +69,19 @@ def test_a_smoke_run_loses_nothing(daemon1, transport):
 
 def test_what_does_not_hold_fails_the_run(daemon1):
     """PRF-17: the exit code tells; the table says which."""
-    ended = subprocess.run(command(daemon1, "smoke", "--duration", "1s", "--slo", "alert.p50<1ns"), capture_output=True, timeout=PATIENCE_S)
+    ended = subprocess.run(command(daemon1, "smoke", "--duration", "400ms", "--warmup", "0s", "--slo", "alert.p50<1ns"), capture_output=True, timeout=PATIENCE_S)
     assert ended.returncode == 1
     assert re.search(r"1 of 6 requirements do not hold: alert\.p50<1ns: [\d.]+ .s", ended.stderr.decode()), ended.stderr.decode()
     assert "FAIL" in ended.stdout.decode() and "PASS" in ended.stdout.decode()
 
 
 def test_a_stopped_server_is_charged_for_all_that_waited(serve, tmp_path):
-    """Coordinated omission: 200 ms of SIGSTOP delay every event that was due in them, and the percentiles say so."""
+    """Coordinated omission: 200 ms of SIGSTOP delay every event that was due in them, and the percentiles say so. The rate is such that
+    the publish socket is full before the stop is over: what could not even be sent is charged too."""
     daemon = serve(reactors=1)
-    rate, seconds, stop_s, seen_ms = 500, 3.0, 0.2, 100
-    path = scenario(tmp_path, flows=[("alert", "stream", rate)], seconds=seconds)
-    run = subprocess.Popen(command(daemon, "--file", path, "--json"), stdout=subprocess.PIPE)
+    rate, seconds, stop_s, seen_ms = 4000, 3.0, 0.2, 100
+    path = scenario(tmp_path, flows=[("alert", "stream", rate)], connections=2, seconds=seconds)
+    run = subprocess.Popen(command(daemon, "--file", path, "--json", "--publish-socket", daemon.socket_path), stdout=subprocess.PIPE)
     try:
         wait_until(lambda: daemon.metric("tickerd_delivery_seconds_count") > rate, "events arrive")
         began = time.monotonic()
@@ -94,13 +95,12 @@ def test_a_stopped_server_is_charged_for_all_that_waited(serve, tmp_path):
     record = json.loads(out)
     (flow,) = record["windows"][0]["flows"]
     latency = Histogram(flow["latency"])
-    assert record["totals"]["faults"] == FAULTS and flow["received"] == flow["published"] * 20
+    assert record["totals"]["faults"] == FAULTS and flow["received"] == flow["published"] * 2
     assert latency.max >= (stop_s - 0.01) * 1e9
     share = latency.share_above(seen_ms * MS)
     expected = (stop_s - seen_ms / 1000) * rate / flow["published"]
     # A machine with other work to do adds delay; it never takes any away.
     assert 0.9 * expected <= share <= 3 * (stopped_s - seen_ms / 1000) * rate / flow["published"] + 0.1, (share, expected)
-    assert Histogram(flow["service"]).max <= latency.max * 1.01
 
 
 def test_figures_agree_with_the_servers_own(daemon1, tmp_path):
@@ -179,7 +179,7 @@ def test_ctrl_c_ends_a_run_with_what_there_is(daemon1):
 def test_records_are_kept_and_compared(daemon1, tmp_path):
     """Files of two runs, and the two side by side."""
     for name in ("a", "b"):
-        loadtest(daemon1, "smoke", "--duration", "1s", "--out", tmp_path / name)
+        loadtest(daemon1, "smoke", "--duration", "400ms", "--warmup", "0s", "--out", tmp_path / name)
     files = {path.name for path in (tmp_path / "a").iterdir()}
     assert {"record.json", "alert.hgrm", "update.hgrm", "metric.hgrm", "run.hlog", "seconds.csv", "percentiles.svg"} <= files
     compared = subprocess.run([BINARY, "loadtest", "compare", tmp_path / "a", tmp_path / "b/record.json"], capture_output=True, timeout=PATIENCE_S)

@@ -27,6 +27,11 @@ impl Ledger {
         Ledger { lanes, newest: vec![Second::default(); workers], arrived, received: 0, bytes: 0 }
     }
 
+    /// That worker's connections have joined: its seconds, which say so too, are still to come.
+    pub(super) fn joined_at_first(&mut self, worker: usize, joined: u32) {
+        self.newest[worker].joined = joined;
+    }
+
     /// A worker's second.
     pub(super) fn add(&mut self, worker: usize, second: Second) -> Result<(), String> {
         for (lane, flow) in self.lanes.iter().zip(&second.flows) {
@@ -169,6 +174,8 @@ mod tests {
     fn moments_hold_what_came_since_the_last() {
         let scenario = named("broadcast").expect("built in");
         let mut ledger = Ledger::new(&scenario, 2);
+        ledger.joined_at_first(1, 7);
+        assert_eq!(ledger.moment().joined, 7);
         ledger.add(0, second(3, &[10, 20, 30])).expect("encoded");
         ledger.add(1, second(1, &[40])).expect("encoded");
         let first = ledger.moment();

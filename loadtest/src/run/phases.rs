@@ -55,6 +55,9 @@ impl<W: Write> Run<'_, W> {
                 ));
             }
         }
+        for (at, worker) in workers.iter().enumerate() {
+            self.ledger.joined_at_first(at, worker.joined);
+        }
         let seconds = last_change.duration_since(began).as_secs_f64();
         self.record.connect = ledger::connect(wanted, seconds, &workers)?;
         self.check_joined()
