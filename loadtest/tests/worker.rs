@@ -108,9 +108,7 @@ fn a_last_value_that_does_not_come_is_stale() {
     let server = Server::start();
     let mut worker = Worker::joined(&server);
     for (room, numbers) in [(0, &[1, 5][..]), (1, &[1, 2, 3, 4]), (2, &[5]), (3, &[2, 5])] {
-        for n in numbers {
-            server.text(&format!("own:{room}"), &event(1, room, *n, 1, 1));
-        }
+        numbers.iter().for_each(|n| server.text(&format!("own:{room}"), &event(1, room, *n, 1, 1)));
     }
     let account = worker.finish([0, 20], 300);
     assert_eq!((account.faults, account.conflated), (Faults { stale: 1, ..Faults::default() }, 10));
