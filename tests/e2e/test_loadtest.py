@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -241,6 +242,18 @@ def test_workers_end_with_their_run(daemon1):
     run.kill()
     run.communicate()
     wait_until(lambda: not any(is_alive(pid) for pid in children), "the workers have ended")
+
+
+def test_a_worker_that_dies_ends_the_run(daemon1):
+    run = subprocess.Popen(command(daemon1, "smoke", "--duration", "1h", "--workers", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        first, second = wait_until(lambda: children_of(run.pid), "there are workers")
+        os.kill(second, signal.SIGKILL)
+        _, err = run.communicate(timeout=PATIENCE_S)
+    finally:
+        run.kill()
+    assert run.returncode == 1 and "worker 1 ended before the run did: signal: 9" in err.decode(), err.decode()
+    wait_until(lambda: not is_alive(first), "the other one has ended too")
 
 
 def children_of(pid):

@@ -12,6 +12,8 @@ pub(super) struct Ledger {
     lanes: Vec<Lane>,
     /// The newest of each worker.
     newest: Vec<Second>,
+    /// Those that have reported since the last moment.
+    fresh: Vec<bool>,
     /// What arrived since the last moment, by lane.
     arrived: BTreeMap<Lane, Hist>,
     /// At the last moment.
@@ -24,7 +26,7 @@ impl Ledger {
     pub(super) fn new(scenario: &Scenario, workers: usize) -> Ledger {
         let lanes: Vec<Lane> = scenario.flows.iter().map(|flow| flow.lane).collect();
         let arrived = lanes.iter().map(|lane| (*lane, hist::new())).collect();
-        Ledger { lanes, newest: vec![Second::default(); workers], arrived, received: 0, bytes: 0 }
+        Ledger { lanes, newest: vec![Second::default(); workers], fresh: vec![false; workers], arrived, received: 0, bytes: 0 }
     }
 
     /// That worker's connections have joined: its seconds, which say so too, are still to come.
@@ -40,7 +42,13 @@ impl Ledger {
             }
         }
         self.newest[worker] = second;
+        self.fresh[worker] = true;
         Ok(())
+    }
+
+    /// Whether every worker has reported a second since the last moment.
+    pub(super) fn is_complete(&self) -> bool {
+        self.fresh.iter().all(|fresh| *fresh)
     }
 
     /// Closes a moment: what came since the last one.
@@ -56,6 +64,7 @@ impl Ledger {
             ..Moment::default()
         };
         (self.received, self.bytes) = (received, bytes);
+        self.fresh.fill(false);
         for arrived in self.arrived.values_mut() {
             arrived.reset();
         }
@@ -177,8 +186,11 @@ mod tests {
         ledger.joined_at_first(1, 7);
         assert_eq!(ledger.moment().joined, 7);
         ledger.add(0, second(3, &[10, 20, 30])).expect("encoded");
+        assert!(!ledger.is_complete());
         ledger.add(1, second(1, &[40])).expect("encoded");
+        assert!(ledger.is_complete());
         let first = ledger.moment();
+        assert!(!ledger.is_complete());
         assert_eq!((first.received, first.bytes, first.joined), (4, 1_200, 10));
         assert_eq!(hist::decode(&first.latency[&Lane::Update]).expect("encoded").len(), 4);
         ledger.add(1, second(3, &[50, 60])).expect("encoded");

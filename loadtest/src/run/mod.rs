@@ -31,6 +31,9 @@ use workers::Workers;
 /// How often it is looked whether the user wants to stop.
 const STOP_LATENCY: Duration = Duration::from_millis(50);
 
+/// A second is over when every worker has reported one, each at its own phase; or, if one does not, after this time.
+const SECOND_MAX: Duration = Duration::from_millis(1_700);
+
 /// What to run, and against what.
 pub struct Options {
     /// What; checked, flags applied.
@@ -144,7 +147,13 @@ impl<'a, W: Write> Run<'a, W> {
         }
         let until = until.min(now + STOP_LATENCY).min(self.second_ends.unwrap_or(until));
         match self.happenings.recv_timeout(until.saturating_duration_since(now)) {
-            Ok(Happening::Report(worker, Report::Second(second))) => self.ledger.add(worker, *second).map(|()| None),
+            Ok(Happening::Report(worker, Report::Second(second))) => {
+                self.ledger.add(worker, *second)?;
+                if self.second_ends.is_some() && self.ledger.is_complete() {
+                    self.close_second();
+                }
+                Ok(None)
+            }
             Ok(Happening::Report(worker, Report::Failed { message })) => Err(format!("worker {worker}: {message}")),
             Ok(Happening::Gone(worker)) => Err(format!("worker {worker} ended before the run did: {}", self.workers.epitaph(worker))),
             Ok(Happening::Failed(message) | Happening::Said(Said::Failed(message))) => Err(message),
@@ -186,14 +195,14 @@ impl<'a, W: Write> Run<'a, W> {
     /// From now on there are seconds.
     fn begin_seconds(&mut self) {
         self.began_ns = now_ns();
-        self.second_ends = Some(Instant::now() + Duration::from_secs(1));
+        self.second_ends = Some(Instant::now() + SECOND_MAX);
         let usage = self.usage();
         self.generator_cpu_s = usage.generator_cpu_s;
         self.server_cpu_s = usage.server.map_or(0.0, |server| server.cpu_s);
     }
 
     fn close_second(&mut self) {
-        self.second_ends = self.second_ends.map(|ends| (ends + Duration::from_secs(1)).max(Instant::now()));
+        self.second_ends = Some(Instant::now() + SECOND_MAX);
         let usage = self.usage();
         let mut moment = self.ledger.moment();
         moment.at_s = now_ns().saturating_sub(self.began_ns) as f64 / 1e9;
