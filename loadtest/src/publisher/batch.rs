@@ -175,7 +175,7 @@ mod tests {
                     line
                 }
                 Form::Frame => {
-                    assert_eq!((bytes[0], bytes[1]), (0x81, 0x80 | 126));
+                    assert_eq!((bytes[0], bytes[1]), (0x81, 0xfe), "masked, with a length of 16 bits");
                     let len = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
                     let line = bytes[8..8 + len].iter().zip(bytes[4..8].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
                     bytes = &bytes[8 + len..];

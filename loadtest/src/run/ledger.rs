@@ -205,7 +205,7 @@ mod tests {
         let scenario = named("broadcast").expect("built in");
         let of = |values: &[u64]| vec![FlowWindow { received: values.len() as u64, latency: encoded(values), service: encoded(&[1]) }];
         let flows = flows(&scenario, &[9], &[of(&[5, 6]), of(&[]), of(&[7])]).expect("encoded");
-        assert_eq!((flows.len(), flows[0].published, flows[0].received, flows[0].class.as_str()), (1, 9, 3, "room"));
+        assert_eq!((flows.len(), flows[0].published, flows[0].received, flows[0].class.as_str()), (1, 9, 3, "shared"));
         assert_eq!(hist::decode(&flows[0].latency).expect("encoded").max(), 7);
         assert!(super::flows(&scenario, &[9], &[vec![FlowWindow { latency: "?".into(), ..FlowWindow::default() }]]).is_err());
     }

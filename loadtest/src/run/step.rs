@@ -23,6 +23,8 @@ const HOLD_MAX: Duration = Duration::from_millis(1_200);
 const QUIET: Duration = Duration::from_millis(2_500);
 /// However much is on its way.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// The same where slow readers are: theirs would take minutes, and is not waited for.
+const DRAIN_MAX_SLOW: Duration = Duration::from_secs(3);
 /// A worker's answer to `collect`.
 const COLLECT_MAX: Duration = Duration::from_secs(30);
 
@@ -107,6 +109,7 @@ impl<W: Write> Run<'_, W> {
     fn drain(&mut self, before: &[u64], done: &Done) -> Result<u64, String> {
         let scenario = &self.options.scenario;
         let is_held = scenario.flows.iter().any(|flow| flow.mode != Mode::Stream || flow.lane == Lane::Metric);
+        let longest = if scenario.slow.is_some() { DRAIN_MAX_SLOW } else { DRAIN_MAX };
         let began = Instant::now();
         let earliest = began + if is_held { HOLD_MAX } else { Duration::ZERO };
         let (mut last, mut last_change) = (self.received_streams(), began);
@@ -114,7 +117,7 @@ impl<W: Write> Run<'_, W> {
             let owed = self.owed_since(before, done);
             let now = Instant::now();
             let is_quiet = now.duration_since(last_change) >= QUIET;
-            if now >= earliest && (owed == 0 || is_quiet || now.duration_since(began) >= DRAIN_MAX) {
+            if now >= earliest && (owed == 0 || is_quiet || now.duration_since(began) >= longest) {
                 return Ok(owed);
             }
             self.next(now + Duration::from_millis(20))?;
