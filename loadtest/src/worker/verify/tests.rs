@@ -215,6 +215,19 @@ fn an_event_of_a_room_that_is_not_ones_own_is_misrouted() {
 }
 
 #[test]
+fn a_payload_of_another_of_ones_rooms_is_misrouted() {
+    // Of two connections, the first is in the rooms 0 and 2.
+    let mut scenario = scenario().clone();
+    scenario.connections.count = 2;
+    let mut verifier = Verifier::new(&scenario, RUN, false, 0, 2).expect("the scenario is good");
+    assert_eq!(verifier.members(0).len(), 3);
+    let mixed = format!(r#"{{"type":"tick","room":"own:0","lane":"update","seq":1,"ts":5,"data":{}}}"#, data(TICK, 2, 1));
+    assert_eq!(verifier.message(0, mixed.as_bytes()), Outcome::Done);
+    assert_eq!(verifier.faults(), Faults { misrouted: 1, ..Faults::default() });
+    assert!(is_fresh(verifier.message(0, &frame(TICK, 2, 1))));
+}
+
+#[test]
 fn any_damaged_byte_is_a_fault() {
     let whole = frame(TICK, 1, 3);
     let data_at = whole.len() - 201;
