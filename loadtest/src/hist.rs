@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn another_kind_of_histogram_is_refused() {
+        let mut other = Hist::new_with_bounds(1, HIGHEST, 2).expect("within the library's limits");
+        other.saturating_record(7);
+        assert!(decode(&encode(&other)).is_err_and(|error| error.contains("with 2 digits")));
+    }
+
+    #[test]
     fn times_have_three_digits_and_the_unit_that_fits() {
         let texts = [0.0, 412.0, 999.6, 412_000.0, 1_240_000.0, 23_450_000.0, 999_600_000.0, 3_100_000_000.0, 60e9].map(time_text);
         assert_eq!(texts, ["0 ns", "412 ns", "1.00 µs", "412 µs", "1.24 ms", "23.4 ms", "1.00 s", "3.10 s", "60.0 s"]);
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn counts_and_sizes_are_short() {
-        assert_eq!([0.0, 950.0, 999.7, 12_345.0, 4_560_000.0].map(count_text), ["0", "950", "1.00k", "12.3k", "4.56M"]);
+        assert_eq!([0.0, 950.0, 999.7, 12_345.0, 999_700.0, 4_560_000.0].map(count_text), ["0", "950", "1.00k", "12.3k", "1.00M", "4.56M"]);
         assert_eq!([512.0, 1536.0, 24_536_678.0].map(bytes_text), ["512 B", "1.50 KB", "23.4 MB"]);
     }
 }

@@ -160,7 +160,9 @@ mod tests {
     #[test]
     fn a_quantile_needs_values_beyond_it() {
         let mut hist = hist::new();
-        hist.record_n(1000, 99).expect("in range");
+        hist.record_n(1000, 10).expect("in range");
+        assert_eq!(quantile(&hist, 0.9), Some(1000), "one in ten is beyond it");
+        hist.record_n(1000, 89).expect("in range");
         assert_eq!((quantile(&hist, 0.9), quantile(&hist, 0.99)), (Some(1000), None));
         hist.record(1000).expect("in range");
         assert_eq!(quantile(&hist, 0.99), Some(1000));

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn lines_break_between_words() {
-        assert_eq!(wrapped("one two three fourteen µ µ", 8), "one two\nthree\nfourteen\nµ µ");
+        assert_eq!(wrapped("one four three fourteen µ µ", 8), "one four\nthree\nfourteen\nµ µ");
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Server {
         let last = command["since"]["seq"]["update"].as_u64().unwrap_or(0);
         let mut answer =
             json!({ "type": "subscribed", "id": command["id"], "room": room, "epoch": "e1", "from": { "alert": 1, "update": last + 1 } });
+        answer["seq"] = json!({ "alert": 0, "update": last });
         if command.get("since").is_some() {
             answer["recovered"] = true.into();
         }

@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn whatever_was_measured_is_drawn_within_the_view(
         alert in prop::collection::vec(0_u64..100_000_000_000, 0..200),
-        update in prop::collection::vec(0_u64..2_000, 0..50),
+        update in prop::collection::vec(0_u64..20, 0..50),
         metric in prop::collection::vec(1_000_000_u64..1_000_100, 0..50),
         limit in 0_u64..100_000_000,
         about in "\\PC{0,300}",
