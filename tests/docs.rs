@@ -7,6 +7,8 @@ use std::fmt::Write;
 use tickerd::base::codes::{CLOSES, ERRORS};
 use tickerd::config::{Kind, keys};
 use tickerd::hub::catalog::Catalog;
+use tickerd_loadtest::scenarios::BUILT_IN;
+use tickerd_loadtest::slo::FIGURES;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -14,7 +16,15 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 fn readme_has_the_tables_of_the_code() {
     let before = std::fs::read_to_string(README).expect("README.md is there");
     let mut after = before.clone();
-    for (name, table) in [("errors", errors()), ("closes", closes()), ("catalog", catalog()), ("config", config())] {
+    let tables = [
+        ("errors", errors()),
+        ("closes", closes()),
+        ("catalog", catalog()),
+        ("config", config()),
+        ("scenarios", scenarios()),
+        ("figures", figures()),
+    ];
+    for (name, table) in tables {
         after = with_table(&after, name, &table);
     }
     if std::env::var_os("TICKERD_BLESS").is_some() {
@@ -83,6 +93,25 @@ fn catalog() -> String {
         let history = if entry.history == 0 { String::new() } else { entry.history.to_string() };
         writeln!(table, "| `{}` | `{rooms}` | {owner} | {} | {} | {key} | {history} |", entry.kind, entry.lane, entry.mode.name())
             .expect("to a String");
+    }
+    table
+}
+
+fn scenarios() -> String {
+    let mut table = "| scenario | what it is | asks |\n| --- | --- | --- |\n".to_owned();
+    for built_in in BUILT_IN {
+        let scenario = built_in.scenario();
+        let asks = scenario.ramp.as_ref().map_or(&scenario.slo, |ramp| &ramp.bound).iter().map(|slo| format!("`{slo}`"));
+        writeln!(table, "| `{}` | {} | {} |", built_in.name, pipe(&scenario.about), asks.collect::<Vec<_>>().join(" "))
+            .expect("to a String");
+    }
+    table
+}
+
+fn figures() -> String {
+    let mut table = "| figure | what it is |\n| --- | --- |\n".to_owned();
+    for figure in FIGURES {
+        writeln!(table, "| `{}` | {} |", figure.name, pipe(figure.about)).expect("to a String");
     }
     table
 }

@@ -12,7 +12,7 @@ mod source;
 
 use source::{Source, functions, paths, sources_under, words};
 
-/// Modules and their layer. A module uses itself and lower layers; those of one layer do not see each other.
+/// Modules of the server and their layer. A module uses itself and lower layers; those of one layer do not see each other.
 const LAYERS: &[(&str, u8)] = &[
     ("base", 0),
     ("wire", 1),
@@ -28,9 +28,58 @@ const LAYERS: &[(&str, u8)] = &[
     ("lib", 9),
 ];
 
+/// The same of the load generator.
+const LOADTEST_LAYERS: &[(&str, u8)] = &[
+    ("clock", 0),
+    ("hist", 0),
+    ("scenario", 0),
+    ("stamp", 0),
+    ("units", 0),
+    ("layout", 1),
+    ("payload", 1),
+    ("control", 1),
+    ("record", 2),
+    ("slo", 3),
+    ("scenarios", 4),
+    ("client", 5),
+    ("probe", 5),
+    ("publisher", 6),
+    ("report", 6),
+    ("worker", 6),
+    ("compare", 7),
+    ("run", 7),
+    ("cli", 8),
+    ("lib", 9),
+];
+
 /// No clock, no I/O, no threads, no environment, no randomness: time and seeds come in as arguments.
-const PURE: &[&str] =
-    &["src/base/", "src/wire/", "src/auth/", "src/hub/", "src/net/outbox.rs", "src/net/timer.rs", "src/reactor/session.rs"];
+const PURE: &[&str] = &[
+    "src/base/",
+    "src/wire/",
+    "src/auth/",
+    "src/hub/",
+    "src/net/outbox.rs",
+    "src/net/timer.rs",
+    "src/reactor/session.rs",
+    "loadtest/src/control.rs",
+    "loadtest/src/hist.rs",
+    "loadtest/src/layout.rs",
+    "loadtest/src/payload.rs",
+    "loadtest/src/publisher/answers.rs",
+    "loadtest/src/publisher/batch.rs",
+    "loadtest/src/publisher/inbound.rs",
+    "loadtest/src/publisher/schedule.rs",
+    "loadtest/src/publisher/span.rs",
+    "loadtest/src/record.rs",
+    "loadtest/src/run/ledger.rs",
+    "loadtest/src/run/search.rs",
+    "loadtest/src/scenario.rs",
+    "loadtest/src/scenarios/",
+    "loadtest/src/slo",
+    "loadtest/src/stamp.rs",
+    "loadtest/src/units.rs",
+    "loadtest/src/worker/verify/",
+];
 
 /// Paths that a pure module does not name; `core::net` has the address types.
 const IMPURE_PATHS: &[&str] = &[
@@ -124,19 +173,21 @@ fn faults_of(source: &Source) -> Vec<String> {
 /// A module names only itself and modules of lower layers. Its tests may look wherever they need.
 fn layers(source: &Source) -> Vec<String> {
     let Some(own) = source.module() else { return Vec::new() };
-    let Some(own_layer) = layer_of(own) else {
+    let table = source.layers();
+    let Some(own_layer) = layer_of(table, own) else {
         return vec![source.fault(1, format!("module `{own}` has no layer: give it one in tests/tidy.rs"))];
     };
     if own == "lib" {
         return Vec::new(); // it only declares the modules
     }
     let named: BTreeSet<_> = paths(&source.shipped).into_iter().filter_map(|(line, path)| Some((line, source.target_of(&path)?))).collect();
-    let forbidden = named.into_iter().filter(|(_, target)| target != own && layer_of(target).is_some_and(|layer| layer >= own_layer));
+    let forbidden =
+        named.into_iter().filter(|(_, target)| target != own && layer_of(table, target).is_some_and(|layer| layer >= own_layer));
     forbidden.map(|(line, target)| source.fault(line, format!("`{own}` (layer {own_layer}) may not use `{target}`"))).collect()
 }
 
-fn layer_of(module: &str) -> Option<u8> {
-    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
+fn layer_of(table: &[(&str, u8)], module: &str) -> Option<u8> {
+    table.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
 /// Pure modules read no clock and do no I/O.
@@ -255,6 +306,9 @@ fn layers_are_held() {
         ("src/reactor/a.rs", "use crate::config::Config;"),
         ("src/new_module/a.rs", ""),
         ("src/daemon.rs", "use super::cli;"),
+        ("loadtest/src/layout.rs", "use crate::slo::Slo;"),
+        ("loadtest/src/worker/a.rs", "use crate::publisher::batch;"),
+        ("loadtest/src/new_module/a.rs", ""),
     ] {
         assert_eq!(layers(&source(path, text)).len(), 1, "{path}: {text}");
     }
@@ -265,6 +319,9 @@ fn layers_are_held() {
         ("src/lib.rs", "pub mod base;"),
         ("src/main.rs", "fn main() { tickerd::cli::run() }"),
         ("tests/a.rs", "use tickerd::hub;"),
+        ("loadtest/src/run/mod.rs", "use crate::{publisher::Publisher, record};"),
+        ("loadtest/src/hist.rs", "use crate::hub; // a module of the server's, and none here"),
+        ("loadtest/tests/a.rs", "use tickerd_loadtest::cli;"),
     ] {
         assert_eq!(layers(&source(path, text)), Vec::<String>::new(), "{path}: {text}");
     }

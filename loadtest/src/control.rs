@@ -61,7 +61,7 @@ pub enum Command {
         /// Which.
         id: u32,
     },
-    /// Reset a share of the connections now (those whose position has `position % 1000 < share * 1000`) and reconnect them with their positions.
+    /// Reset a share of the connections now (see [`layout::is_chosen`](crate::layout::is_chosen)) and reconnect them with their positions.
     Storm {
         /// 0 to 1.
         share: f64,

@@ -29,6 +29,12 @@ pub fn memberships(scenario: &Scenario, range: Range<u32>) -> Vec<Vec<(u8, u32)>
     of
 }
 
+/// Whether that connection is one of a share of all: spread so evenly that it is the share of few connections too (multiples of 607
+/// fall evenly between multiples of 1000).
+pub fn is_chosen(connection: u32, permille: u32) -> bool {
+    u64::from(connection) * 607 % 1000 < u64::from(permille)
+}
+
 /// A room's name.
 pub fn room_name(class: &RoomClass, room: u32) -> String {
     class.name.replace("{n}", &room.to_string())
@@ -70,6 +76,14 @@ mod tests {
             for room in 0..rooms {
                 prop_assert_eq!(sent_to(rooms, room, events), last[room as usize]);
             }
+        }
+
+        /// A share is that share, of few connections and of many, and never of one kind.
+        #[test]
+        fn a_share_is_chosen(count in 1u32..3_000, permille in 0u32..=1_000) {
+            let chosen = (0..count).filter(|connection| is_chosen(*connection, permille)).count();
+            let expected = f64::from(count) * f64::from(permille) / 1_000.0;
+            prop_assert!((chosen as f64 - expected).abs() <= 4.0, "{chosen} of {count} for {permille}");
         }
 
         /// Memberships are the same however the connections are dealt to workers.

@@ -11,10 +11,16 @@
 //!
 //! | module | what it decides |
 //! | --- | --- |
-//! | [`scenario`] | what a run does: connections, rooms, flows, phases; built-in ones |
+//! | [`cli`] | the flags, and what each form of the command does |
+//! | [`scenario`] | what a run does: connections, rooms, flows, phases |
+//! | [`scenarios`] | its files: read, checked, and those that are built in |
 //! | [`layout`] | which connection is a member of which room, and which event goes where and when: closed formulas, no state |
 //! | [`stamp`] | what an event's payload says of itself, so that a receiver can tell every fault |
 //! | [`payload`] | the bytes of an event, built in one place so that a receiver knows what it must find |
+//! | [`slo`] | what must hold: read against a scenario, judged against a record |
+//! | [`units`] | durations and sizes as people write them |
+//! | [`publisher`] | the publishing thread: a fixed schedule, stamped at the write |
+//! | [`run`] | the coordinator: workers, phases, windows, the account |
 //! | [`control`] | the lines between the coordinator and its workers |
 //! | [`hist`] | how histograms are made, travel and read |
 //! | [`probe`] | facts about the host and the server's process |
@@ -27,15 +33,22 @@
 //! omission is excluded by construction). **Service time** starts at the actual send instead. Both include the
 //! generator's own delay as a receiver; its slip and its CPU are reported beside them, so that a saturated generator is not read as a slow server.
 
+pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod compare;
 pub mod control;
 pub mod hist;
 pub mod layout;
 pub mod payload;
 pub mod probe;
+pub mod publisher;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod scenario;
+pub mod scenarios;
+pub mod slo;
 pub mod stamp;
+pub mod units;
 pub mod worker;

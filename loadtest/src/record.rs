@@ -162,6 +162,16 @@ pub struct Totals {
     pub reconnect_us: String,
 }
 
+impl Totals {
+    /// Publishes that the server refused.
+    pub fn refused(&self) -> u64 {
+        self.answers.iter().filter(|(name, _)| !TAKEN.contains(&name.as_str())).map(|(_, count)| count).sum()
+    }
+}
+
+/// What the server says of a publish that it took.
+pub const TAKEN: [&str; 4] = ["accepted", "duplicate", "stale", "unchanged"];
+
 /// The generator about itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Generator {

@@ -145,11 +145,11 @@ fn a_lost_connection_comes_back_with_its_position() {
 fn a_storm_resets_and_brings_back() {
     let server = Server::start();
     let mut worker = Worker::joined(&server);
-    worker.say(&Command::Storm { share: 0.002, reconnect_rate: 100 });
+    worker.say(&Command::Storm { share: 0.5, reconnect_rate: 100 });
     let joins = server.joins(6);
     let mut back: Vec<_> = joins[4..].iter().map(|join| join["room"].as_str().expect("is text")).collect();
     back.sort_unstable();
-    assert_eq!(back, ["own:0", "own:1"]);
+    assert_eq!(back, ["own:0", "own:2"]);
     let account = worker.finish([0, 0], 5_000);
     assert_eq!((account.faults, account.recovered), (Faults::default(), 2));
     assert!(account.closes.is_empty());

@@ -8,6 +8,7 @@ mod demo;
 mod endpoint;
 mod http;
 mod lines;
+mod loadtest;
 mod publish;
 mod serve;
 mod subscribe;
@@ -18,6 +19,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 
@@ -47,6 +50,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Show alerts overtaking metrics: a daemon, a made-up trading desk, and what clients receive, lane by lane
     Demo(demo::DemoArgs),
+    /// Measure what this host can do: open-loop load, latency histograms, a verdict
+    Loadtest(tickerd_loadtest::cli::LoadtestArgs),
 }
 
 /// Why a command did not do what it was asked.
@@ -91,7 +96,7 @@ pub fn main() -> ExitCode {
 
 fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::try_parse_from(argv) {
-        Ok(cli) => exit_code(cli.command.run()),
+        Ok(cli) => cli.command.run().unwrap_or_else(|failure| exit_code(Err(failure))),
         Err(usage) => {
             // Help or a usage error; if even that cannot be written, the exit code still tells.
             usage.print().ok();
@@ -101,15 +106,17 @@ fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl Command {
-    fn run(self) -> Result<(), Failure> {
-        match self {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let done = match self {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Publish(args) => publish::run(args),
             Command::Subscribe(args) => subscribe::run(&args),
             Command::Token(args) => token::run(&args).map_err(Failure::Failed),
             Command::Demo(args) => demo::run(&args),
-        }
+            Command::Loadtest(args) => return loadtest::run(&args),
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -139,6 +146,15 @@ fn emit(out: &mut impl Write, text: &[u8]) -> Result<(), Failure> {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::Failed(format!("cannot write to stdout: {e}")),
     })
+}
+
+/// Set by SIGINT and SIGTERM, for commands that end with what they have.
+fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
 /// The token of a client command: from the file, else from `TICKERD_TOKEN`. Never from a flag, where every user of the machine can read it.

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +21,7 @@ use crate::base::lane::{Lane, PerLane};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, ROOMS_PER_CONN_MAX, SILENCE_MAX};
 
 use super::endpoint::Endpoint;
-use super::{Failure, complain, emit, token};
+use super::{Failure, complain, emit, stop_flag, token};
 
 /// How long a read waits before it looks whether Ctrl-C was pressed.
 const READ_SLICE: Duration = Duration::from_millis(250);
@@ -106,14 +105,6 @@ fn since(text: &str) -> Result<Value, String> {
         }
     }
     Ok(json!({"epoch": epoch, "seq": seq}))
-}
-
-fn stop_flag() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 fn connect(endpoint: &Endpoint, token: Option<&str>) -> Result<WebSocket<TcpStream>, Failure> {

@@ -77,8 +77,23 @@ def test_the_main_command_shows_an_alert_overtaking_metrics(tmp_path):
     assert overtaken and max(overtaken) > 100, output[-3000:]
 
 
+def test_the_load_generator_runs_as_readme_says(tmp_path):
+    """The commands of "Measure your host", on a daemon with the key of "By hand"; `full` is made small, and a bound wide, for a busy machine."""
+    script = block_with("tickerd loadtest").replace("loadtest full", "loadtest smoke").replace("alert.p99<5ms", "alert.p99<20s")
+    script = script.replace("--key desk.key", "--key desk.key --url ws://{listen}/v1/ws --duration 500ms --warmup 0s")
+    subprocess.run([BINARY, "token", "--generate-key", "desk.key"], cwd=tmp_path, check=True)
+    daemon = spawn("exec tickerd serve --jwt-key desk.key --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", tmp_path)
+    try:
+        listen = json.loads(daemon.stdout.readline())["listen"][0]
+        shown = subprocess.run(["bash", "-ec", script.format(listen=listen)], cwd=tmp_path, env=environment(), capture_output=True, timeout=60)
+        assert shown.returncode == 0, shown.stderr.decode()
+        assert shown.stdout.decode().count("PASS  faults<=0") == 3, shown.stdout.decode()
+    finally:
+        end(daemon)
+
+
 def test_every_command_block_of_readme_is_run_by_a_test():
     """A new block wants a test of its own here, or a place in CI."""
-    known = ["tickerd serve", "tickerd subscribe", "curl", "tests/run"]
+    known = ["tickerd serve", "tickerd subscribe", "curl", "tickerd loadtest", "tests/run"]
     for block in shell_blocks():
         assert any(text in block for text in known), block

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::layer_of;
+use super::{LAYERS, LOADTEST_LAYERS, layer_of};
 
 /// A file, as it is and as the rules need it. All forms have the same lines.
 pub(crate) struct Source {
@@ -27,9 +27,15 @@ impl Source {
         has_extension(&self.path, "rs")
     }
 
+    /// The layers of the crate that the file belongs to.
+    pub(crate) fn layers(&self) -> &'static [(&'static str, u8)] {
+        if self.path.starts_with("loadtest/") { LOADTEST_LAYERS } else { LAYERS }
+    }
+
     /// The top module that the file belongs to.
     pub(crate) fn module(&self) -> Option<&str> {
-        let inside = self.path.strip_prefix("src/")?;
+        let inside = self.inside();
+        let inside = inside.strip_prefix("src/")?;
         inside.split('/').next()?.strip_suffix(".rs").or_else(|| inside.split('/').next())
     }
 
@@ -38,7 +44,7 @@ impl Source {
         let mut parts = path.split("::");
         let root = parts.next()?;
         let target = parts.find(|part| *part != "super")?;
-        let known = layer_of(target).is_some();
+        let known = layer_of(self.layers(), target).is_some();
         let leads_out = match root {
             "crate" | "tickerd" => known,
             // Modules of the same name in the same directory are meant first; `super::hub` in `reactor` is not the hub.
@@ -50,9 +56,14 @@ impl Source {
 
     /// Whether the `super`s of a path climb out of every directory below `src`.
     fn up_to_the_top(&self, path: &str) -> bool {
-        let below_src = self.path.matches('/').count(); // src/x/y.rs is crate::x::y: two `super`s to the crate
+        let below_src = self.inside().matches('/').count(); // src/x/y.rs is crate::x::y: two `super`s to the crate
         let depth = if self.path.ends_with("/mod.rs") { below_src - 1 } else { below_src };
         path.split("::").filter(|part| *part == "super").count() >= depth
+    }
+
+    /// Its path within its crate.
+    fn inside(&self) -> &str {
+        self.path.strip_prefix("loadtest/").unwrap_or(&self.path)
     }
 
     pub(crate) fn fault(&self, line: usize, what: impl std::fmt::Display) -> String {

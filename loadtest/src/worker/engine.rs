@@ -375,7 +375,7 @@ impl Engine {
         let mut nth = 0;
         for conn in 0..self.plan.count {
             let link = &mut self.links[conn as usize];
-            let is_chosen = (self.plan.first + conn) % 1000 < permille && link.is_settled;
+            let is_chosen = crate::layout::is_chosen(self.plan.first + conn, permille) && link.is_settled;
             let Some(socket) = is_chosen.then(|| link.socket.take()).flatten() else {
                 continue;
             };

@@ -121,7 +121,7 @@ impl Verifier {
     /// Whether that connection is one of the slow readers.
     #[inline]
     pub fn is_slow(&self, conn: u32) -> bool {
-        self.slow_permille > 0 && (self.first + conn) % 1000 < self.slow_permille
+        self.slow_permille > 0 && crate::layout::is_chosen(self.first + conn, self.slow_permille)
     }
 
     /// Faults so far. `missing` has the holes that were seen; what never came at the end is [`account`]'s.

@@ -1,0 +1,116 @@
+//! The flags, as clap has them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::units::parse_duration;
+
+/// Measure what a host can do: open-loop load, latency histograms, a verdict
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct LoadtestArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<Sub>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// What there is beside running a scenario.
+#[derive(Debug, Subcommand)]
+pub(super) enum Sub {
+    /// List the built-in scenarios
+    List,
+    /// Print a built-in scenario's file, as a start for one of your own
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Set two recorded runs side by side
+    Compare {
+        /// `record.json` of a run, or the directory of its `--out`
+        a: PathBuf,
+        /// Likewise
+        b: PathBuf,
+    },
+    /// A part of the load: started by a run, told on stdin
+    #[command(hide = true)]
+    Worker,
+}
+
+/// A run.
+#[derive(Args, Debug, Default)]
+pub(super) struct RunArgs {
+    /// Built-in scenario to run: see `tickerd loadtest list`
+    #[arg(value_name = "SCENARIO")]
+    pub(super) scenario: Option<String>,
+    /// Scenario of your own: see `tickerd loadtest show full`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "full_load"])]
+    pub(super) file: Option<PathBuf>,
+    /// Another name for the scenario `full`
+    #[arg(long, conflicts_with = "scenario")]
+    pub(super) full_load: bool,
+
+    /// The server's WebSocket
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/v1/ws", help_heading = "Server")]
+    pub(super) url: String,
+    /// The key that the server verifies tokens with (raw secret, or private key in PEM): every connection gets a token of its own
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub(super) key: Option<PathBuf>,
+    /// The claim `iss` of the tokens, if the server demands one
+    #[arg(long, value_name = "ISSUER", help_heading = "Server")]
+    pub(super) iss: Option<String>,
+    /// The claim `aud` of the tokens, if the server demands one
+    #[arg(long, value_name = "AUDIENCE", help_heading = "Server")]
+    pub(super) aud: Option<String>,
+    /// Publish on the server's unix socket; without it, over a WebSocket (one connection more than the scenario has)
+    #[arg(long, value_name = "PATH", help_heading = "Server")]
+    pub(super) publish_socket: Option<PathBuf>,
+    /// The server's process, for its memory and processor time; without it, whoever listens at the URL's address on this host
+    #[arg(long, value_name = "PID", help_heading = "Server")]
+    pub(super) server_pid: Option<u32>,
+    /// The server is the floor: it wants no tokens, numbers nothing, answers no publishes
+    #[arg(long, hide = true, requires = "publish_socket")]
+    pub(super) floor: bool,
+
+    /// Connections; rooms or members follow, so that each connection stays in as many rooms
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    pub(super) connections: Option<u32>,
+    /// Handshakes begun per second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    pub(super) connect_rate: Option<u32>,
+    /// Multiplies the rate of every flow
+    #[arg(long, value_name = "X", value_parser = factor, help_heading = "Load")]
+    pub(super) rate_factor: Option<f64>,
+    /// Time measured (of a ramp: of each step)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
+    pub(super) duration: Option<Duration>,
+    /// Time before the measurement, at the same rate
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
+    pub(super) warmup: Option<Duration>,
+    /// Receiving processes; default: one for each 8,000 connections
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Load")]
+    pub(super) workers: Option<u32>,
+    /// Bind publisher and workers to this processor, so that the server has the others
+    #[arg(long, value_name = "CORE", help_heading = "Load")]
+    pub(super) pin: Option<u32>,
+
+    /// What must hold beside what the scenario asks, such as `alert.p99<5ms` or `faults<=0`; repeatable
+    #[arg(long, value_name = "EXPR", help_heading = "Report")]
+    pub(super) slo: Vec<String>,
+    /// Write record, histograms, series and a plot into this directory
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
+    pub(super) out: Option<PathBuf>,
+    /// Print the record as JSON instead of the tables
+    #[arg(long, help_heading = "Report")]
+    pub(super) json: bool,
+    /// Show nothing while it runs
+    #[arg(long, help_heading = "Report")]
+    pub(super) quiet: bool,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| *factor > 0.0 && *factor <= 1e6);
+    factor.ok_or_else(|| "write a number above 0, such as 0.5 or 10".to_owned())
+}

@@ -1,0 +1,119 @@
+//! The flags of `tickerd loadtest`, and what each form of it does.
+//!
+//! What a person watches goes to stderr; results (tables, records, lists) go to stdout.
+
+mod flags;
+mod plan;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::record::Record;
+use crate::report::live::Live;
+use crate::report::{files, table};
+use crate::scenarios::{BUILT_IN, find};
+use crate::{compare, run, worker};
+
+pub use flags::LoadtestArgs;
+use flags::{RunArgs, Sub};
+
+/// The width of lines where there is no terminal.
+const WIDTH: u16 = 120;
+
+/// Why it did not do what it was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// Usage is wrong, or a scenario: exit code 2.
+    Usage(String),
+    /// It was tried and failed, or what was asked does not hold: exit code 1.
+    Failed(String),
+    /// Nobody reads stdout any more.
+    OutputClosed,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::Failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+}
+
+/// Does it. `stop` gives the flag that the user's signals set; a worker has none, and ends when it is told to.
+pub fn main(args: &LoadtestArgs, stop: impl FnOnce() -> io::Result<Arc<AtomicBool>>) -> Result<ExitCode, Failure> {
+    let done = |()| ExitCode::SUCCESS;
+    match &args.command {
+        Some(Sub::List) => list(&mut io::stdout().lock()).map(done),
+        Some(Sub::Show { name }) => show(name, &mut io::stdout().lock()).map(done),
+        Some(Sub::Compare { a, b }) => set_side_by_side(a, b, &mut io::stdout().lock()).map(done),
+        Some(Sub::Worker) => Ok(worker::run()),
+        None => {
+            let stop = stop().map_err(|error| Failure::Failed(format!("cannot watch for signals: {error}")))?;
+            measure(&args.run, stop).map(done)
+        }
+    }
+}
+
+fn list(out: &mut impl Write) -> Result<(), Failure> {
+    for built_in in BUILT_IN {
+        writeln!(out, "{:<14} {}", built_in.name, built_in.scenario().about)?;
+    }
+    Ok(())
+}
+
+fn show(name: &str, out: &mut impl Write) -> Result<(), Failure> {
+    out.write_all(find(name).map_err(Failure::Usage)?.text.as_bytes())?;
+    Ok(())
+}
+
+fn set_side_by_side(a: &Path, b: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let (a, b) = (read_record(a)?, read_record(b)?);
+    compare::print(&a, &b, out)?;
+    Ok(())
+}
+
+fn read_record(path: &Path) -> Result<Record, Failure> {
+    files::read(path).map_err(Failure::Usage)
+}
+
+/// Runs a scenario, and reports it in every form that was asked for.
+fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
+    let options = plan::options(args, stop).map_err(Failure::Usage)?;
+    if let Some(dir) = &args.out {
+        // Before the run: it would be a pity to find out afterwards.
+        files::prepare(dir).map_err(|error| Failure::Usage(format!("--out: {error}")))?;
+    }
+    let mut live = Live::new(io::stderr(), io::stderr().is_terminal(), width(), args.quiet);
+    let scenario = &options.scenario;
+    live.note(&format!("{}: {} {} connections to {}", scenario.name, scenario.about, scenario.connections.count, options.target.url)).ok();
+    let record = run::run(&options, &mut live).map_err(Failure::Failed)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        let text = serde_json::to_string(&record).map_err(|error| Failure::Failed(format!("the record cannot be written: {error}")))?;
+        writeln!(out, "{text}")?;
+    } else {
+        table::print(&record, &mut out)?;
+    }
+    out.flush()?;
+    if let Some(dir) = &args.out {
+        files::write(&record, dir).map_err(Failure::Failed)?;
+    }
+    judge(&record)
+}
+
+fn judge(record: &Record) -> Result<(), Failure> {
+    let failed = record.verdicts.iter().filter(|verdict| !verdict.holds);
+    let failed: Vec<String> = failed.map(|verdict| format!("{}: {}", verdict.slo, verdict.measured)).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("{} of {} requirements do not hold: {}", failed.len(), record.verdicts.len(), failed.join("; "))))
+}
+
+fn width() -> u16 {
+    rustix::termios::tcgetwinsize(io::stderr()).map_or(WIDTH, |size| size.ws_col)
+}
