@@ -7,7 +7,9 @@ use tracing::info;
 
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
-use crate::base::limits::{CLOSE_LINGER, MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
+use crate::base::limits::{
+    CLOSE_LINGER, MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
+};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Joined};
 use crate::net::clock::Clock;
