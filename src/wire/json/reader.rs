@@ -133,6 +133,7 @@ impl<'a, 's> Reader<'a, 's> {
         Ok(())
     }
 
+    #[inline]
     fn add_key(&mut self, name: Cow<'a, str>) {
         if self.keys.capacity() == 0 {
             self.keys.reserve(KEYS_USUAL);
@@ -159,6 +160,7 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     /// A member's name, and all that is before its value.
+    #[inline]
     fn name(&mut self) -> Read<Cow<'a, str>> {
         if self.peek() != Some(b'"') {
             return Err(self.bad("no name where one must be"));
@@ -228,6 +230,7 @@ impl<'a, 's> Reader<'a, 's> {
         u16::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
     }
 
+    #[inline]
     fn decode(&self, text: Text<'a>) -> Read<Cow<'a, str>> {
         let Text { raw, has_escapes } = text;
         if has_escapes { string(raw).ok_or_else(|| self.bad("a bad string")) } else { Ok(Cow::Borrowed(&raw[1..raw.len() - 1])) }
@@ -288,6 +291,7 @@ impl<'a, 's> Reader<'a, 's> {
         Ok(())
     }
 
+    #[inline]
     fn space(&mut self) {
         while let Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) = self.peek() {
             self.has_breaks |= matches!(byte, b'\r' | b'\n');
@@ -300,19 +304,27 @@ impl<'a, 's> Reader<'a, 's> {
         if self.at == self.text.len() { Ok(()) } else { Err(self.bad("more than one value")) }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// Goes beyond that byte, if it is the next one.
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         let is_next = self.peek() == Some(byte);
         self.at += usize::from(is_next);
         is_next
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Read<()> {
-        if self.take(byte) { Ok(()) } else { Err(self.bad(&format!("no `{}` where one must be", char::from(byte)))) }
+        if self.take(byte) { Ok(()) } else { Err(self.lacks(byte)) }
+    }
+
+    #[cold]
+    fn lacks(&self, byte: u8) -> Box<Refusal> {
+        self.bad(&format!("no `{}` where one must be", char::from(byte)))
     }
 
     #[cold]
@@ -322,6 +334,7 @@ impl<'a, 's> Reader<'a, 's> {
 }
 
 /// How many bytes precede the first quote, backslash or control character; 8 are looked at a time.
+#[inline]
 fn plain_bytes(rest: &[u8]) -> usize {
     let (words, end) = rest.as_chunks::<8>();
     for (nth, word) in words.iter().enumerate() {
