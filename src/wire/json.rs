@@ -156,13 +156,15 @@ pub(super) struct Key<'a> {
 
 impl<'a> Key<'a> {
     /// Of that name.
+    #[inline]
     pub(super) fn new(text: Cow<'a, str>) -> Key<'a> {
-        let end = text.as_bytes().last_chunk().copied().unwrap_or_else(|| {
-            let mut padded = [0; 8];
-            padded[..text.len()].copy_from_slice(text.as_bytes());
-            padded
-        });
-        Key { glance: u64::from_le_bytes(end) ^ text.len() as u64, text }
+        let bytes = text.as_bytes();
+        let glance = match (bytes.first_chunk(), bytes.last_chunk(), bytes.last_chunk()) {
+            (_, _, Some(end)) => u64::from_le_bytes(*end),
+            (Some(start), Some(end), None) => u64::from(u32::from_le_bytes(*start)) << 32 | u64::from(u32::from_le_bytes(*end)),
+            _ => bytes.iter().fold(0, |glance, byte| glance << 8 | u64::from(*byte)),
+        };
+        Key { glance: glance ^ text.len() as u64, text }
     }
 }
 

@@ -35,6 +35,7 @@ impl Template {
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
+        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
         Template { parts }
     }
 

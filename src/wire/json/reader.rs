@@ -9,6 +9,8 @@ use crate::base::limits::JSON_DEPTH_MAX;
 
 /// Room for so many names is made at once.
 const KEYS_USUAL: usize = 8;
+/// Room for so many wanted members is made at once.
+const FIELDS_USUAL: usize = 4;
 /// No number of so few characters without an exponent is beyond a double.
 const FINITE_CHARS: usize = 300;
 
@@ -26,20 +28,17 @@ pub(in crate::wire) struct Reader<'a, 's> {
     has_breaks: bool,
 }
 
-/// What was read at the top of a value.
-pub(in crate::wire) enum Top<'a> {
-    /// A string.
-    Text(Text<'a>),
+/// What kind of value was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A string that stands as it is between its quotes.
+    Plain,
+    /// A string with escapes.
+    Escaped,
     /// A number without fraction and exponent.
-    Integer(&'a str),
+    Integer,
     /// Anything else.
     Other,
-}
-
-/// A string with its quotes.
-pub(in crate::wire) struct Text<'a> {
-    raw: &'a str,
-    has_escapes: bool,
 }
 
 /// Wanted members of an object, by name, as text.
@@ -75,7 +74,7 @@ impl<'a, 's> Reader<'a, 's> {
     pub(in crate::wire) fn picked(&mut self, wanted: &[String], fields: &mut Fields<'a>) -> Read<&'a str> {
         let start = self.at;
         if self.peek() == Some(b'{') {
-            self.object(1, |reader, top| reader.pick(top, wanted, fields))?;
+            self.object(1, |reader, start, kind| reader.pick(start, kind, wanted, fields))?;
         } else {
             self.value(0)?;
         }
@@ -89,42 +88,46 @@ impl<'a, 's> Reader<'a, 's> {
         Ok(&self.text[start..self.at])
     }
 
-    /// Keeps the last key with its value, if it is wanted.
-    fn pick(&self, top: Top<'a>, wanted: &[String], fields: &mut Fields<'a>) -> Read<()> {
+    /// Keeps the last key with its value, which began at `start`, if it is wanted.
+    fn pick(&self, start: usize, kind: Kind, wanted: &[String], fields: &mut Fields<'a>) -> Read<()> {
         let name = self.keys.last().map(|key| &key.text).filter(|name| wanted.iter().any(|wanted| **wanted == ***name));
         let Some(name) = name else { return Ok(()) };
-        let value = match top {
-            Top::Text(text) => self.decode(text)?,
-            Top::Integer(digits) => Cow::Borrowed(digits),
-            Top::Other => return Ok(()),
+        let value = match kind {
+            Kind::Plain | Kind::Escaped => self.decode(start, kind)?,
+            Kind::Integer => Cow::Borrowed(&self.text[start..self.at]),
+            Kind::Other => return Ok(()),
         };
+        if fields.capacity() == 0 {
+            *fields = Vec::with_capacity(FIELDS_USUAL);
+        }
         fields.push((name.clone(), value));
         Ok(())
     }
 
     /// A value within `depth` others.
-    fn value(&mut self, depth: usize) -> Read<Top<'a>> {
+    fn value(&mut self, depth: usize) -> Read<Kind> {
         match self.peek() {
-            Some(b'"') => return self.string().map(Top::Text),
+            Some(b'"') => return self.string(),
             Some(b'-' | b'0'..=b'9') => return self.number(),
-            Some(b'{') => self.object(depth + 1, |_, _| Ok(()))?,
+            Some(b'{') => self.object(depth + 1, |_, _, _| Ok(()))?,
             Some(b'[') => self.array(depth + 1)?,
             Some(b't') => self.literal("true")?,
             Some(b'f') => self.literal("false")?,
             Some(b'n') => self.literal("null")?,
             _ => return Err(self.bad("what is no JSON")),
         }
-        Ok(Top::Other)
+        Ok(Kind::Other)
     }
 
-    /// An object, itself the `depth`th level. `each` is called after each member's value; its key is the last one then.
-    fn object(&mut self, depth: usize, mut each: impl FnMut(&Self, Top<'a>) -> Read<()>) -> Read<()> {
+    /// An object, itself the `depth`th level. `each` is called after each member's value, with where that began; its key is the last then.
+    fn object(&mut self, depth: usize, mut each: impl FnMut(&Self, usize, Kind) -> Read<()>) -> Read<()> {
         self.check_depth(depth)?;
         let first_key = self.keys.len();
         self.members(|reader, name| {
             reader.add_key(name);
-            let top = reader.value(depth)?;
-            each(reader, top)
+            let start = reader.at;
+            let kind = reader.value(depth)?;
+            each(reader, start, kind)
         })?;
         if let Some(key) = duplicate(&mut self.keys[first_key..]) {
             return Err(Box::new(twice(self.what, &key.text)));
@@ -136,7 +139,7 @@ impl<'a, 's> Reader<'a, 's> {
     #[inline]
     fn add_key(&mut self, name: Cow<'a, str>) {
         if self.keys.capacity() == 0 {
-            self.keys.reserve(KEYS_USUAL);
+            self.keys = Vec::with_capacity(KEYS_USUAL);
         }
         self.keys.push(Key::new(name));
     }
@@ -165,8 +168,9 @@ impl<'a, 's> Reader<'a, 's> {
         if self.peek() != Some(b'"') {
             return Err(self.bad("no name where one must be"));
         }
-        let text = self.string()?;
-        let name = self.decode(text)?;
+        let start = self.at;
+        let kind = self.string()?;
+        let name = self.decode(start, kind)?;
         self.space();
         self.expect(b':')?;
         self.space();
@@ -191,22 +195,31 @@ impl<'a, 's> Reader<'a, 's> {
         }
     }
 
-    fn string(&mut self) -> Read<Text<'a>> {
-        let start = self.at;
-        let mut has_escapes = false;
+    #[inline]
+    fn string(&mut self) -> Read<Kind> {
         self.at += 1;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            self.at += plain_bytes(rest);
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => self.at += self.escape()?,
-                _ => return Err(self.bad("a string without end, or with a control character")),
-            }
-            has_escapes = true;
+        self.skip_plain();
+        if self.take(b'"') {
+            return Ok(Kind::Plain);
         }
-        self.at += 1;
-        Ok(Text { raw: &self.text[start..self.at], has_escapes })
+        self.skip_escapes()?;
+        if self.take(b'"') { Ok(Kind::Escaped) } else { Err(self.bad("a string without end, or with a control character")) }
+    }
+
+    fn skip_escapes(&mut self) -> Read<()> {
+        while self.peek() == Some(b'\\') {
+            self.at += self.escape()?;
+            self.skip_plain();
+        }
+        Ok(())
+    }
+
+    /// Most strings end within a word.
+    #[inline]
+    fn skip_plain(&mut self) {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let hits = rest.first_chunk().map_or(0, |word| special_bytes(u64::from_le_bytes(*word)));
+        self.at += if hits == 0 { plain_bytes(rest) } else { hits.trailing_zeros() as usize / 8 };
     }
 
     /// The length of the escape here; a pair of surrogates is one, half a pair is refused.
@@ -230,13 +243,18 @@ impl<'a, 's> Reader<'a, 's> {
         u16::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
     }
 
+    /// The string that began at `start` and ends here.
     #[inline]
-    fn decode(&self, text: Text<'a>) -> Read<Cow<'a, str>> {
-        let Text { raw, has_escapes } = text;
-        if has_escapes { string(raw).ok_or_else(|| self.bad("a bad string")) } else { Ok(Cow::Borrowed(&raw[1..raw.len() - 1])) }
+    fn decode(&self, start: usize, kind: Kind) -> Read<Cow<'a, str>> {
+        if kind == Kind::Plain { Ok(Cow::Borrowed(&self.text[start + 1..self.at - 1])) } else { self.unescape(start) }
     }
 
-    fn number(&mut self) -> Read<Top<'a>> {
+    #[inline(never)]
+    fn unescape(&self, start: usize) -> Read<Cow<'a, str>> {
+        string(&self.text[start..self.at]).ok_or_else(|| self.bad("a bad string"))
+    }
+
+    fn number(&mut self) -> Read<Kind> {
         let start = self.at;
         self.take(b'-');
         if !self.take(b'0') {
@@ -255,7 +273,7 @@ impl<'a, 's> Reader<'a, 's> {
         if self.at > end_of_fraction || number.len() > FINITE_CHARS {
             self.check_finite(start, number)?;
         }
-        Ok(if self.at == end_of_integer { Top::Integer(number) } else { Top::Other })
+        Ok(if self.at == end_of_integer { Kind::Integer } else { Kind::Other })
     }
 
     /// One or more.
@@ -293,6 +311,12 @@ impl<'a, 's> Reader<'a, 's> {
 
     #[inline]
     fn space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.skip_space();
+        }
+    }
+
+    fn skip_space(&mut self) {
         while let Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) = self.peek() {
             self.has_breaks |= matches!(byte, b'\r' | b'\n');
             self.at += 1;
@@ -333,25 +357,39 @@ impl<'a, 's> Reader<'a, 's> {
     }
 }
 
-/// How many bytes precede the first quote, backslash or control character; 8 are looked at a time.
-#[inline]
+/// How many bytes precede the first quote, backslash or control character: found by blocks, then by words, then by bytes.
+#[inline(never)]
 fn plain_bytes(rest: &[u8]) -> usize {
-    let (words, end) = rest.as_chunks::<8>();
+    let (blocks, _) = rest.as_chunks();
+    let plain = BLOCK_BYTES * blocks.iter().take_while(|block| is_block_plain(block)).count();
+    let (words, end) = rest[plain..].as_chunks();
     for (nth, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let controls = word.wrapping_sub(EACH_BYTE * 0x20) & !word & TOP_BITS;
-        let hits = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES) | controls;
+        let hits = special_bytes(u64::from_le_bytes(*word));
         if hits != 0 {
-            return nth * 8 + hits.trailing_zeros() as usize / 8;
+            return plain + nth * 8 + hits.trailing_zeros() as usize / 8;
         }
     }
-    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
-    words.len() * 8 + end.iter().take_while(|byte| is_plain(byte)).count()
+    plain + words.len() * 8 + end.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
-/// The top bit of every byte that is zero, exact up to and including the lowest of them; so is the sum of several such searches.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(EACH_BYTE) & !word & TOP_BITS
+const BLOCK_BYTES: usize = 16;
+
+/// Without a branch for each byte, so that they are all looked at together.
+fn is_block_plain(block: &[u8; BLOCK_BYTES]) -> bool {
+    block.iter().fold(0, |special, byte| special | u8::from(!is_plain(*byte))) == 0
+}
+
+const fn is_plain(byte: u8) -> bool {
+    (byte != b'"') & (byte != b'\\') & (byte >= 0x20)
+}
+
+/// The top bit of every byte that is a quote, a backslash or a control character, exact up to and including the lowest of them: a
+/// subtraction borrows from the bytes above only where it hits. What is no ASCII is no hit.
+const fn special_bytes(word: u64) -> u64 {
+    let quotes = (word ^ QUOTES).wrapping_sub(EACH_BYTE);
+    let backslashes = (word ^ BACKSLASHES).wrapping_sub(EACH_BYTE);
+    let controls = word.wrapping_sub(EACH_BYTE * 0x20);
+    (quotes | backslashes | controls) & !word & TOP_BITS
 }
 
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
