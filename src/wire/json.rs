@@ -11,7 +11,7 @@ use crate::base::ident::is_identifier;
 use crate::base::limits::{IDENT_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::wire::request_id::RequestId;
 
-use self::reader::{Fields, Reader};
+use self::reader::{Fields, Reader, Refused};
 
 pub(super) mod reader;
 
@@ -198,8 +198,10 @@ pub(super) struct Scanned<'a> {
 pub(super) fn scan<'a>(what: &str, text: &'a str, wanted: &[String]) -> Result<Scanned<'a>, Refusal> {
     let mut reader = Reader::new(what, text);
     let mut fields = Fields::new();
-    reader.only_value(wanted, &mut fields).map_err(|refusal| *refusal)?;
-    Ok(Scanned { fields, has_breaks: reader.take_breaks() })
+    match reader.only_value(wanted, &mut fields) {
+        Ok(()) => Ok(Scanned { fields, has_breaks: reader.take_breaks() }),
+        Err(Refused) => Err(reader.into_refusal()),
+    }
 }
 
 #[cfg(test)]

@@ -412,7 +412,7 @@ fn wanted_members_are_taken_from_the_top_of_data() {
     assert!(parse(with_data(r#"[{"user_id":"u1"},"user_id"]"#).as_bytes(), &wanted).unwrap().fields.is_empty());
 }
 
-/// As it is told apart in [`parse`], but by the careful way alone, which knows the grammar from serde_json.
+/// As it is told apart in [`parse`], but by the careful way alone, which knows the grammar from `serde_json`.
 fn parse_carefully<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rejected>> {
     let mut envelope = Envelope::default();
     let outcome = json::utf8(line).and_then(|text| envelope.read_again(text)).and_then(|()| envelope.draft(wanted));
@@ -477,7 +477,7 @@ proptest! {
                 _ => line.truncate(at.max(1)),
             }
         }
-        let wanted = ["a".to_owned(), "".to_owned()];
+        let wanted = ["a".to_owned(), String::new()];
         let careful = parse_carefully(&line, &wanted);
         prop_assert!(careful.is_err() || reads_at_once(&line), "one walk is too strict: {:?}", careful);
         prop_assert_eq!(parse(&line, &wanted), careful);

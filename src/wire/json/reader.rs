@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Key, duplicate, string, twice};
-use crate::base::codes::{BAD_JSON, INVALID_FIELD, Refusal, TOO_DEEP};
+use crate::base::codes::{BAD_JSON, ErrorCode, INVALID_FIELD, Refusal, TOO_DEEP};
 use crate::base::limits::JSON_DEPTH_MAX;
 
 /// Room for so many names is made at once.
@@ -14,8 +14,12 @@ const FIELDS_USUAL: usize = 4;
 /// No number of so few characters without an exponent is beyond a double.
 const FINITE_CHARS: usize = 300;
 
+/// The text is refused; the reader has the reason. The reason is not here because this is in the way of every answer of every production.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::wire) struct Refused;
+
 /// What the grammar's productions give.
-pub(in crate::wire) type Read<T> = Result<T, Box<Refusal>>;
+pub(in crate::wire) type Read<T> = Result<T, Refused>;
 
 /// A text being read; see the module. After a refusal it stands anywhere.
 pub(in crate::wire) struct Reader<'a, 's> {
@@ -26,6 +30,7 @@ pub(in crate::wire) struct Reader<'a, 's> {
     /// The keys so far in all open objects.
     keys: Vec<Key<'a>>,
     has_breaks: bool,
+    refusal: Option<Refusal>,
 }
 
 /// What kind of value was read.
@@ -47,12 +52,17 @@ pub(in crate::wire) type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 impl<'a, 's> Reader<'a, 's> {
     /// At the beginning of `text`; refusals say that it is `what`.
     pub(in crate::wire) fn new(what: &'s str, text: &'a str) -> Reader<'a, 's> {
-        Reader { what, text, at: 0, keys: Vec::new(), has_breaks: false }
+        Reader { what, text, at: 0, keys: Vec::new(), has_breaks: false, refusal: None }
     }
 
     /// Whether line breaks were between the tokens since this was asked last.
     pub(in crate::wire) fn take_breaks(&mut self) -> bool {
         std::mem::take(&mut self.has_breaks)
+    }
+
+    /// Why the text was refused.
+    pub(in crate::wire) fn into_refusal(self) -> Refusal {
+        self.refusal.expect("asked for after `Refused`, which is made where the reason is set")
     }
 
     /// `{ member, member }` as the whole text. `each` gets a member's name, and must read its value.
@@ -89,18 +99,16 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     /// Keeps the last key with its value, which began at `start`, if it is wanted.
-    fn pick(&self, start: usize, kind: Kind, wanted: &[String], fields: &mut Fields<'a>) -> Read<()> {
-        let name = self.keys.last().map(|key| &key.text).filter(|name| wanted.iter().any(|wanted| **wanted == ***name));
-        let Some(name) = name else { return Ok(()) };
-        let value = match kind {
-            Kind::Plain | Kind::Escaped => self.decode(start, kind)?,
-            Kind::Integer => Cow::Borrowed(&self.text[start..self.at]),
-            Kind::Other => return Ok(()),
-        };
+    fn pick(&mut self, start: usize, kind: Kind, wanted: &[String], fields: &mut Fields<'a>) -> Read<()> {
+        let is_wanted = |key: &Key<'a>| wanted.iter().any(|wanted| **wanted == *key.text);
+        if kind == Kind::Other || !self.keys.last().is_some_and(is_wanted) {
+            return Ok(());
+        }
+        let value = if kind == Kind::Integer { Cow::Borrowed(&self.text[start..self.at]) } else { self.decode(start, kind)? };
         if fields.capacity() == 0 {
             *fields = Vec::with_capacity(FIELDS_USUAL);
         }
-        fields.push((name.clone(), value));
+        fields.extend(self.keys.last().map(|key| (key.text.clone(), value)));
         Ok(())
     }
 
@@ -120,7 +128,7 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     /// An object, itself the `depth`th level. `each` is called after each member's value, with where that began; its key is the last then.
-    fn object(&mut self, depth: usize, mut each: impl FnMut(&Self, usize, Kind) -> Read<()>) -> Read<()> {
+    fn object(&mut self, depth: usize, mut each: impl FnMut(&mut Self, usize, Kind) -> Read<()>) -> Read<()> {
         self.check_depth(depth)?;
         let first_key = self.keys.len();
         self.members(|reader, name| {
@@ -130,7 +138,8 @@ impl<'a, 's> Reader<'a, 's> {
             each(reader, start, kind)
         })?;
         if let Some(key) = duplicate(&mut self.keys[first_key..]) {
-            return Err(Box::new(twice(self.what, &key.text)));
+            self.refusal = Some(twice(self.what, &key.text));
+            return Err(Refused);
         }
         self.keys.truncate(first_key);
         Ok(())
@@ -199,31 +208,35 @@ impl<'a, 's> Reader<'a, 's> {
     fn string(&mut self) -> Read<Kind> {
         self.at += 1;
         self.skip_plain();
-        if self.take(b'"') {
-            return Ok(Kind::Plain);
-        }
-        self.skip_escapes()?;
-        if self.take(b'"') { Ok(Kind::Escaped) } else { Err(self.bad("a string without end, or with a control character")) }
+        if self.take(b'"') { Ok(Kind::Plain) } else { self.rest_of_string() }
     }
 
-    fn skip_escapes(&mut self) -> Read<()> {
+    /// From the first escape on.
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Read<Kind> {
         while self.peek() == Some(b'\\') {
             self.at += self.escape()?;
             self.skip_plain();
         }
-        Ok(())
+        if self.take(b'"') { Ok(Kind::Escaped) } else { Err(self.bad("a string without end, or with a control character")) }
     }
 
-    /// Most strings end within a word.
+    /// Most strings end within two words.
     #[inline]
     fn skip_plain(&mut self) {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let hits = rest.first_chunk().map_or(0, |word| special_bytes(u64::from_le_bytes(*word)));
-        self.at += if hits == 0 { plain_bytes(rest) } else { hits.trailing_zeros() as usize / 8 };
+        for (nth, word) in rest.as_chunks().0.iter().take(2).enumerate() {
+            let hits = special_bytes(u64::from_le_bytes(*word));
+            if hits != 0 {
+                self.at += nth * 8 + hits.trailing_zeros() as usize / 8;
+                return;
+            }
+        }
+        self.at += plain_bytes(rest);
     }
 
     /// The length of the escape here; a pair of surrogates is one, half a pair is refused.
-    fn escape(&self) -> Read<usize> {
+    fn escape(&mut self) -> Read<usize> {
         match self.text.as_bytes().get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
             Some(b'u') => match self.code_unit(0) {
@@ -245,12 +258,12 @@ impl<'a, 's> Reader<'a, 's> {
 
     /// The string that began at `start` and ends here.
     #[inline]
-    fn decode(&self, start: usize, kind: Kind) -> Read<Cow<'a, str>> {
+    fn decode(&mut self, start: usize, kind: Kind) -> Read<Cow<'a, str>> {
         if kind == Kind::Plain { Ok(Cow::Borrowed(&self.text[start + 1..self.at - 1])) } else { self.unescape(start) }
     }
 
     #[inline(never)]
-    fn unescape(&self, start: usize) -> Read<Cow<'a, str>> {
+    fn unescape(&mut self, start: usize) -> Read<Cow<'a, str>> {
         string(&self.text[start..self.at]).ok_or_else(|| self.bad("a bad string"))
     }
 
@@ -285,20 +298,20 @@ impl<'a, 's> Reader<'a, 's> {
         if self.at > start { Ok(()) } else { Err(self.bad("no digit where one must be")) }
     }
 
-    fn check_finite(&self, start: usize, number: &str) -> Read<()> {
+    fn check_finite(&mut self, start: usize, number: &str) -> Read<()> {
         if number.parse().is_ok_and(f64::is_finite) {
             return Ok(());
         }
         let message = format!("{} has a number beyond the range of a double at its byte {start}: send it as a string", self.what);
-        Err(Box::new(Refusal::new(INVALID_FIELD, message)))
+        Err(self.refuse(INVALID_FIELD, message))
     }
 
-    fn check_depth(&self, depth: usize) -> Read<()> {
+    fn check_depth(&mut self, depth: usize) -> Read<()> {
         if depth <= JSON_DEPTH_MAX {
             return Ok(());
         }
         let message = format!("{} is nested deeper than {JSON_DEPTH_MAX} at its byte {}: flatten it", self.what, self.at);
-        Err(Box::new(Refusal::new(TOO_DEEP, message)))
+        Err(self.refuse(TOO_DEEP, message))
     }
 
     fn literal(&mut self, word: &str) -> Read<()> {
@@ -347,13 +360,20 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     #[cold]
-    fn lacks(&self, byte: u8) -> Box<Refusal> {
+    fn lacks(&mut self, byte: u8) -> Refused {
         self.bad(&format!("no `{}` where one must be", char::from(byte)))
     }
 
     #[cold]
-    fn bad(&self, problem: &str) -> Box<Refusal> {
-        Box::new(Refusal::new(BAD_JSON, format!("{} has {problem} at its byte {}", self.what, self.at)))
+    fn bad(&mut self, problem: &str) -> Refused {
+        let message = format!("{} has {problem} at its byte {}", self.what, self.at);
+        self.refuse(BAD_JSON, message)
+    }
+
+    #[cold]
+    fn refuse(&mut self, error: ErrorCode, message: String) -> Refused {
+        self.refusal = Some(Refusal::new(error, message));
+        Refused
     }
 }
 
@@ -380,7 +400,7 @@ fn is_block_plain(block: &[u8; BLOCK_BYTES]) -> bool {
 }
 
 const fn is_plain(byte: u8) -> bool {
-    (byte != b'"') & (byte != b'\\') & (byte >= 0x20)
+    byte != b'"' && byte != b'\\' && byte >= 0x20
 }
 
 /// The top bit of every byte that is a quote, a backslash or a control character, exact up to and including the lowest of them: a
