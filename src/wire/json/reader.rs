@@ -389,18 +389,18 @@ fn plain_bytes(rest: &[u8]) -> usize {
             return plain + nth * 8 + hits.trailing_zeros() as usize / 8;
         }
     }
-    plain + words.len() * 8 + end.iter().take_while(|byte| is_plain(**byte)).count()
+    plain + words.len() * 8 + end.iter().take_while(|byte| is_special(**byte) == 0).count()
 }
 
 const BLOCK_BYTES: usize = 16;
 
 /// Without a branch for each byte, so that they are all looked at together.
 fn is_block_plain(block: &[u8; BLOCK_BYTES]) -> bool {
-    block.iter().fold(0, |special, byte| special | u8::from(!is_plain(*byte))) == 0
+    block.iter().fold(0, |special, byte| special | is_special(*byte)) == 0
 }
 
-const fn is_plain(byte: u8) -> bool {
-    byte != b'"' && byte != b'\\' && byte >= 0x20
+const fn is_special(byte: u8) -> u8 {
+    (byte == b'"') as u8 | (byte == b'\\') as u8 | (byte < 0x20) as u8
 }
 
 /// The top bit of every byte that is a quote, a backslash or a control character, exact up to and including the lowest of them: a
