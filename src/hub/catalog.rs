@@ -367,6 +367,17 @@ mod tests {
         assert_eq!((&*event.room, event.owner.as_deref()), ("user:a%3Ab%40c", None));
     }
 
+    #[test]
+    fn a_name_made_of_data_has_a_limit_once_encoded() {
+        let note = |user: &str| resolve(&format!(r#"{{"type":"RISK_ALERT","room":"r:1","data":{{"user_id":"{user}"}}}}"#));
+        assert!(note(&"a".repeat(200)).is_ok());
+        assert_eq!(note(&"a".repeat(201)).unwrap_err().error, codes::INVALID_FIELD);
+        assert_eq!(note(&":".repeat(67)).unwrap_err().error, codes::INVALID_FIELD);
+        let room = |id: &str| resolve(&format!(r#"{{"type":"RISK_ALERT","data":{{"challenge_id":"{id}"}}}}"#));
+        assert_eq!(room(&"a".repeat(190)).unwrap().room.len(), 200);
+        assert!(room(&"a".repeat(191)).unwrap_err().message.contains("the room"));
+    }
+
     /// Publishing to a room must not make somebody the reader of another user's, or of the operators'.
     #[test]
     fn reserved_rooms_have_no_owner_but_their_user() {
@@ -428,7 +439,7 @@ mod tests {
         assert_eq!(catalog.entry("EQUITY_UPDATED").unwrap().lane, Lane::Alert);
         assert_eq!(catalog.entry("order.cancelled").unwrap().lane, Lane::Alert, "the longest prefix wins");
         assert_eq!(catalog.entry("order.filled").unwrap().lane, Lane::Update);
-        for (kind, room) in [("a b", "r"), ("x", "r m"), ("x", ""), ("*", "r"), ("x", "r:{")] {
+        for (kind, room) in [("a b", "r"), ("x", "r m"), ("x", ""), ("*", "r"), ("x", "r:{"), ("x", "r:{a{b}")] {
             assert!(Catalog::with(vec![entry(kind, room)]).unwrap_err().0.contains(kind), "{kind} {room}");
         }
     }
