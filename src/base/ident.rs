@@ -6,26 +6,56 @@ use super::limits::IDENT_BYTES_MAX;
 
 /// Whether this may name something: `[A-Za-z0-9_.:%-]{1,200}`.
 pub fn is_identifier(text: &str) -> bool {
-    (1..=IDENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| is_segment_byte(byte) || matches!(byte, b':' | b'%'))
+    (1..=IDENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| CLASSES[usize::from(byte)] != Class::Other)
 }
 
 /// A value as a part of a room's name: every byte but `[A-Za-z0-9_.-]` percent-encoded (RFC 3986 section 2.1), so that a user
 /// or a symbol can hold no `:` that would reach into another room.
 pub fn encode_segment(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
+    push_segment(&mut encoded, value);
+    encoded
+}
+
+/// Adds what [`encode_segment`] makes of `value`: as many bytes as it has, if none needs encoding.
+pub fn push_segment(encoded: &mut String, value: &str) {
+    let is_plain = |byte| CLASSES[usize::from(byte)] == Class::Segment;
+    if value.bytes().all(is_plain) {
+        return encoded.push_str(value);
+    }
     for byte in value.bytes() {
-        if is_segment_byte(byte) {
+        if is_plain(byte) {
             encoded.push(char::from(byte));
         } else {
             write!(encoded, "%{byte:02X}").expect("writing to a String does not fail");
         }
     }
-    encoded
 }
 
-fn is_segment_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+/// Where a byte may stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// In a segment of an identifier.
+    Segment,
+    /// Between segments.
+    Between,
+    Other,
 }
+
+/// The class of each byte: every byte of every publish line's names is looked up.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        classes[byte as usize] = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' => Class::Segment,
+            b':' | b'%' => Class::Between,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 #[cfg(test)]
 mod tests {

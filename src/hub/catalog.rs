@@ -4,13 +4,19 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::base::codes::{self, Refusal};
 use crate::base::ident::{encode_segment, is_identifier};
 use crate::base::lane::{Lane, Mode};
+use crate::base::limits::IDENT_BYTES_MAX;
 use crate::wire::event::Draft;
 use crate::wire::reply::RESERVED_TYPES;
 
+use self::template::{Template, field};
 use super::ports::Event;
+
+mod template;
 
 /// One type, or a family of types whose names share a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +44,27 @@ pub struct EntryError(pub String);
 /// The table. See the module.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    exact: HashMap<String, Entry>,
+    /// Publishers choose what is looked up, but only the configuration what is in it: a fast hash will do.
+    exact: HashMap<String, Route, RandomState>,
     /// Families, the longest prefix first.
-    families: Vec<Entry>,
+    families: Vec<Route>,
     /// The members of `data` that the templates, owners and keys refer to.
     wanted: Vec<String>,
+}
+
+/// An entry, prepared for use.
+#[derive(Clone, Debug)]
+struct Route {
+    entry: Entry,
+    rooms: Vec<Template>,
+    /// The type, or one of the family, is the protocol's own.
+    may_be_reserved: bool,
 }
 
 impl Catalog {
     /// The built-in catalog with these entries added, or put in place of those of the same type.
     pub fn with(entries: Vec<Entry>) -> Result<Catalog, EntryError> {
-        let mut catalog = Catalog { exact: HashMap::new(), families: Vec::new(), wanted: Vec::new() };
+        let mut catalog = Catalog { exact: HashMap::default(), families: Vec::new(), wanted: Vec::new() };
         for entry in built_in().into_iter().chain(entries) {
             catalog.add(entry)?;
         }
@@ -62,12 +78,12 @@ impl Catalog {
 
     /// The entry of a type.
     pub fn entry(&self, kind: &str) -> Option<&Entry> {
-        self.exact.get(kind).or_else(|| self.families.iter().find(|family| kind.starts_with(prefix(family))))
+        self.route(kind).map(|route| &route.entry)
     }
 
     /// All entries, by type.
     pub fn entries(&self) -> Vec<&Entry> {
-        let mut entries: Vec<&Entry> = self.exact.values().chain(&self.families).collect();
+        let mut entries: Vec<&Entry> = self.exact.values().chain(&self.families).map(|route| &route.entry).collect();
         entries.sort_by(|a, b| a.kind.cmp(&b.kind));
         entries
     }
@@ -75,8 +91,8 @@ impl Catalog {
     /// The event that a published line means. Lane and mode of a type in the catalog are the catalog's alone; room, key and
     /// owner may be given in its place. A type outside it must give room and lane.
     pub fn resolve(&self, draft: &Draft<'_>) -> Result<Event, Refusal> {
-        let event = match self.entry(&draft.kind) {
-            Some(entry) => resolve_known(entry, draft)?,
+        let event = match self.route(&draft.kind) {
+            Some(route) => resolve_known(route, draft)?,
             None => resolve_unknown(draft)?,
         };
         if event.mode != Mode::State {
@@ -85,51 +101,73 @@ impl Catalog {
         Ok(event)
     }
 
+    fn route(&self, kind: &str) -> Option<&Route> {
+        self.exact.get(kind).or_else(|| self.families.iter().find(|family| kind.starts_with(prefix(&family.entry))))
+    }
+
     fn add(&mut self, entry: Entry) -> Result<(), EntryError> {
         check(&entry)?;
-        for name in entry.rooms.iter().flat_map(|room| template_members(room)).chain(entry.owner.as_deref()).chain(entry.key.as_deref()) {
+        let rooms: Vec<Template> = entry.rooms.iter().map(|room| Template::parse(room)).collect();
+        let members = rooms.iter().flat_map(Template::members).chain(entry.owner.as_deref()).chain(entry.key.as_deref());
+        for name in members {
             if !self.wanted.iter().any(|wanted| wanted == name) {
                 self.wanted.push(name.to_owned());
             }
         }
-        if entry.kind.ends_with('*') {
-            self.families.retain(|family| family.kind != entry.kind);
-            self.families.push(entry);
-            self.families.sort_by_key(|family| std::cmp::Reverse(family.kind.len()));
+        let is_family = entry.kind.ends_with('*');
+        let may_be = |reserved: &&str| if is_family { reserved.starts_with(prefix(&entry)) } else { **reserved == *entry.kind };
+        let may_be_reserved = RESERVED_TYPES.iter().any(may_be);
+        let route = Route { entry, rooms, may_be_reserved };
+        if is_family {
+            self.families.retain(|family| family.entry.kind != route.entry.kind);
+            self.families.push(route);
+            self.families.sort_by_key(|family| std::cmp::Reverse(family.entry.kind.len()));
         } else {
-            self.exact.insert(entry.kind.clone(), entry);
+            self.exact.insert(route.entry.kind.clone(), route);
         }
         Ok(())
     }
 }
 
-fn resolve_known(entry: &Entry, draft: &Draft<'_>) -> Result<Event, Refusal> {
-    let (kind, lane, mode) = (&draft.kind, entry.lane, entry.mode);
-    if let Some(given) = draft.lane.filter(|given| *given != lane) {
-        return Err(conflict(kind, "lane", lane.name(), given.name()));
+/// What the catalog and the publisher decide together. The names are identifiers but for their length: what was given was checked
+/// when it was read, and what is made of `data` is encoded.
+struct Place {
+    room: Box<str>,
+    lane: Lane,
+    mode: Mode,
+    key: Box<str>,
+    owner: Option<Box<str>>,
+    history: u16,
+}
+
+fn resolve_known(route: &Route, draft: &Draft<'_>) -> Result<Event, Refusal> {
+    let (kind, entry) = (&draft.kind, &route.entry);
+    if let Some(given) = draft.lane.filter(|given| *given != entry.lane) {
+        return Err(conflict(kind, "lane", entry.lane.name(), given.name()));
     }
-    if let Some(given) = draft.mode.filter(|given| *given != mode) {
-        return Err(conflict(kind, "mode", mode.name(), given.name()));
+    if let Some(given) = draft.mode.filter(|given| *given != entry.mode) {
+        return Err(conflict(kind, "mode", entry.mode.name(), given.name()));
     }
     let room = match &draft.room {
-        Some(room) => room.to_string(),
-        None => entry.rooms.iter().find_map(|template| fill(template, draft)).ok_or_else(|| no_room(entry, draft))?,
+        Some(room) => (&**room).into(),
+        None => route.rooms.iter().find_map(|template| template.fill(draft)).ok_or_else(|| no_room(entry, draft))?,
     };
     let key = match (&draft.key, &entry.key) {
-        _ if mode != Mode::State => String::new(),
-        (Some(key), _) => key.to_string(),
-        (None, None) => String::new(),
+        _ if entry.mode != Mode::State => Box::default(),
+        (Some(key), _) => (&**key).into(),
+        (None, None) => Box::default(),
         (None, Some(name)) => {
             let value = field(draft, name).ok_or_else(|| missing(kind, name, "as the state's key, or a `key` beside `data`"))?;
-            encode_segment(value)
+            encode_segment(value).into()
         }
     };
     let owner = match (&draft.owner, &entry.owner) {
-        (Some(owner), _) => Some(owner.to_string()),
-        (None, Some(name)) => field(draft, name).map(encode_segment),
+        (Some(owner), _) => Some((&**owner).into()),
+        (None, Some(name)) => field(draft, name).map(|owner| encode_segment(owner).into()),
         (None, None) => None,
     };
-    finish(draft, room, lane, mode, key, owner, entry.history)
+    let place = Place { room, lane: entry.lane, mode: entry.mode, key, owner, history: entry.history };
+    finish(draft, place, route.may_be_reserved)
 }
 
 fn resolve_unknown(draft: &Draft<'_>) -> Result<Event, Refusal> {
@@ -142,51 +180,46 @@ fn resolve_unknown(draft: &Draft<'_>) -> Result<Event, Refusal> {
     };
     let mode = draft.mode.unwrap_or(Mode::Transient);
     let key = if mode == Mode::State { draft.key.as_deref().unwrap_or_default() } else { "" };
-    finish(draft, room.to_string(), lane, mode, key.to_owned(), draft.owner.as_deref().map(str::to_owned), 0)
+    let owner = draft.owner.as_deref().map(Into::into);
+    finish(draft, Place { room: (&**room).into(), lane, mode, key: key.into(), owner, history: 0 }, true)
 }
 
-fn finish(
-    draft: &Draft<'_>,
-    room: String,
-    lane: Lane,
-    mode: Mode,
-    key: String,
-    owner: Option<String>,
-    history: u16,
-) -> Result<Event, Refusal> {
-    for (name, value) in [("room", Some(&room)), ("key", Some(&key).filter(|key| !key.is_empty())), ("owner", owner.as_ref())] {
-        if value.is_some_and(|value| !is_identifier(value)) {
-            let message = format!("the {name} of this `{}` is no identifier of 1 to 200 bytes [A-Za-z0-9_.:%-]", draft.kind);
-            return Err(Refusal::new(codes::INVALID_FIELD, message));
+fn finish(draft: &Draft<'_>, place: Place, may_be_reserved: bool) -> Result<Event, Refusal> {
+    for (name, value) in [("room", Some(&*place.room)), ("key", Some(&*place.key)), ("owner", place.owner.as_deref())] {
+        debug_assert!(value.is_none_or(|value| value.len() > IDENT_BYTES_MAX || value.is_empty() || is_identifier(value)), "{value:?}");
+        if value.is_some_and(|value| value.len() > IDENT_BYTES_MAX) {
+            return Err(too_long(&draft.kind, name));
         }
     }
-    if RESERVED_TYPES.contains(&&*draft.kind) {
+    if may_be_reserved && RESERVED_TYPES.contains(&&*draft.kind) {
         let message = format!("`{}` is a type of the protocol itself: name the event otherwise", draft.kind);
         return Err(Refusal::new(codes::INVALID_FIELD, message));
     }
-    let owner = owner_of(&room, owner, draft.owner.is_some())?;
+    let owner = owner_of(&place.room, place.owner, draft.owner.is_some())?;
     Ok(Event {
         kind: (&*draft.kind).into(),
-        room: room.into(),
-        lane,
-        mode,
-        key: key.into(),
-        owner: owner.map(Into::into),
+        room: place.room,
+        lane: place.lane,
+        mode: place.mode,
+        key: place.key,
+        owner,
         event_id: draft.event_id.as_deref().map(Into::into),
         version: draft.version,
-        history,
+        history: place.history,
         data: (&*draft.data).into(),
     })
 }
 
 /// The owner that the room may have. `user:` rooms are their users' own, `system:` and `admin:` rooms nobody's, whatever `data`
 /// says; one who asks for another owner by name is refused.
-fn owner_of(room: &str, owner: Option<String>, is_asked: bool) -> Result<Option<String>, Refusal> {
+fn owner_of(room: &str, owner: Option<Box<str>>, is_asked: bool) -> Result<Option<Box<str>>, Refusal> {
     // In an encoded name a colon cannot be: it is one that was not encoded.
-    let owner = owner.map(|owner| owner.replace(':', "%3A"));
-    let Some((prefix @ ("user" | "system" | "admin"), own)) = room.split_once(':') else { return Ok(owner) };
-    let is_own = prefix == "user" && owner.as_deref() == Some(own);
-    if is_asked && !is_own {
+    let owner = if is_asked { owner.map(|owner| owner.replace(':', "%3A").into()) } else { owner };
+    let user = room.strip_prefix("user:");
+    if user.is_none() && !room.starts_with("system:") && !room.starts_with("admin:") {
+        return Ok(owner);
+    }
+    if is_asked && (user.is_none() || user != owner.as_deref()) {
         let message =
             format!("room `{room}` cannot have that owner: `user:` rooms are their users' own, `system:` and `admin:` rooms nobody's");
         return Err(Refusal::new(codes::OWNER_CONFLICT, message));
@@ -204,28 +237,6 @@ fn refuse_state_only(draft: &Draft<'_>, event: &Event) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The template with its members put in, percent-encoded; `None` if `data` lacks one.
-fn fill(template: &str, draft: &Draft<'_>) -> Option<String> {
-    let mut room = String::with_capacity(template.len() + 32);
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}')?;
-        room.push_str(before);
-        room.push_str(&encode_segment(field(draft, name)?));
-        rest = after;
-    }
-    room.push_str(rest);
-    Some(room)
-}
-
-fn field<'d>(draft: &'d Draft<'_>, name: &str) -> Option<&'d str> {
-    draft.fields.iter().find(|(field, _)| field == name).map(|(_, value)| &**value).filter(|value| !value.is_empty())
-}
-
-fn template_members(template: &str) -> impl Iterator<Item = &str> {
-    template.split('{').skip(1).filter_map(|part| part.split_once('}').map(|(name, _)| name))
-}
-
 fn no_room(entry: &Entry, draft: &Draft<'_>) -> Refusal {
     let templates = entry.rooms.join("` or `");
     let message = format!(
@@ -237,6 +248,12 @@ fn no_room(entry: &Entry, draft: &Draft<'_>) -> Refusal {
 
 fn missing(kind: &str, name: &str, what: &str) -> Refusal {
     Refusal::new(codes::INVALID_FIELD, format!("`{kind}` needs the member `{name}` in `data` {what}"))
+}
+
+#[cold]
+fn too_long(kind: &str, name: &str) -> Refusal {
+    let message = format!("the {name} of this `{kind}` is no identifier of 1 to 200 bytes [A-Za-z0-9_.:%-]");
+    Refusal::new(codes::INVALID_FIELD, message)
 }
 
 fn conflict(kind: &str, what: &str, fixed: &str, given: &str) -> Refusal {
@@ -258,8 +275,7 @@ fn check(entry: &Entry) -> Result<(), EntryError> {
         return complain("`room` is missing".to_owned());
     }
     for room in &entry.rooms {
-        let sample = template_members(room).fold(room.clone(), |room, name| room.replace(&format!("{{{name}}}"), "x"));
-        if !is_identifier(&sample) {
+        if !Template::is_sound(room) {
             return complain(format!("`room` is `{room}`; write identifiers and `{{member}}`, such as `challenge:{{challenge_id}}`"));
         }
     }
@@ -351,6 +367,17 @@ mod tests {
         assert_eq!((&*event.room, event.owner.as_deref()), ("user:a%3Ab%40c", None));
     }
 
+    #[test]
+    fn a_name_made_of_data_has_a_limit_once_encoded() {
+        let note = |user: &str| resolve(&format!(r#"{{"type":"RISK_ALERT","room":"r:1","data":{{"user_id":"{user}"}}}}"#));
+        assert!(note(&"a".repeat(200)).is_ok());
+        assert_eq!(note(&"a".repeat(201)).unwrap_err().error, codes::INVALID_FIELD);
+        assert_eq!(note(&":".repeat(67)).unwrap_err().error, codes::INVALID_FIELD);
+        let room = |id: &str| resolve(&format!(r#"{{"type":"RISK_ALERT","data":{{"challenge_id":"{id}"}}}}"#));
+        assert_eq!(room(&"a".repeat(190)).unwrap().room.len(), 200);
+        assert!(room(&"a".repeat(191)).unwrap_err().message.contains("the room"));
+    }
+
     /// Publishing to a room must not make somebody the reader of another user's, or of the operators'.
     #[test]
     fn reserved_rooms_have_no_owner_but_their_user() {
@@ -412,7 +439,7 @@ mod tests {
         assert_eq!(catalog.entry("EQUITY_UPDATED").unwrap().lane, Lane::Alert);
         assert_eq!(catalog.entry("order.cancelled").unwrap().lane, Lane::Alert, "the longest prefix wins");
         assert_eq!(catalog.entry("order.filled").unwrap().lane, Lane::Update);
-        for (kind, room) in [("a b", "r"), ("x", "r m"), ("x", ""), ("*", "r"), ("x", "r:{")] {
+        for (kind, room) in [("a b", "r"), ("x", "r m"), ("x", ""), ("*", "r"), ("x", "r:{"), ("x", "r:{a{b}")] {
             assert!(Catalog::with(vec![entry(kind, room)]).unwrap_err().0.contains(kind), "{kind} {room}");
         }
     }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use crate::base::codes::{INVALID_FIELD, Refusal, TOO_LARGE};
 use crate::base::lane::{Lane, Mode};
 use crate::base::limits::PUBLISH_BYTES_MAX;
-use crate::wire::json;
+use crate::wire::json::reader::Reader;
+use crate::wire::json::{self, Scanned};
 use crate::wire::request_id::RequestId;
 
 /// A publish as its publisher wrote it, checked; the catalog makes an event of it.
@@ -52,7 +53,7 @@ pub struct Rejected {
 /// Unknown members of the envelope are ignored, but held to the same rules as `data`; `null` is as good as absent there.
 pub fn parse<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rejected>> {
     let mut envelope = Envelope::default();
-    let outcome = envelope.read(line).and_then(|()| envelope.draft(wanted));
+    let outcome = envelope.read(line, wanted).and_then(|()| envelope.draft(wanted));
     outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
 }
 
@@ -61,9 +62,12 @@ pub fn parse<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rej
 struct Envelope<'a> {
     known: [Option<&'a str>; NAMES.len()],
     unknown_keys: Vec<json::Key<'a>>,
+    /// Those that are to be checked yet.
     unknown_values: Vec<&'a str>,
     /// A known member that is there twice.
     twice: Option<&'static str>,
+    /// What is in `data`, if that was checked already.
+    scanned: Option<Scanned<'a>>,
 }
 
 const NAMES: [&str; 11] = ["type", "data", "id", "room", "key", "lane", "mode", "event_id", "version", "owner", "ack"];
@@ -79,15 +83,51 @@ const VERSION: usize = 8;
 const OWNER: usize = 9;
 const ACK: usize = 10;
 
+/// Where [`NAMES`] has it.
+fn place(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
 impl<'a> Envelope<'a> {
-    fn read(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
+    fn read(&mut self, line: &'a [u8], wanted: &[String]) -> Result<(), Refusal> {
         if line.len() > PUBLISH_BYTES_MAX {
             self.read_start(&line[..PUBLISH_BYTES_MAX]);
             let message = format!("the line has {} bytes, and {PUBLISH_BYTES_MAX} are allowed: send less", line.len());
             return Err(Refusal::new(TOO_LARGE, message));
         }
         let text = json::utf8(line)?;
-        json::skim(text, |name, value| self.put(name, value))
+        self.read_at_once(text, wanted).or_else(|_| self.read_again(text))
+    }
+
+    /// Reads and checks in one walk, which ends at the first fault of any kind.
+    fn read_at_once(&mut self, text: &'a str, wanted: &[String]) -> json::reader::Read<()> {
+        let mut reader = Reader::new("the line", text);
+        reader.only_object(|reader, name| match place(&name) {
+            Some(DATA) => {
+                let mut scanned = Scanned::default();
+                reader.take_breaks();
+                self.put(DATA, reader.picked(wanted, &mut scanned.fields)?);
+                scanned.has_breaks = reader.take_breaks();
+                self.scanned = Some(scanned);
+                Ok(())
+            }
+            Some(at) => {
+                self.put(at, reader.raw()?);
+                Ok(())
+            }
+            None => {
+                self.unknown_keys.push(json::Key::new(name));
+                reader.raw().map(drop)
+            }
+        })
+    }
+
+    /// Reads a line with a fault once more, for what the publisher is told: a fault in the grammar goes before all others, then the
+    /// envelope's go before those of `data`, and the `id` may be behind the fault.
+    #[cold]
+    fn read_again(&mut self, text: &'a str) -> Result<(), Refusal> {
+        *self = Envelope::default();
+        json::skim(text, |name, value| self.put_unchecked(name, value))
     }
 
     /// Reads as far as it goes, for the `id`.
@@ -95,17 +135,22 @@ impl<'a> Envelope<'a> {
     fn read_start(&mut self, start: &'a [u8]) {
         let text = start.utf8_chunks().next().map_or("", |chunk| chunk.valid());
         // The line is refused anyhow, and this error would say no more than that it is cut.
-        drop(json::skim(text, |name, value| self.put(name, value)));
+        drop(json::skim(text, |name, value| self.put_unchecked(name, value)));
     }
 
-    fn put(&mut self, name: Cow<'a, str>, value: &'a str) {
-        match NAMES.iter().position(|known| *known == name) {
-            Some(at) if self.known[at].is_some() => self.twice = self.twice.or(Some(NAMES[at])),
-            Some(at) => self.known[at] = Some(value),
-            None => {
-                self.unknown_keys.push(json::Key::new(name));
-                self.unknown_values.push(value);
-            }
+    fn put_unchecked(&mut self, name: Cow<'a, str>, value: &'a str) {
+        if let Some(at) = place(&name) {
+            return self.put(at, value);
+        }
+        self.unknown_keys.push(json::Key::new(name));
+        self.unknown_values.push(value);
+    }
+
+    fn put(&mut self, at: usize, value: &'a str) {
+        if self.known[at].is_some() {
+            self.twice = self.twice.or(Some(NAMES[at]));
+        } else {
+            self.known[at] = Some(value);
         }
     }
 
@@ -113,7 +158,7 @@ impl<'a> Envelope<'a> {
         self.check_unknown()?;
         let kind = self.identifier(TYPE)?.ok_or_else(|| json::missing("type"))?;
         let data = self.known[DATA].ok_or_else(|| json::missing("data"))?;
-        let scanned = json::scan("`data`", data, wanted)?;
+        let scanned = self.scanned.take().map_or_else(|| json::scan("`data`", data, wanted), Ok)?;
         Ok(Draft {
             kind,
             id: self.id()?,

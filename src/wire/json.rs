@@ -6,17 +6,17 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::base::codes::{BAD_JSON, DUPLICATE_KEY, INVALID_FIELD, Refusal, TOO_DEEP};
+use crate::base::codes::{BAD_JSON, DUPLICATE_KEY, INVALID_FIELD, Refusal};
 use crate::base::ident::is_identifier;
-use crate::base::limits::{IDENT_BYTES_MAX, JSON_DEPTH_MAX, REQUEST_ID_BYTES_MAX};
+use crate::base::limits::{IDENT_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::wire::request_id::RequestId;
+
+use self::reader::{Fields, Reader, Refused};
+
+pub(super) mod reader;
 
 /// So many keys of one object are compared with each other; more are sorted first.
 const PAIRWISE_MAX: usize = 16;
-/// Room for so many names is made at once.
-const KEYS_USUAL: usize = 16;
-/// No number of so few characters without an exponent is beyond a double.
-const FINITE_CHARS: usize = 300;
 
 /// `bytes` as text.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
@@ -127,7 +127,11 @@ pub(super) fn request_id(raw: Option<&str>) -> Result<Option<RequestId>, Refusal
 
 /// `raw` is the value of member `name`: an identifier, or a refusal that says what one is.
 pub(super) fn identifier<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, Refusal> {
-    string(raw).filter(|text| is_identifier(text)).ok_or_else(|| not_identifier(name))
+    let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match inner.filter(|inner| is_identifier(inner)) {
+        Some(plain) => Ok(Cow::Borrowed(plain)), // no identifier has a backslash
+        None => string(raw).filter(|text| is_identifier(text)).ok_or_else(|| not_identifier(name)),
+    }
 }
 
 /// Member `name` is not an identifier.
@@ -152,13 +156,15 @@ pub(super) struct Key<'a> {
 
 impl<'a> Key<'a> {
     /// Of that name.
+    #[inline]
     pub(super) fn new(text: Cow<'a, str>) -> Key<'a> {
-        let end = text.as_bytes().last_chunk().copied().unwrap_or_else(|| {
-            let mut padded = [0; 8];
-            padded[..text.len()].copy_from_slice(text.as_bytes());
-            padded
-        });
-        Key { glance: u64::from_le_bytes(end) ^ text.len() as u64, text }
+        let bytes = text.as_bytes();
+        let glance = match (bytes.first_chunk(), bytes.last_chunk(), bytes.last_chunk()) {
+            (_, _, Some(end)) => u64::from_le_bytes(*end),
+            (Some(start), Some(end), None) => u64::from(u32::from_le_bytes(*start)) << 32 | u64::from(u32::from_le_bytes(*end)),
+            _ => bytes.iter().fold(0, |glance, byte| glance << 8 | u64::from(*byte)),
+        };
+        Key { glance: glance ^ text.len() as u64, text }
     }
 }
 
@@ -180,221 +186,23 @@ pub(super) fn twice(what: &str, name: &str) -> Refusal {
 }
 
 /// What a [`scan`] found.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned<'a> {
     /// The wanted members of the outermost object that are strings or integers, as text.
-    pub(super) fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(super) fields: Fields<'a>,
     /// There are line breaks between the tokens.
     pub(super) has_breaks: bool,
 }
 
-/// Checks what the grammar does not: nesting, duplicate members, numbers beyond a double, lone surrogates. `text` is the
-/// value of member `what`; its grammar has been checked (if it were wrong, this would still end, with some answer).
+/// Checks `text`, the value of member `what`, by the [`Reader`]'s rules.
 pub(super) fn scan<'a>(what: &str, text: &'a str, wanted: &[String]) -> Result<Scanned<'a>, Refusal> {
-    let scanner = Scanner {
-        what,
-        text,
-        wanted,
-        at: 0,
-        depth: 0,
-        levels: [Level { first_key: 0, is_object: false }; JSON_DEPTH_MAX + 1],
-        is_key_next: false,
-        keys: Vec::new(),
-        found: Scanned::default(),
-    };
-    scanner.run()
-}
-
-struct Scanner<'a, 's> {
-    what: &'s str,
-    text: &'a str,
-    wanted: &'s [String],
-    at: usize,
-    depth: usize,
-    levels: [Level; JSON_DEPTH_MAX + 1],
-    is_key_next: bool,
-    /// The keys so far in all open objects; each level knows where its own begin.
-    keys: Vec<Key<'a>>,
-    found: Scanned<'a>,
-}
-
-#[derive(Clone, Copy)]
-struct Level {
-    first_key: u32,
-    is_object: bool,
-}
-
-impl<'a> Scanner<'a, '_> {
-    fn run(mut self) -> Result<Scanned<'a>, Refusal> {
-        while let Some(byte) = self.peek(0) {
-            match byte {
-                b'"' => self.string()?,
-                b'-' | b'0'..=b'9' => self.number()?,
-                b'{' | b'[' => self.open(byte == b'{')?,
-                b'}' | b']' => self.close()?,
-                b',' => self.comma(),
-                b'\r' | b'\n' => self.line_break(),
-                _ => self.at += 1,
-            }
-        }
-        Ok(self.found)
-    }
-
-    fn peek(&self, ahead: usize) -> Option<u8> {
-        self.text.as_bytes().get(self.at + ahead).copied()
-    }
-
-    fn open(&mut self, is_object: bool) -> Result<(), Refusal> {
-        if self.depth == JSON_DEPTH_MAX {
-            let message = format!("{} is nested deeper than {JSON_DEPTH_MAX} at its byte {}: flatten it", self.what, self.at);
-            return Err(Refusal::new(TOO_DEEP, message));
-        }
-        if self.keys.capacity() == 0 {
-            self.keys.reserve(KEYS_USUAL);
-        }
-        self.depth += 1;
-        self.levels[self.depth] = Level { first_key: self.keys.len() as u32, is_object };
-        self.is_key_next = is_object;
-        self.at += 1;
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), Refusal> {
-        let first_key = self.levels[self.depth].first_key as usize;
-        if let Some(key) = duplicate(&mut self.keys[first_key..]) {
-            return Err(twice(self.what, &key.text));
-        }
-        self.keys.truncate(first_key);
-        self.depth = self.depth.checked_sub(1).ok_or_else(|| self.bad("brackets that do not match"))?;
-        self.is_key_next = false;
-        self.at += 1;
-        Ok(())
-    }
-
-    fn comma(&mut self) {
-        self.is_key_next = self.levels[self.depth].is_object;
-        self.at += 1;
-    }
-
-    fn line_break(&mut self) {
-        self.found.has_breaks = true;
-        self.at += 1;
-    }
-
-    fn string(&mut self) -> Result<(), Refusal> {
-        let start = self.at;
-        let has_escapes = self.skip_string()?;
-        let raw = &self.text[start..self.at];
-        if self.is_key_next {
-            self.is_key_next = false;
-            let name = self.decode(raw, has_escapes)?;
-            self.keys.push(Key::new(name));
-        } else if self.is_wanted() {
-            let value = self.decode(raw, has_escapes)?;
-            self.keep(value);
-        }
-        Ok(())
-    }
-
-    /// Moves beyond the closing quote; says whether there are escapes.
-    fn skip_string(&mut self) -> Result<bool, Refusal> {
-        let mut has_escapes = false;
-        self.at += 1;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = plain_bytes(rest);
-            self.at += plain;
-            match rest.get(plain) {
-                Some(b'"') => break,
-                Some(_) => {}
-                None => return Err(self.bad("a string without end")),
-            }
-            has_escapes = true;
-            self.at += self.escape_bytes()?;
-        }
-        self.at += 1;
-        Ok(has_escapes)
-    }
-
-    /// The length of the escape here; a pair of surrogates is one, half a pair is refused.
-    fn escape_bytes(&self) -> Result<usize, Refusal> {
-        if self.peek(1) != Some(b'u') {
-            return Ok(2);
-        }
-        match self.code_unit(0) {
-            Some(0xd800..0xdc00) if matches!(self.code_unit(6), Some(0xdc00..0xe000)) => Ok(12),
-            Some(0xd800..0xe000) | None => Err(self.bad("half of a surrogate pair")),
-            Some(_) => Ok(6),
-        }
-    }
-
-    fn code_unit(&self, ahead: usize) -> Option<u16> {
-        let from = self.at + ahead;
-        let digits = self.text.get(from..from + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    }
-
-    fn decode(&self, raw: &'a str, has_escapes: bool) -> Result<Cow<'a, str>, Refusal> {
-        if has_escapes { string(raw).ok_or_else(|| self.bad("a bad string")) } else { Ok(Cow::Borrowed(&raw[1..raw.len() - 1])) }
-    }
-
-    fn number(&mut self) -> Result<(), Refusal> {
-        let start = self.at;
-        let mut has_exponent = false;
-        let is_part = |byte: &&u8| {
-            has_exponent |= matches!(byte, b'e' | b'E');
-            matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
-        };
-        self.at += self.text.as_bytes()[start..].iter().take_while(is_part).count();
-        let number = &self.text[start..self.at];
-        if (has_exponent || number.len() > FINITE_CHARS) && !number.parse().is_ok_and(f64::is_finite) {
-            let message = format!("{} has a number beyond the range of a double at its byte {start}: send it as a string", self.what);
-            return Err(Refusal::new(INVALID_FIELD, message));
-        }
-        if self.is_wanted() && is_integer(number) {
-            self.keep(Cow::Borrowed(number));
-        }
-        Ok(())
-    }
-
-    /// The value that begins here is a wanted member of the outermost object.
-    fn is_wanted(&self) -> bool {
-        self.depth == 1 && self.keys.last().is_some_and(|key| self.wanted.iter().any(|wanted| **wanted == *key.text))
-    }
-
-    fn keep(&mut self, value: Cow<'a, str>) {
-        let name = self.keys.last().map(|key| key.text.clone()).unwrap_or_default();
-        self.found.fields.push((name, value));
-    }
-
-    #[cold]
-    fn bad(&self, problem: &str) -> Refusal {
-        Refusal::new(BAD_JSON, format!("{} has {problem} at its byte {}", self.what, self.at))
+    let mut reader = Reader::new(what, text);
+    let mut fields = Fields::new();
+    match reader.only_value(wanted, &mut fields) {
+        Ok(()) => Ok(Scanned { fields, has_breaks: reader.take_breaks() }),
+        Err(Refused) => Err(reader.into_refusal()),
     }
 }
-
-/// How many bytes precede the first quote or backslash; 8 are looked at a time.
-fn plain_bytes(rest: &[u8]) -> usize {
-    let (words, end) = rest.as_chunks::<8>();
-    for (nth, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let hits = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
-        if hits != 0 {
-            return nth * 8 + hits.trailing_zeros() as usize / 8;
-        }
-    }
-    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\');
-    words.len() * 8 + end.iter().take_while(|byte| is_plain(byte)).count()
-}
-
-/// The top bit of every byte that is zero, exact up to and including the lowest of them.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(EACH_BYTE) & !word & (EACH_BYTE << 7)
-}
-
-const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
-const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
-const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
 
 #[cfg(test)]
 mod tests {
@@ -402,12 +210,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn plain_bytes_end_at_the_first_quote_or_backslash(text in r"[\x01-#\[-^é]{0,40}") {
-            let expected = text.bytes().take_while(|byte| !matches!(byte, b'"' | b'\\')).count();
-            prop_assert_eq!(plain_bytes(text.as_bytes()), expected);
-        }
-
         /// The glance alone must never make two names one.
         #[test]
         fn keys_are_one_if_their_names_are(a in "[ab]{0,12}", b in "[ab]{0,12}") {

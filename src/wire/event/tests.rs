@@ -411,3 +411,86 @@ fn wanted_members_are_taken_from_the_top_of_data() {
     assert_eq!(fields.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>(), expected);
     assert!(parse(with_data(r#"[{"user_id":"u1"},"user_id"]"#).as_bytes(), &wanted).unwrap().fields.is_empty());
 }
+
+/// As it is told apart in [`parse`], but by the careful way alone, which knows the grammar from `serde_json`.
+fn parse_carefully<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rejected>> {
+    let mut envelope = Envelope::default();
+    let outcome = json::utf8(line).and_then(|text| envelope.read_again(text)).and_then(|()| envelope.draft(wanted));
+    outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
+}
+
+/// Whether one walk is enough for a line.
+fn reads_at_once(line: &[u8]) -> bool {
+    json::utf8(line).is_ok_and(|text| Envelope::default().read_at_once(text, &[]).is_ok())
+}
+
+/// Members as a publisher may write them: mostly fit for their names.
+fn member() -> impl Strategy<Value = String> {
+    let fit = select(vec![
+        r#""type":"t""#,
+        r#""type":"RISK_ALERT""#,
+        r#""typ\u0065":"t""#,
+        r#""id":7"#,
+        r#""id":"x\u0061""#,
+        r#""id":-01"#,
+        r#""room":"r:1""#,
+        r#""room":"r\u003a1""#,
+        r#""room":null"#,
+        r#""lane":"alert""#,
+        r#""lane":"al\u0065rt""#,
+        r#""mode":"state""#,
+        r#""key":"k""#,
+        r#""event_id":"e-1""#,
+        r#""event_id":"\ud800""#,
+        r#""version":18446744073709551615"#,
+        r#""version":1e400"#,
+        r#""owner":"u1""#,
+        r#""owner":{"a":[1,{"b":2,"b":3}]}"#,
+        r#""ack":"memory""#,
+        r#""x":1"#,
+    ]);
+    let name = prop_oneof![8 => select(NAMES.to_vec()).prop_map(|name| format!("\"{name}\"")), 1 => string_json()];
+    prop_oneof![4 => fit.prop_map(String::from), 1 => (name, json()).prop_map(|(name, value)| format!("{name}:{value}"))]
+}
+
+/// Most have a type and `data`, somewhere among the others.
+fn line() -> impl Strategy<Value = String> {
+    let needed =
+        prop_oneof![6 => json().prop_map(|data| vec![r#""type":"t""#.to_owned(), format!(r#""data":{data}"#)]), 1 => Just(Vec::new())];
+    let all = (needed, vec(member(), 0..4)).prop_flat_map(|(needed, more)| Just([needed, more].concat()).prop_shuffle());
+    (all, space(), space()).prop_map(|(members, a, b)| format!("{a}{{{}}}{b}", members.join(&format!("{b},{a}"))))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6000))]
+
+    /// One walk finds what two find, or leaves the line to them; and what they take, it takes.
+    #[test]
+    fn one_walk_is_as_good_as_two(line in line(), damage in vec((any::<Index>(), any::<u8>(), 0..4), 0..3)) {
+        let mut line = line.into_bytes();
+        for (at, byte, how) in damage {
+            let at = at.index(line.len());
+            match how {
+                0 => line[at] = byte,
+                1 => line.insert(at, b"{}[]\",:\\0eE+-. \n\t\x01\xc3u"[byte as usize % 20]),
+                2 => drop(line.remove(at)),
+                _ => line.truncate(at.max(1)),
+            }
+        }
+        let wanted = ["a".to_owned(), String::new()];
+        let careful = parse_carefully(&line, &wanted);
+        prop_assert!(careful.is_err() || reads_at_once(&line), "one walk is too strict: {:?}", careful);
+        prop_assert_eq!(parse(&line, &wanted), careful);
+    }
+}
+
+/// What the benches and every sound publisher send is never read twice.
+#[test]
+fn a_sound_line_is_read_once() {
+    for line in [r#"{"type":"t","data":{}}"#, " {\"data\" : [1, -2.5e3, \"\\ud83d\\ude00\"] ,\n\"x\": null, \"\\u0074ype\":\"t\"} "] {
+        assert!(reads_at_once(line.as_bytes()), "{line}");
+    }
+    for line in ["", "{", r#"{"type":"t","data":1}x"#, r#"{"type":"t","data":nope}"#, r#"{"type":"t","data":{"a":1,"a":1}}"#] {
+        assert!(!reads_at_once(line.as_bytes()), "{line}");
+    }
+}
