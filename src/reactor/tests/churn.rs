@@ -126,7 +126,7 @@ fn nobody_gets_too_much_or_too_little_while_members_come_and_go() {
                 })
             })
             .collect();
-        let events: Vec<_> = members.into_iter().map(|member| member.join()).collect();
+        let events: Vec<_> = members.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         stop.store(true, Ordering::Relaxed);
         for events in events {
             assert!(events.unwrap() > 0, "nothing came between the changes");
