@@ -59,7 +59,7 @@ fn put(path: &Path, render: &dyn Fn(&mut Vec<u8>) -> io::Result<()>) -> io::Resu
     OpenOptions::new().write(true).create_new(true).open(path)?.write_all(&text)
 }
 
-/// Reads a record: its file, or the directory that [`write`] filled.
+/// Reads a record: its file, or the directory that [`write()`] filled.
 pub fn read(path: &Path) -> Result<Record, String> {
     let path = if path.is_dir() { path.join(RECORD) } else { path.to_owned() };
     let record = read_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -155,7 +155,7 @@ impl<'a, W: Write> Run<'a, W> {
                 Ok(None)
             }
             Ok(Happening::Report(worker, Report::Failed { message })) => Err(format!("worker {worker}: {message}")),
-            Ok(Happening::Gone(worker)) => Err(format!("worker {worker} ended before the run did: {}", self.workers.epitaph(worker))),
+            Ok(Happening::Gone(worker)) => Err(self.workers.ended(worker)),
             Ok(Happening::Failed(message) | Happening::Said(Said::Failed(message))) => Err(message),
             Ok(happening) => Ok(Some(happening)),
             Err(RecvTimeoutError::Timeout) => Ok(None),

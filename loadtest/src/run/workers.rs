@@ -63,10 +63,12 @@ impl Workers {
         (0..self.all.len()).try_for_each(|at| self.write(at, command))
     }
 
-    /// How that worker ended.
-    pub(super) fn epitaph(&mut self, at: usize) -> String {
-        let status = self.all[at].child.wait();
-        status.map_or_else(|error| error.to_string(), |status| status.to_string())
+    /// Says how that worker ended, which it should not have yet.
+    pub(super) fn ended(&mut self, at: usize) -> String {
+        let worker = &mut self.all[at];
+        worker.stdin = None; // whatever it is at, this ends it
+        let status = worker.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        format!("worker {at} ended before the run did: {status}")
     }
 
     fn write(&mut self, at: usize, line: &impl Serialize) -> Result<(), String> {
@@ -74,7 +76,8 @@ impl Workers {
         let Some(stdin) = &mut self.all[at].stdin else { return Err(failed(&"it was told to end")) };
         let mut bytes = serde_json::to_vec(line).map_err(|error| failed(&error))?;
         bytes.push(b'\n');
-        stdin.write_all(&bytes).and_then(|()| stdin.flush()).map_err(|error| failed(&error))
+        // A pipe without a reader: it is gone, and its end says more than the pipe's.
+        stdin.write_all(&bytes).and_then(|()| stdin.flush()).map_err(|_| self.ended(at))
     }
 }
 
