@@ -104,6 +104,7 @@ impl Reactor {
                 for slot in batch.take_targets() {
                     self.push_to_member(slot, room, &batch.frames);
                 }
+                self.end_batch(batch);
             }
         }
         let frames = self.core.runs.take(room);
