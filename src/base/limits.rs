@@ -65,7 +65,7 @@ pub const FLUSH_SLICE: Duration = Duration::from_micros(500);
 /// What a reactor may have to write before it asks the hub to hold bulk back, in writes (about 3 µs each): about 25 ms.
 pub const PRESSURE_COST: usize = 8 * 1024;
 /// Bytes of frames that may wait for whole rooms on one reactor; more go to the members' own queues, whose limits find the slow ones.
-pub const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const RUN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one connection in one loop turn.
 pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
 /// Answers that a publisher has not read yet; beyond it we stop reading from it.
