@@ -129,7 +129,7 @@ struct Links {
 }
 
 impl Links {
-    /// Whether a reactor has so much to write that bulk had better wait: where it waits, its publishers are told to slow down.
+    /// Whether a reactor has so much to write that bulk had better wait. What waits in members' own queues is not counted.
     fn is_pressed(&self) -> bool {
         self.reactors.iter().any(|link| link.is_pressed())
     }
