@@ -154,7 +154,7 @@ impl Runs {
         self.queues.iter().all(|queue| queue.open.is_empty())
     }
 
-    /// Whether so much waits that nothing may be added: only alerts beyond what can be written lead to this, for the rest is held back.
+    /// Whether so much waits that nothing may be added: a flood of alerts, which nothing holds back, or of long frames.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > RUN_BYTES_MAX
     }
