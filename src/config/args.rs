@@ -7,11 +7,16 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
 use super::keys::{Key, Kind, keys};
 
+/// See [`Config::conformance_echo`](super::Config::conformance_echo).
+pub(super) const CONFORMANCE_ECHO: &str = "conformance-echo";
+
 /// What the command line gave: texts, not yet judged.
 #[derive(Clone, Debug, Default)]
 pub struct ServeArgs {
     /// `--config`.
     pub(super) config: Option<PathBuf>,
+    /// `--conformance-echo`, for the suites that test the WebSocket codec: no option of the daemon's, so it is not in the table.
+    pub(super) conformance_echo: bool,
     /// Values by flag name; a flag that was not given is absent.
     pub(super) given: BTreeMap<&'static str, Vec<String>>,
 }
@@ -30,7 +35,7 @@ impl ServeArgs {
 
 impl clap::Args for ServeArgs {
     fn augment_args(command: Command) -> Command {
-        command.arg(config_arg()).args(keys().map(arg))
+        command.arg(config_arg()).arg(conformance_echo_arg()).args(keys().map(arg))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -49,6 +54,7 @@ impl FromArgMatches for ServeArgs {
         if let Some(path) = matches.get_one::<PathBuf>("config") {
             self.config = Some(path.clone());
         }
+        self.conformance_echo |= matches.get_flag(CONFORMANCE_ECHO);
         for key in keys() {
             if let Some(values) = matches.get_many::<String>(key.flag) {
                 self.given.insert(key.flag, values.cloned().collect());
@@ -64,6 +70,14 @@ fn config_arg() -> Arg {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help("TOML file with any of the keys below (`_` for `-`), and [[catalog]] entries [env: TICKERD_CONFIG]")
+}
+
+fn conformance_echo_arg() -> Arg {
+    Arg::new(CONFORMANCE_ECHO)
+        .long(CONFORMANCE_ECHO)
+        .action(ArgAction::SetTrue)
+        .hide(true)
+        .help("Send every WebSocket message back instead of serving: for conformance suites, on loopback only")
 }
 
 fn arg(key: &'static Key) -> Arg {

@@ -98,6 +98,9 @@ pub struct Config {
     pub log: LogFormat,
     /// The least severe line written.
     pub log_level: LogLevel,
+    /// Whether WebSocket messages are sent back instead of being served, without tokens: for conformance suites. Only with
+    /// listeners on loopback.
+    pub conformance_echo: bool,
     /// Routes beyond the built-in catalog; no type twice.
     pub catalog: Vec<CatalogEntry>,
 }
@@ -133,7 +136,9 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
     let mut file = config_path(args, surroundings).map(|path| file::load(&path, &mut problems)).unwrap_or_default();
     let settings = resolve::resolve(args, surroundings, &file);
     let catalog = std::mem::take(&mut file.catalog);
-    let config = validate::validate(&settings, catalog, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
+    let mut config = validate::validate(&settings, catalog, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
+    config.conformance_echo = args.conformance_echo;
+    problems.extend(validate::check_conformance_echo(&config));
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }

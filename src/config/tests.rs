@@ -145,6 +145,7 @@ fn the_defaults_are_the_documented_ones() {
     let config = load_flags(&[]).unwrap().config;
     let second = Duration::from_secs(1);
     let expected = Config {
+        conformance_echo: false,
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
         admin_listen: "127.0.0.1:9100".parse().unwrap(),
         publish_socket: None,
@@ -389,6 +390,18 @@ fn presets_yield_to_the_user() {
     let config = load(&args, &surroundings(&[])).unwrap().config;
     assert_eq!(config.jwt_keys, [PathBuf::from("/mine")]);
     assert_eq!(config.listen[0].port(), 0);
+}
+
+/// The echo needs no token, so nobody but this machine may reach it; it is no option, so the help does not have it.
+#[test]
+fn the_conformance_echo_is_for_loopback_alone() {
+    let proxied = with_key(&["--conformance-echo", "--listen=0.0.0.0:1", "--behind-proxy=10.0.0.0/8"]);
+    let proxied = args(&proxied.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let error = load(&proxied, &surroundings(&[])).unwrap_err().to_string();
+    assert!(error.contains("conformance_echo") && error.contains("0.0.0.0:1"), "{error}");
+    let local = args(&["--jwt-key=/k", "--conformance-echo"]).unwrap();
+    assert!(load(&local, &surroundings(&[])).unwrap().config.conformance_echo);
+    assert!(!ServeArgs::augment_args(Command::new("serve")).render_long_help().to_string().contains("conformance"));
 }
 
 /// LIM-09: too low a limit of descriptors is told before the connections that it costs.

@@ -7,6 +7,7 @@ use crate::base::cidr::Cidr;
 use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::ops::log::{LogFormat, LogLevel};
 
+use super::args::CONFORMANCE_ECHO;
 use super::catalog::CatalogEntry;
 use super::error::{Origin, Problem};
 use super::parse;
@@ -55,6 +56,7 @@ pub(super) fn validate(settings: &[Setting], catalog: Vec<CatalogEntry>, credent
         rooms_max: read.one("max-rooms", 1, number(1..=10_000_000)),
         log: read.one("log", LogFormat::Text, parse::name(LogFormat::ALL, LogFormat::name)),
         log_level: read.one("log-level", LogLevel::Info, parse::name(LogLevel::ALL, LogLevel::name)),
+        conformance_echo: false,
         catalog,
     };
     read.check_together(&config);
@@ -149,6 +151,13 @@ impl Reader<'_> {
             );
         }
     }
+}
+
+/// What is sent back to anybody must not be reached by everybody.
+pub(super) fn check_conformance_echo(config: &Config) -> Option<Problem> {
+    let stranger = config.listen.iter().find(|address| !is_loopback(address.ip())).filter(|_| config.conformance_echo)?;
+    let message = format!("it needs no token, so it does not go with the listener `{stranger}`: listen on 127.0.0.1");
+    Some(Problem { key: CONFORMANCE_ECHO.replace('-', "_"), origin: Origin::Flag(CONFORMANCE_ECHO), message })
 }
 
 fn is_loopback(ip: IpAddr) -> bool {

@@ -39,6 +39,7 @@ pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
         heartbeat: config.heartbeat,
         busy_poll: config.busy_poll,
         instance: random()? as u32,
+        conformance_echo: config.conformance_echo,
     })
 }
 

@@ -1,6 +1,6 @@
 //! A connection's outbox: what waits to be written, in order of priority. Pure: it never sees a socket.
 //!
-//! Order: raw bytes (HTTP answers, NDJSON answers, the rest of a control frame), the frame that is already started, pong and
+//! Order: raw bytes (HTTP answers, NDJSON answers, the rest of a control frame), the frame that is already started, pongs and
 //! ping, replies, alerts, updates, metrics; and after a close nothing but the replies and the Close frame. A frame that is
 //! partly written is taken out of its queue, so by construction it can be neither overtaken, conflated nor purged.
 //!
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::base::ids::RoomId;
 use crate::base::lane::{Lane, PerLane};
-use crate::base::limits::LOWER_LANE_WRITE_BYTES;
+use crate::base::limits::{LOWER_LANE_WRITE_BYTES, PONG_BYTES_MAX};
 use crate::base::time::Mono;
 use crate::wire::frame::{Frame, Kind, Tag};
 
@@ -87,7 +87,7 @@ struct Started {
 /// Encoded control frames.
 #[derive(Debug, Default)]
 struct Control {
-    pong: Vec<u8>,
+    pongs: Vec<u8>,
     ping: Vec<u8>,
     close: Vec<u8>,
 }
@@ -130,12 +130,17 @@ impl Outbox {
         self.bytes += raw.bytes.len() - before;
     }
 
-    /// Sets the pending pong (an encoded frame); it replaces one that was not sent, for the latest suffices.
-    pub fn set_pong(&mut self, frame: &[u8]) {
+    /// Queues a pong (an encoded frame). Where too many wait, it takes the place of all: an answer to the latest ping suffices
+    /// (RFC 6455 section 5.5.3).
+    pub fn push_pong(&mut self, frame: &[u8]) {
         if !self.closed {
-            let control = self.control.get_or_insert_default();
-            self.bytes = self.bytes + frame.len() - control.pong.len();
-            control.pong = frame.to_vec();
+            let pongs = &mut self.control.get_or_insert_default().pongs;
+            if pongs.len() + frame.len() > PONG_BYTES_MAX {
+                self.bytes -= pongs.len();
+                pongs.clear();
+            }
+            pongs.extend_from_slice(frame);
+            self.bytes += frame.len();
         }
     }
 
@@ -166,7 +171,7 @@ impl Outbox {
         self.bytes -= self.replies.iter().map(|entry| entry.frame.as_websocket().len()).sum::<usize>();
         let replies = std::mem::take(&mut self.replies).len();
         if let Some(control) = self.control.take() {
-            self.bytes -= control.pong.len() + control.ping.len() + control.close.len();
+            self.bytes -= control.pongs.len() + control.ping.len() + control.close.len();
         }
         replies + self.drop_lanes()
     }
@@ -203,7 +208,7 @@ impl Outbox {
         }
         let control = self.control.as_deref();
         let close = control.map_or(&[][..], |control| &control.close);
-        let go_on = control.is_none_or(|control| filler.piece(&control.pong) && filler.piece(&control.ping))
+        let go_on = control.is_none_or(|control| filler.piece(&control.pongs) && filler.piece(&control.ping))
             && self.replies.iter().all(|entry| filler.piece(entry.frame.as_websocket()))
             && filler.piece(close);
         if go_on {
@@ -226,7 +231,7 @@ impl Outbox {
         self.bytes -= n;
         let mut left = self.wrote_raw(n);
         left = self.wrote_started(left, &mut finished);
-        left = self.wrote_control(left, |control| [&mut control.pong, &mut control.ping]);
+        left = self.wrote_control(left, |control| [&mut control.pongs, &mut control.ping]);
         while left > 0 {
             let Some(entry) = self.replies.pop_front() else { break };
             left = self.wrote_entry(entry, left, &mut finished);
@@ -319,7 +324,7 @@ impl Outbox {
     }
 
     fn shrink(&mut self) {
-        if self.control.as_ref().is_some_and(|control| control.pong.is_empty() && control.ping.is_empty() && control.close.is_empty()) {
+        if self.control.as_ref().is_some_and(|control| control.pongs.is_empty() && control.ping.is_empty() && control.close.is_empty()) {
             self.control = None;
         }
         if self.replies.is_empty() && self.replies.capacity() > IDLE_SLOTS {

@@ -218,7 +218,7 @@ impl Connection {
         for _ in 0..MESSAGES_PER_TURN {
             let input = &mut input[used..];
             if self.ending.is_some() {
-                return used + self.discard(input);
+                return used + self.discard(input, core);
             }
             let took = match &mut self.protocol {
                 Protocol::Http(http) => http.take(self.id, input, core, &mut self.outbox),
@@ -238,10 +238,10 @@ impl Connection {
     }
 
     /// What comes after our last word is of no interest, but for the peer's own.
-    fn discard(&mut self, input: &mut [u8]) -> usize {
+    fn discard(&mut self, input: &mut [u8], core: &Core) -> usize {
         self.more = false;
         if let (Protocol::WebSocket(websocket), Some(ending)) = (&mut self.protocol, &mut self.ending) {
-            let (used, peer_done) = websocket.take_close(input);
+            let (used, peer_done) = websocket.take_close(input, core);
             ending.peer_done |= peer_done;
             return used;
         }

@@ -80,8 +80,7 @@ impl Core {
     pub(super) fn reply(&mut self, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
         self.text.clear();
         write(&mut self.text);
-        let entry = Entry { frame: Arc::new(Frame::reply(&self.text)), queued: self.now.mono, live: false };
-        outbox.push(entry, self.limits());
+        self.queue(outbox, Arc::new(Frame::reply(&self.text)));
     }
 
     /// Refuses a command.
@@ -90,8 +89,8 @@ impl Core {
         self.reply(outbox, |out| reply::error(out, id, refusal));
     }
 
-    /// Queues a frame of a replay.
-    pub(super) fn replay(&mut self, outbox: &mut Outbox, frame: Arc<Frame>) {
+    /// Queues a frame that is for this connection alone.
+    pub(super) fn queue(&mut self, outbox: &mut Outbox, frame: Arc<Frame>) {
         outbox.push(Entry { frame, queued: self.now.mono, live: false }, self.limits());
     }
 

@@ -216,7 +216,7 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
         return Err((refusal.into(), Handshake::OverCapacity));
     }
     outbox.push_raw(core.now.mono, |out| write_switching(out, upgrade.key, upgrade.subprotocol.tickerd_v1));
-    let mut websocket = Box::new(WebSocket::new(id, core.now.mono));
+    let mut websocket = Box::new(WebSocket::new(id, core));
     let next = match verified {
         Ok(Some(grants)) => websocket.begin(grants, core, outbox),
         Ok(None) => Next::Go,

@@ -9,6 +9,7 @@ mod accept;
 mod body;
 mod connection;
 mod core;
+mod echo;
 mod flush;
 mod http;
 mod lines;

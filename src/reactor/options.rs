@@ -36,6 +36,8 @@ pub struct ReactorOptions {
     pub busy_poll: Duration,
     /// Random, the same for all reactors of this start of the daemon: tells its sessions from those of other starts.
     pub instance: u32,
+    /// Whether messages are sent back instead of being served: see [`echo`](super::echo).
+    pub conformance_echo: bool,
 }
 
 /// What a reactor works with and shares.

@@ -355,7 +355,7 @@ impl Session {
             core.uplink.leave(joined.room, self.id);
         }
         for frame in joined.frames {
-            core.replay(outbox, frame);
+            core.queue(outbox, frame);
         }
         let is_narrower_now = by_pattern && self.grants.as_ref().is_some_and(|grants| !grants.may_read(&asked));
         if is_narrower_now {
@@ -371,7 +371,7 @@ impl Session {
         let is_wanted = |frame: &Arc<Frame>| frame.tag.room == RoomId::NONE || core.rooms.is_member(self.id.slot, frame.tag.room);
         let wanted: Vec<_> = frames.into_iter().filter(is_wanted).collect();
         for frame in wanted {
-            core.replay(outbox, frame);
+            core.queue(outbox, frame);
         }
         if let Some(Awaited::Join { room, after, .. }) = awaited {
             core.stats.joins_denied.inc();

@@ -14,6 +14,7 @@ use crate::wire::websocket::{self, Assembler, Limits, Message, Role, Step};
 
 use super::connection::{Then, Took};
 use super::core::{Core, Next};
+use super::echo;
 use super::session::Session;
 
 /// See the module.
@@ -34,13 +35,14 @@ pub(super) struct WebSocket {
 
 impl WebSocket {
     /// A WebSocket that waits for its token.
-    pub(super) fn new(id: ConnId, now: Mono) -> WebSocket {
+    pub(super) fn new(id: ConnId, core: &Core) -> WebSocket {
+        let now = core.now.mono;
         WebSocket {
             assembler: Assembler::new(Role::Server),
             session: Session::new(id),
             heard: now,
             heartbeat_at: Mono::NEVER,
-            auth_by: now.plus(HANDSHAKE_TIMEOUT),
+            auth_by: if core.options.conformance_echo { Mono::NEVER } else { now.plus(HANDSHAKE_TIMEOUT) },
             rtt_us: None,
             broken: false,
         }
@@ -60,7 +62,7 @@ impl WebSocket {
             if self.session.is_blocked() {
                 break;
             }
-            let limits = Limits { message_bytes_max: self.session.message_bytes_max() };
+            let limits = self.limits(core);
             let (message, taken) = match self.assembler.step(&mut input[used..], &limits) {
                 Ok(Step::Message { message, used }) => (message, used),
                 Ok(Step::NeedMore { used: taken }) => return Took { used: used + taken, more: false, then: Then::Go },
@@ -72,6 +74,7 @@ impl WebSocket {
             used += taken;
             self.heard = core.now.mono;
             let then = match message {
+                message if core.options.conformance_echo => echo::answer(message, core, outbox),
                 Message::Text(text) => self.session.on_text(text, core, outbox).into(),
                 Message::Binary(_) => Then::Close(CLOSE_UNSUPPORTED),
                 Message::Close(code) => Then::PeerClosed(code.map(|(code, _)| code)),
@@ -101,11 +104,11 @@ impl WebSocket {
     }
 
     /// After our Close, looks for the peer's alone. How much is dealt with, and whether the peer is done.
-    pub(super) fn take_close(&mut self, input: &mut [u8]) -> (usize, bool) {
+    pub(super) fn take_close(&mut self, input: &mut [u8], core: &Core) -> (usize, bool) {
         if self.broken {
             return (input.len(), false);
         }
-        let limits = Limits { message_bytes_max: self.session.message_bytes_max() };
+        let limits = self.limits(core);
         let mut used = 0;
         loop {
             match self.assembler.step(&mut input[used..], &limits) {
@@ -118,6 +121,11 @@ impl WebSocket {
                 Ok(Step::NeedMore { used: taken }) => return (used + taken, false),
             }
         }
+    }
+
+    fn limits(&self, core: &Core) -> Limits {
+        let message_bytes_max = if core.options.conformance_echo { echo::MESSAGE_BYTES_MAX } else { self.session.message_bytes_max() };
+        Limits { message_bytes_max }
     }
 
     /// Heartbeats begin with the token.
@@ -173,10 +181,10 @@ impl From<Next> for Then {
     }
 }
 
-fn pong(body: &[u8], core: &mut Core, outbox: &mut Outbox) {
+pub(super) fn pong(body: &[u8], core: &mut Core, outbox: &mut Outbox) {
     core.text.clear();
     websocket::pong(&mut core.text, body);
-    outbox.set_pong(&core.text);
+    outbox.push_pong(&core.text);
 }
 
 /// The round trip, at least a microsecond, if the pong answers one of our pings.

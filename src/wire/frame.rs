@@ -47,7 +47,12 @@ pub struct Tag {
     pub released: Mono,
 }
 
-/// The bytes of one message: a WebSocket text frame, header and text in one exact allocation.
+impl Tag {
+    /// Of a message that belongs to no room and goes before all lanes.
+    pub const REPLY: Tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Reply, accepted: Mono::NEVER, released: Mono::NEVER };
+}
+
+/// The bytes of one message: a WebSocket frame, header and text in one exact allocation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Header (2, 4 or 10 bytes) and text.
@@ -59,9 +64,18 @@ pub struct Frame {
 impl Frame {
     /// Encodes `text` as one unmasked, final text frame (RFC 6455 section 5.2).
     pub fn text(tag: Tag, text: &[u8]) -> Frame {
-        let mut bytes = Vec::with_capacity(header_len(text.len()) + text.len());
-        bytes.push(0x81);
-        match text.len() {
+        Frame::encode(tag, 0x81, text)
+    }
+
+    /// The same for bytes that need not be text.
+    pub fn binary(tag: Tag, body: &[u8]) -> Frame {
+        Frame::encode(tag, 0x82, body)
+    }
+
+    fn encode(tag: Tag, first: u8, body: &[u8]) -> Frame {
+        let mut bytes = Vec::with_capacity(header_len(body.len()) + body.len());
+        bytes.push(first);
+        match body.len() {
             len @ 0..126 => bytes.push(len as u8),
             len @ 126..0x1_0000 => {
                 bytes.push(126);
@@ -72,14 +86,13 @@ impl Frame {
                 bytes.extend_from_slice(&(len as u64).to_be_bytes());
             }
         }
-        bytes.extend_from_slice(text);
+        bytes.extend_from_slice(body);
         Frame { bytes: bytes.into_boxed_slice(), tag }
     }
 
     /// Encodes a message that belongs to no room and goes before all lanes.
     pub fn reply(text: &[u8]) -> Frame {
-        let tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Reply, accepted: Mono::NEVER, released: Mono::NEVER };
-        Frame::text(tag, text)
+        Frame::text(Tag::REPLY, text)
     }
 
     /// The frame as it goes to a WebSocket.

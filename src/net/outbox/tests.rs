@@ -47,9 +47,9 @@ fn replies_go_before_alerts_before_updates_before_metrics() {
         push(&mut outbox, frame);
     }
     outbox.set_ping(b"PING");
-    outbox.set_pong(b"old");
-    outbox.set_pong(b"PONG");
-    let mut expected = b"PONGPING".to_vec();
+    outbox.push_pong(b"PONG1");
+    outbox.push_pong(b"PONG2");
+    let mut expected = b"PONG1PONG2PING".to_vec();
     for frame in frames.iter().rev() {
         expected.extend_from_slice(frame.as_websocket());
     }
@@ -75,11 +75,22 @@ fn what_is_started_is_neither_overtaken_nor_conflated_nor_purged() {
 #[test]
 fn a_started_control_frame_is_finished_first() {
     let mut outbox = Outbox::default();
-    outbox.set_pong(b"PONG");
+    outbox.push_pong(b"PONG");
     outbox.wrote(2, |_, _, _| {});
-    outbox.set_pong(b"NEXT");
+    outbox.push_pong(b"NEXT");
     assert_eq!(outbox.bytes(), 6);
     assert_eq!(drain(&mut outbox), b"NGNEXT");
+}
+
+/// LIM-05: who floods with pings and does not read is owed no more than this.
+#[test]
+fn pongs_that_wait_are_bounded_and_the_latest_is_there() {
+    let mut outbox = Outbox::default();
+    for nth in 0..10_000u32 {
+        outbox.push_pong(&[&[0x8a, 125][..], &[b'x'; 121], &nth.to_be_bytes()].concat());
+        assert!(outbox.bytes() <= PONG_BYTES_MAX);
+    }
+    assert!(drain(&mut outbox).ends_with(&9_999u32.to_be_bytes()));
 }
 
 #[test]
@@ -92,7 +103,7 @@ fn after_close_come_the_replies_and_the_close_frame_and_nothing_else() {
     assert_eq!(outbox.close(b"CLOSE"), 1);
     assert_eq!(outbox.close(b"AGAIN"), 0);
     assert_eq!(push(&mut outbox, &alert), PushOutcome::Closed);
-    outbox.set_pong(b"PONG");
+    outbox.push_pong(b"PONG");
     assert_eq!(drain(&mut outbox), [reply.as_websocket(), b"CLOSE"].concat());
     assert!(outbox.is_closed() && outbox.is_empty());
 }
@@ -168,7 +179,7 @@ fn a_last_word_follows_what_is_started() {
     outbox.wrote(1, |_, _, _| {});
     push(&mut outbox, &alert);
     push(&mut outbox, &Arc::new(Frame::reply(b"reply")));
-    outbox.set_pong(b"PONG");
+    outbox.push_pong(b"PONG");
     assert_eq!(outbox.drop_queued(), 2);
     let last = Arc::new(Frame::reply(b"last"));
     push(&mut outbox, &last);

@@ -54,6 +54,7 @@ pub(in crate::reactor) fn options() -> ReactorOptions {
         heartbeat: Duration::from_secs(30),
         busy_poll: Duration::ZERO,
         instance: 7,
+        conformance_echo: false,
     }
 }
 
