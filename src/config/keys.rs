@@ -75,7 +75,7 @@ const fn under<const N: usize>(heading: &'static str, mut keys: [Key; N]) -> [Ke
 
 use Kind::{Duration, List, Number, Size, Switch, Text};
 
-static LISTENERS: [Key; 6] = under(
+static LISTENERS: [Key; 7] = under(
     "Listeners",
     [
         key("listen", List, "ADDR", "127.0.0.1:8080", "Address for clients and publishers; repeatable, port 0 takes a free one"),
@@ -84,6 +84,13 @@ static LISTENERS: [Key; 6] = under(
         key("publish-socket-mode", Text, "OCTAL", "0660", "File mode of the publish socket"),
         key("origin", List, "ORIGIN", "", "Web origin whose pages may connect, such as https://desk.example; repeatable; none: any"),
         key("behind-proxy", List, "CIDR", "", "Network of the TLS proxies in front; repeatable; other peers are refused"),
+        key(
+            "client-address",
+            Text,
+            "SOURCE",
+            "x-forwarded-for",
+            "Where these proxies say who the client is: x-forwarded-for, forwarded, or peer (nowhere)",
+        ),
     ],
 );
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::base::cidr::Cidr;
 use crate::ops::log::{LogFormat, LogLevel};
+use crate::wire::forwarded::ClientAddress;
 
 pub use args::ServeArgs;
 pub use catalog::CatalogEntry;
@@ -48,6 +49,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// If not empty, the only networks that may connect.
     pub behind_proxy: Vec<Cidr>,
+    /// Where those networks' proxies say who the client is.
+    pub client_address: ClientAddress,
     /// Key files; never empty. They are read later, and again on reload.
     pub jwt_keys: Vec<PathBuf>,
     /// Issuer that tokens must name.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::cidr::Cidr;
 use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::ops::log::{LogFormat, LogLevel};
+use crate::wire::forwarded::ClientAddress;
 
 use super::args::CONFORMANCE_ECHO;
 use super::catalog::CatalogEntry;
@@ -30,6 +31,7 @@ pub(super) fn validate(settings: &[Setting], catalog: Vec<CatalogEntry>, credent
         publish_socket_mode: read.one("publish-socket-mode", 0, parse::file_mode),
         origins: read.list("origin", parse::origin),
         behind_proxy: read.list("behind-proxy", Cidr::parse),
+        client_address: read.one("client-address", ClientAddress::Peer, parse::name(ClientAddress::ALL, ClientAddress::name)),
         jwt_keys: read.list("jwt-key", |text| parse::key_file(text, credentials)),
         jwt_issuer: read.maybe("jwt-iss", parse::nonempty),
         jwt_audience: read.maybe("jwt-aud", parse::nonempty),

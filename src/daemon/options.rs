@@ -34,6 +34,7 @@ pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
         origins: config.origins.clone(),
         query_token: config.query_token,
         peers: config.behind_proxy.clone(),
+        client_address: config.client_address,
         queue_bytes_max: config.queue_bytes_max,
         slow_timeout: config.slow_timeout,
         heartbeat: config.heartbeat,

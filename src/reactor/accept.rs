@@ -90,7 +90,7 @@ fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, c
         core.stats.accept_refused.inc();
         return None;
     }
-    let mut conn = Box::new(Connection::new(conns.next_id(index), stream, core.now.mono));
+    let mut conn = Box::new(Connection::new(conns.next_id(index), stream, peer, core.now.mono));
     let prepared = conn.stream.prepare().and_then(|()| conn.stream.register(registry, slots::token(conn.id)));
     if prepared.is_err() {
         // Mostly a peer that has gone already.

@@ -1,6 +1,7 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tracing::info;
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     pub(super) accounted_bytes: usize,
     bytes_received: u64,
     bytes_sent: u64,
+    /// Nothing on a unix socket.
+    client: Option<IpAddr>,
     /// A read may give something: no `WouldBlock` since the last event.
     pub(super) readable: bool,
     /// A write may take something: no `WouldBlock` since the last event.
@@ -121,9 +124,9 @@ pub(super) enum Then {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(super) fn new(id: ConnId, stream: Stream, now: Mono) -> Connection {
+    pub(super) fn new(id: ConnId, stream: Stream, peer: Option<IpAddr>, now: Mono) -> Connection {
         let protocol = match &stream {
-            Stream::Tcp(_) => Protocol::Http(Box::new(Http::new(now))),
+            Stream::Tcp(_) => Protocol::Http(Box::new(Http::new(peer, now))),
             Stream::Unix(_) => Protocol::Lines(Box::default()),
         };
         Connection {
@@ -137,6 +140,7 @@ impl Connection {
             accounted_bytes: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            client: peer.map(|ip| ip.to_canonical()),
             readable: false,
             writable: true,
             read_closed: false,
@@ -146,6 +150,11 @@ impl Connection {
             serving: false,
             shut: false,
         }
+    }
+
+    /// Who is at the other end: the socket's peer, or whom the proxies in front named in the last request. Nobody on a unix socket.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client
     }
 
     /// What it speaks, for the gauges.
@@ -221,7 +230,7 @@ impl Connection {
                 return used + self.discard(input, core);
             }
             let took = match &mut self.protocol {
-                Protocol::Http(http) => http.take(self.id, input, core, &mut self.outbox),
+                Protocol::Http(http) => http.take(self.id, &mut self.client, input, core, &mut self.outbox),
                 Protocol::WebSocket(websocket) => websocket.take(input, core, &mut self.outbox),
                 Protocol::Lines(lines) => lines.take(self.id, input, self.eof, core, &mut self.outbox),
             };
@@ -544,7 +553,8 @@ impl Connection {
             core.registry.close();
         }
         let user = user.as_deref().unwrap_or("-");
-        info!(reason = reason.name(), user, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
+        let client = self.client().map(tracing::field::display);
+        info!(reason = reason.name(), user, client, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
     }
 }
 

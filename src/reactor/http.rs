@@ -1,5 +1,7 @@
 //! The HTTP side of a connection: `GET /v1/ws`, `POST /v1/publish`, and refusals. Requests are served one at a time. No I/O.
 
+use std::net::IpAddr;
+
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{
     AUTH_FAILED, BAD_STATE, CLOSE_CONNECTION_LIMIT, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY, Refusal, SHUTTING_DOWN,
@@ -21,6 +23,8 @@ use super::websocket::WebSocket;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Http {
+    /// Who connected.
+    peer: Option<IpAddr>,
     answers: Answers,
     body: Option<Box<Body>>,
     /// When what is awaited of the client must be here.
@@ -35,20 +39,20 @@ enum Route {
 
 impl Http {
     /// For a connection on which nothing was read yet.
-    pub(super) fn new(now: Mono) -> Http {
-        Http { answers: Answers::default(), body: None, due: now.plus(HANDSHAKE_TIMEOUT) }
+    pub(super) fn new(peer: Option<IpAddr>, now: Mono) -> Http {
+        Http { peer, answers: Answers::default(), body: None, due: now.plus(HANDSHAKE_TIMEOUT) }
     }
 
-    /// Takes a head, or what is there of a body.
-    pub(super) fn take(&mut self, id: ConnId, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
-        let Some(body) = &mut self.body else { return self.take_head(id, input, core, outbox) };
+    /// Takes a head, or what is there of a body. A head also tells who the client is.
+    pub(super) fn take(&mut self, id: ConnId, client: &mut Option<IpAddr>, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+        let Some(body) = &mut self.body else { return self.take_head(id, client, input, core, outbox) };
         let used = body.take(id, input, &mut self.answers, core);
         // What follows a body that is read is the next request, which waits until this one is answered.
         let more = self.answers.is_full() || body.is_read();
         Took { used, more: more && used < input.len(), then: self.finish(core, outbox) }
     }
 
-    fn take_head(&mut self, id: ConnId, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+    fn take_head(&mut self, id: ConnId, client: &mut Option<IpAddr>, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
         let (request, used) = match parse_head(input) {
             Ok(Head::Partial) => return Took { used: 0, more: false, then: Then::Go },
             Ok(Head::Complete { request, used }) => (request, used),
@@ -57,6 +61,7 @@ impl Http {
                 return Took { used: input.len(), more: false, then: Then::Finish };
             }
         };
+        *client = self.peer.map(|peer| core.options.client(peer, &request));
         match route(&request, id, core, outbox) {
             Ok(Route::WebSocket(websocket, next)) => Took { used, more: used < input.len(), then: Then::Upgrade(websocket, next) },
             Ok(Route::Publish(body)) => {

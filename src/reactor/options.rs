@@ -1,6 +1,7 @@
 //! What the daemon gives a reactor.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::hub::ports::{Input, Output};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 use crate::net::listener::Listener;
+use crate::wire::forwarded::ClientAddress;
+use crate::wire::http::Request;
 
 use super::registry::Registry;
 use super::stats::ReactorStats;
@@ -26,6 +29,8 @@ pub struct ReactorOptions {
     pub query_token: bool,
     /// Networks that TCP peers must be in; empty: any.
     pub peers: Vec<Cidr>,
+    /// Where those networks' proxies say who the client is.
+    pub client_address: ClientAddress,
     /// Bytes that may wait for one connection.
     pub queue_bytes_max: usize,
     /// A frame that waits for longer ends its connection.
@@ -38,6 +43,19 @@ pub struct ReactorOptions {
     pub instance: u32,
     /// Whether messages are sent back instead of being served: see [`echo`](super::echo).
     pub conformance_echo: bool,
+}
+
+impl ReactorOptions {
+    /// Who sent a request that came from `peer`: the word of proxies is taken from the networks of `peers` alone (NET-03).
+    pub(super) fn client(&self, peer: IpAddr, request: &Request<'_>) -> IpAddr {
+        let header = match self.client_address {
+            ClientAddress::XForwardedFor => "x-forwarded-for",
+            ClientAddress::Forwarded => "forwarded",
+            ClientAddress::Peer => return peer,
+        };
+        let is_trusted = |ip| self.peers.iter().any(|network| network.contains(ip));
+        self.client_address.client(peer, request.values(header), is_trusted)
+    }
 }
 
 /// What a reactor works with and shares.

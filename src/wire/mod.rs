@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod event;
+pub mod forwarded;
 pub mod frame;
 pub mod http;
 mod json;

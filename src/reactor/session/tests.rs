@@ -10,6 +10,7 @@ use crate::reactor::rooms::Rooms;
 use crate::reactor::runs::Runs;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::uplink;
+use crate::wire::forwarded::ClientAddress;
 use crate::wire::frame::{Kind, Tag};
 
 const SECRET: &[u8] = b"7d1f0c9ab83e4652a0c4d7e1f2b3958c";
@@ -49,6 +50,7 @@ pub(in crate::reactor) fn options() -> ReactorOptions {
         origins: Vec::new(),
         query_token: false,
         peers: Vec::new(),
+        client_address: ClientAddress::XForwardedFor,
         queue_bytes_max: 1 << 20,
         slow_timeout: Duration::from_secs(30),
         heartbeat: Duration::from_secs(30),
