@@ -32,6 +32,10 @@ pub fn print(a: &Record, b: &Record, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     table.grid.print(out)?;
     for (name, (record, figures)) in ["A", "B"].into_iter().zip(runs) {
+        if let Some(cut) = &record.cut {
+            let text = format!("WARNING, run {name} is not whole: {}. Its figures are those of a part.", cut.text());
+            writeln!(out, "\n{}", wrapped(&text, 100))?;
+        }
         for doubt in figures.map(|figures| table::doubts(record, figures)).unwrap_or_default() {
             writeln!(out, "\n{}", wrapped(&format!("WARNING, run {name}: {doubt}"), 100))?;
         }
@@ -160,7 +164,7 @@ fn losses(table: &mut Table, [a, b]: [Run; 2]) {
     row("told by gap", a.totals.told_missing, b.totals.told_missing);
     row("conflated states", a.totals.conflated, b.totals.conflated);
     row("transient lost", a.totals.transient_lost, b.totals.transient_lost);
-    row("refused publishes", table::refused(a), table::refused(b));
+    row("refused publishes", a.totals.refused(), b.totals.refused());
 }
 
 /// The figures of a run; of a ramp only if a step held, because else no rate did.

@@ -92,6 +92,10 @@ pub enum Report {
         failed: BTreeMap<String, u32>,
         /// Time from connect to the last `caught_up`: base64 of a V2 deflate histogram in microseconds. Empty until done.
         took_us: String,
+        /// When the first connect began, `CLOCK_MONOTONIC`.
+        began_ns: u64,
+        /// When the last of `joined` had joined; 0: none has.
+        joined_ns: u64,
         /// No more will come.
         done: bool,
     },

@@ -36,6 +36,34 @@ pub struct Record {
     pub server: Option<Server>,
     /// What `--slo` and the scenario asked.
     pub verdicts: Vec<Verdict>,
+    /// If it ended before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+}
+
+/// A run that ended before its time: what is in its record is what was measured until then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// What went wrong; none: the user ended it.
+    pub cause: Option<String>,
+    /// Seconds measured.
+    pub measured_s: f64,
+    /// Seconds that were to be measured; none: a search, of which nobody knows how long it takes.
+    pub wanted_s: Option<f64>,
+}
+
+impl Cut {
+    /// `interrupted after 12.3 of 60 s`, `cut short after 12.3 of 60 s: the server …`.
+    pub fn text(&self) -> String {
+        let seconds = |s: f64| format!("{s:.1}").trim_end_matches(".0").to_owned();
+        let measured = seconds(self.measured_s);
+        let how_far =
+            self.wanted_s.map_or(format!("{measured} s of a search"), |wanted_s| format!("{measured} of {} s", seconds(wanted_s)));
+        match &self.cause {
+            None => format!("interrupted after {how_far}"),
+            Some(cause) => format!("cut short after {how_far}: {cause}"),
+        }
+    }
 }
 
 /// A host.
@@ -106,11 +134,38 @@ pub struct FlowRecord {
     pub service: String,
 }
 
+/// What a second was for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Before, between and after: nothing is sent, and what is on its way arrives.
+    #[default]
+    Rest,
+    /// At the rate that will be measured.
+    Warmup,
+    /// It counts.
+    Measured,
+}
+
+impl Phase {
+    /// For a column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Rest => "rest",
+            Phase::Warmup => "warm",
+            Phase::Measured => "run",
+        }
+    }
+}
+
 /// One second of the run, all workers together.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Moment {
     /// Seconds since publishing began.
     pub at_s: f64,
+    /// What most of it was for.
+    #[serde(default)]
+    pub phase: Phase,
     /// Connections.
     pub joined: u32,
     /// Events published in this second.
@@ -165,12 +220,16 @@ pub struct Totals {
 impl Totals {
     /// Publishes that the server refused.
     pub fn refused(&self) -> u64 {
-        self.answers.iter().filter(|(name, _)| !TAKEN.contains(&name.as_str())).map(|(_, count)| count).sum()
+        let is_refusal = |name: &str| name != UNANSWERED && !TAKEN.contains(&name);
+        self.answers.iter().filter(|(name, _)| is_refusal(name)).map(|(_, count)| count).sum()
     }
 }
 
 /// What the server says of a publish that it took.
-pub const TAKEN: [&str; 4] = ["accepted", "duplicate", "stale", "unchanged"];
+const TAKEN: [&str; 4] = ["accepted", "duplicate", "stale", "unchanged"];
+
+/// What is said of a publish to which the server said nothing, because it or the run ended before.
+pub const UNANSWERED: &str = "unanswered";
 
 /// The generator about itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -4,19 +4,20 @@ use std::process::ExitCode;
 
 use tickerd_loadtest::cli::{self, LoadtestArgs};
 
-use super::{Failure, stop_flag};
+use super::{Failure, complain, stop_flag};
 
-impl From<cli::Failure> for Failure {
-    fn from(failure: cli::Failure) -> Failure {
-        match failure {
-            cli::Failure::Usage(message) => Failure::Usage(message),
-            cli::Failure::Failed(message) => Failure::Failed(message),
-            cli::Failure::OutputClosed => Failure::OutputClosed,
-        }
-    }
-}
+/// What a shell gives a command that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
 
 /// Does what the arguments say.
 pub(super) fn run(args: &LoadtestArgs) -> Result<ExitCode, Failure> {
-    Ok(cli::main(args, stop_flag)?)
+    cli::main(args, stop_flag).or_else(|failure| match failure {
+        cli::Failure::Usage(message) => Err(Failure::Usage(message)),
+        cli::Failure::Failed(message) => Err(Failure::Failed(message)),
+        cli::Failure::OutputClosed => Err(Failure::OutputClosed),
+        cli::Failure::Interrupted(message) => {
+            complain(&message);
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    })
 }

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import BINARY, PATIENCE_S, wait_until
+from harness import BINARY, PATIENCE_S, Daemon, wait_until
 from hdr import Histogram
 
 MS = 1_000_000
@@ -173,18 +173,117 @@ def test_idle_connections_are_weighed(daemon1):
     assert record["windows"][0]["server_cpu_s"] is not None
 
 
-def test_ctrl_c_ends_a_run_with_what_there_is(daemon1):
-    run = subprocess.Popen(command(daemon1, "smoke", "--duration", "1h", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def begun(daemon, *arguments):
+    """A run of an hour in which events arrive."""
+    run = subprocess.Popen(command(daemon, *arguments, "--duration", "1h"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        before = daemon1.metric("tickerd_delivery_seconds_count")
-        wait_until(lambda: daemon1.metric("tickerd_delivery_seconds_count") > before + 2000, "events arrive", PATIENCE_S)
-        run.send_signal(signal.SIGINT)
+        before = daemon.metric("tickerd_delivery_seconds_count")
+        wait_until(lambda: daemon.metric("tickerd_delivery_seconds_count") > before + 2000, "events arrive", PATIENCE_S)
+    except BaseException:
+        run.kill()
+        raise
+    return run
+
+
+def ended(run):
+    """Its exit code, and what it said."""
+    try:
         out, err = run.communicate(timeout=PATIENCE_S)
     finally:
         run.kill()
-    assert run.returncode == 0, err.decode()
-    record = json.loads(out)
+    return run.returncode, out.decode(), err.decode()
+
+
+def marked(directory, text):
+    """That text is in every file but the series, whose last row says that it is the last of a part."""
+    files = {path.name: path.read_text() for path in directory.iterdir()}
+    assert {"record.json", "alert.hgrm", "update.hgrm", "metric.hgrm", "run.hlog", "seconds.csv", "percentiles.svg"} <= set(files)
+    cut = json.loads(files["record.json"])["cut"]
+    assert files["seconds.csv"].splitlines()[-1].split(",")[1] == "cut"
+    for name in set(files) - {"record.json", "seconds.csv"}:
+        assert text in files[name].replace("\n", " "), (name, files[name][:2000])
+    return cut
+
+
+def test_ctrl_c_ends_a_run_with_what_there_is_and_passes_nothing(daemon1, tmp_path):
+    """An exit code of its own, the figures so far, and every file says that they are of a part."""
+    run = begun(daemon1, "smoke", "--out", tmp_path / "cut")
+    run.send_signal(signal.SIGINT)
+    code, out, err = ended(run)
+    (text,) = set(re.findall(r"interrupted after [\d.]+ of 3600 s", out + err))
+    assert code == 130 and text in err, err
+    assert "PASS" not in out and re.search(rf"FAIL +the whole run +measured {text}", out) and "so far" in out, out
+    assert re.search(r"^FAULTS|^faults +none", out, re.MULTILINE) and "p99.9" in out
+    cut = marked(tmp_path / "cut", text)
+    assert cut["cause"] is None and 0 < cut["measured_s"] < 60 and cut["wanted_s"] == 3600
+    record = json.loads((tmp_path / "cut/record.json").read_text())
     assert record["totals"]["faults"] == FAULTS and 0 < record["windows"][0]["seconds"] < 60
+    compared = subprocess.run([BINARY, "loadtest", "compare", tmp_path / "cut", tmp_path / "cut"], capture_output=True, check=True).stdout.decode()
+    assert compared.count(text) >= 4 and "run A is not whole" in compared, compared
+
+
+def test_ctrl_c_while_connecting_is_told(serve, tmp_path):
+    daemon = serve(reactors=1)
+    run = subprocess.Popen(
+        command(daemon, "smoke", "--connect-rate", "1", "--out", tmp_path / "cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )  # fmt: skip
+    # The publisher's and two more.
+    wait_until(lambda: daemon.metric('tickerd_connections{kind="websocket"}') >= 3, "some are connected", PATIENCE_S)
+    run.send_signal(signal.SIGINT)
+    code, out, err = ended(run)
+    assert code == 130 and "interrupted after 0 of 3 s" in err and "Nothing was measured" in out, err + out
+    assert json.loads((tmp_path / "cut/record.json").read_text())["connect"]["joined"] >= 1
+
+
+@pytest.fixture
+def mortal(tmp_path):
+    """A daemon that need not end cleanly."""
+    daemon = Daemon(tmp_path / "mortal", reactors=1)
+    yield daemon
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.process.stdout.close()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(daemon.socket_path)
+
+
+@pytest.mark.parametrize("transport", ["unix", "websocket"])
+def test_a_server_that_dies_leaves_what_was_measured(mortal, tmp_path, transport):
+    """What was measured until then is reported and kept, with the cause; the run has failed."""
+    socket = ["--publish-socket", mortal.socket_path] if transport == "unix" else []
+    run = begun(mortal, "smoke", "--out", tmp_path / "cut", *socket)
+    mortal.process.kill()
+    code, out, err = ended(run)
+    assert code == 1 and re.search(rf"cut short after [\d.]+ of 3600 s: .* the server's process, {mortal.process.pid}, has ended", err), err
+    assert "p99.9" in out and "PASS" not in out, out
+    cut = marked(tmp_path / "cut", "cut short after")
+    assert "publisher's connection" in cut["cause"] and cut["measured_s"] > 0
+    record = json.loads((tmp_path / "cut/record.json").read_text())
+    totals, windows = record["totals"], record["windows"]
+    assert totals["received"] > 2000 and sum(flow["received"] for flow in windows[0]["flows"]) > 0
+    assert sum(second["received"] for second in record["seconds"]) > 0
+    assert totals["answers"]["accepted"] + totals["answers"].get("unanswered", 0) == totals["published"]
+    assert totals["faults"]["closed"] == 50, "each of its connections was lost"
+
+
+def test_an_idle_run_ends_with_its_server(mortal):
+    """Nobody publishes, and still it is noticed."""
+    run = subprocess.Popen(
+        command(mortal, "idle", "--connections", "20", "--duration", "1h"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )  # fmt: skip
+    wait_until(lambda: mortal.metric('tickerd_connections{kind="websocket"}') == 20, "they are connected", PATIENCE_S)
+    mortal.process.kill()
+    code, _, err = ended(run)
+    assert code == 1 and f"the server's process, {mortal.process.pid}, has ended" in err, err
+
+
+def test_a_handful_of_connections_is_as_fast_as_it_is(daemon1, tmp_path):
+    """PRF-17: the rate is of real times, not of how often a worker tells how far it is."""
+    record = loadtest(daemon1, "--file", scenario(tmp_path, flows=[], connections=5, seconds=0.2))
+    connect = record["connect"]
+    slowest_s = Histogram(connect["took_us"]).max / 1e6
+    assert connect["joined"] == 5
+    assert slowest_s * 0.99 <= connect["seconds"] <= 4 / 1000 + slowest_s * 1.01 + 0.005, (connect["seconds"], slowest_s)
 
 
 def test_records_are_kept_and_compared(daemon1, tmp_path):

@@ -30,6 +30,8 @@ pub enum Failure {
     Usage(String),
     /// It was tried and failed, or what was asked does not hold: exit code 1.
     Failed(String),
+    /// The user ended it: exit code 130, as a shell has it for Ctrl-C.
+    Interrupted(String),
     /// Nobody reads stdout any more.
     OutputClosed,
 }
@@ -91,6 +93,10 @@ fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let scenario = &options.scenario;
     live.note(&format!("{}: {} {} connections to {}", scenario.name, scenario.about, scenario.connections.count, options.target.url)).ok();
     let record = run::run(&options, &mut live).map_err(Failure::Failed)?;
+    if let Some(dir) = &args.out {
+        // First, so that they are there even if nobody reads stdout.
+        files::write(&record, dir).map_err(Failure::Failed)?;
+    }
     let mut out = io::stdout().lock();
     if args.json {
         let text = serde_json::to_string(&record).map_err(|error| Failure::Failed(format!("the record cannot be written: {error}")))?;
@@ -99,13 +105,14 @@ fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
         table::print(&record, &mut out)?;
     }
     out.flush()?;
-    if let Some(dir) = &args.out {
-        files::write(&record, dir).map_err(Failure::Failed)?;
-    }
     judge(&record)
 }
 
 fn judge(record: &Record) -> Result<(), Failure> {
+    if let Some(cut) = &record.cut {
+        let failure = if cut.cause.is_none() { Failure::Interrupted } else { Failure::Failed };
+        return Err(failure(cut.text()));
+    }
     let failed = record.verdicts.iter().filter(|verdict| !verdict.holds);
     let failed: Vec<String> = failed.map(|verdict| format!("{}: {}", verdict.slo, verdict.measured)).collect();
     if failed.is_empty() {

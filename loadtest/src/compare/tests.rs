@@ -48,6 +48,13 @@ fn runs_without_windows_are_compared_as_far_as_they_went() {
 }
 
 #[test]
+fn a_run_that_is_not_whole_is_marked() {
+    let text = written(|out| print(&testing::plain(), &testing::interrupted(), out));
+    assert!(text.contains("B  desk · 2024-12-31 23:59:59 UTC · tickerd loadtest 0.1.0 · interrupted after 12.3 of 30 s\n"), "{text}");
+    assert!(text.contains("\nWARNING, run B is not whole: interrupted after 12.3 of 30 s."), "{text}");
+}
+
+#[test]
 fn a_spoilt_record_is_named() {
     let mut record = testing::plain();
     record.windows[0].flows[0].latency = "AAAA".into();

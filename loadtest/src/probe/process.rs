@@ -80,7 +80,7 @@ impl Process {
 
     fn usage(self) -> Option<Usage> {
         let stat = Stat::read(self.pid)?;
-        if stat.started_ticks != self.started_ticks {
+        if stat.started_ticks != self.started_ticks || stat.has_ended {
             return None;
         }
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
@@ -92,6 +92,8 @@ impl Process {
 /// What is needed of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
+    /// It runs no more, and waits for its parent to notice.
+    has_ended: bool,
     cpu_ticks: u64,
     started_ticks: u64,
 }
@@ -105,7 +107,8 @@ impl Stat {
     fn parse(text: &str) -> Option<Stat> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        Some(Stat { cpu_ticks: number(11)? + number(12)?, started_ticks: number(19)? })
+        let has_ended = matches!(fields.first(), Some(&("Z" | "X")));
+        Some(Stat { has_ended, cpu_ticks: number(11)? + number(12)?, started_ticks: number(19)? })
     }
 }
 
@@ -206,6 +209,12 @@ mod tests {
         let server = Server::of_pid(child.id()).expect("it runs");
         assert!(server.usage().is_some());
         child.kill().expect("it is ours");
+        // It has ended before its parent hears of it, and is soon seen to have.
+        let ends = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while server.usage().is_some() && std::time::Instant::now() < ends {
+            std::thread::yield_now();
+        }
+        assert_eq!(server.usage(), None);
         child.wait().expect("it is ours");
         assert_eq!(server.usage(), None);
         Server::of_pid(child.id()).expect_err("it has ended");
@@ -214,7 +223,8 @@ mod tests {
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let text = "42 (a ) b) (c) S 1 42 42 0 -1 4194304 100 0 0 0 7 5 0 0 20 0 1 0 12345 1000 10 18446744073709551615";
-        assert_eq!(Stat::parse(text), Some(Stat { cpu_ticks: 12, started_ticks: 12345 }));
+        assert_eq!(Stat::parse(text), Some(Stat { has_ended: false, cpu_ticks: 12, started_ticks: 12345 }));
+        assert!(Stat::parse(&text.replace(" S ", " Z ")).is_some_and(|stat| stat.has_ended));
         assert_eq!(Stat::parse("42 (a"), None);
         assert_eq!(Stat::parse("42 (a) S 1 2"), None);
     }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
 
+use crate::record::UNANSWERED;
+
 /// Refusals that are remembered event by event; a run with more is not worth going on.
 const REFUSED_MAX: usize = 10_000_000;
 /// How an answer of this server begins that needs no closer look.
@@ -83,6 +85,17 @@ impl Answers {
         counts
     }
 
+    /// No more answers will come: whether the server took those events is not known, so that nothing is owed for them.
+    pub fn give_up(&mut self) {
+        let unanswered = self.awaited.len() as u64;
+        if unanswered > 0 {
+            *self.others.entry(UNANSWERED.to_owned()).or_default() += unanswered;
+        }
+        for (flow, e) in self.awaited.drain(..) {
+            self.refused[usize::from(flow)].push(e);
+        }
+    }
+
     /// Positions of the refused events of each flow.
     pub fn refused(&self) -> &[Vec<u64>] {
         &self.refused
@@ -124,6 +137,18 @@ mod tests {
         assert_eq!(answers.counts(), [("accepted".into(), 2), ("queue_full".into(), 1), ("unchanged".into(), 1)].into());
         assert_eq!((answers.refused(), answers.refusals(), answers.awaited()), (&[vec![1], vec![]][..], 1, 1));
         assert_eq!(answers.last_refusal(), "full");
+    }
+
+    #[test]
+    fn what_was_never_answered_is_told_apart_and_not_owed() {
+        let mut answers = Answers::new(2);
+        for (flow, e) in [(0, 0), (1, 0), (1, 1)] {
+            answers.expect(flow, e);
+        }
+        answers.take(br#"{"ok":true,"result":"accepted"}"#).expect("an answer");
+        answers.give_up();
+        assert_eq!(answers.counts(), [("accepted".into(), 1), (UNANSWERED.into(), 2)].into());
+        assert_eq!((answers.refused(), answers.refusals(), answers.awaited()), (&[vec![], vec![0, 1]][..], 0, 0));
     }
 
     #[test]

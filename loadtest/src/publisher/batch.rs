@@ -98,6 +98,11 @@ impl Batch {
         self.unsent.push_back(Unsent { due, at, stamp_at, payload_at, mask });
     }
 
+    /// Events of that flow of which nothing is written.
+    pub fn unsent(&self, flow: usize) -> u64 {
+        self.unsent.iter().filter(|unsent| unsent.due.flow == flow).count() as u64
+    }
+
     /// When the oldest event was due of which nothing is written.
     pub fn oldest_ns(&self) -> Option<u64> {
         self.unsent.front().map(|unsent| unsent.due.at_ns)

@@ -25,7 +25,7 @@ use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 
 use crate::client::codec;
 use crate::clock::now_ns;
-use crate::hist::Hist;
+use crate::hist::{self, Hist};
 use crate::scenario::Scenario;
 
 use answers::Answers;
@@ -66,7 +66,18 @@ pub enum Said {
     /// The whole run, after [`Publisher::end`].
     Account(Account),
     /// It cannot go on.
-    Failed(String),
+    Failed(Box<Failed>),
+}
+
+/// A publisher that could not go on, and what it had done until then.
+#[derive(Debug)]
+pub struct Failed {
+    /// What went wrong.
+    pub why: String,
+    /// The span that it was in.
+    pub done: Option<Done>,
+    /// The whole run.
+    pub account: Account,
 }
 
 /// A span that is over.
@@ -86,6 +97,13 @@ pub struct Done {
     pub refused: u64,
     /// It was given up: the server took less than was due.
     pub gave_up: bool,
+}
+
+impl Default for Done {
+    /// Nothing was sent.
+    fn default() -> Done {
+        Done { published: Vec::new(), accepted: Vec::new(), slip: hist::new(), until_ns: 0, kept_waiting_ns: 0, refused: 0, gave_up: false }
+    }
 }
 
 /// The whole run.
@@ -133,8 +151,11 @@ impl Publisher {
         let mut work = Work::new(scenario, run, socket, has_answers, receiver, Arc::clone(&gauges))?;
         let builder = thread::Builder::new().name("publisher".to_owned());
         let thread = builder.spawn(move || {
-            let said = prepare(pin).and_then(|()| work.run(&say)).map_or_else(Said::Failed, Said::Account);
-            say(said);
+            let ended = prepare(pin).and_then(|()| work.run(&say));
+            say(match ended {
+                Ok(()) => Said::Account(work.account()),
+                Err(why) => Said::Failed(Box::new(work.fail(why))),
+            });
         });
         let thread = thread.map_err(|error| format!("no thread for the publisher: {error}"))?;
         Ok(Publisher { orders, gauges, thread: Some(thread) })
@@ -226,10 +247,10 @@ impl Work {
     }
 
     /// Turns until it is told to end.
-    fn run(&mut self, say: &impl Fn(Said)) -> Result<Account, String> {
+    fn run(&mut self, say: &impl Fn(Said)) -> Result<(), String> {
         loop {
             if self.obey() {
-                return Ok(self.account());
+                return Ok(());
             }
             self.fill();
             self.write()?;
@@ -386,9 +407,21 @@ impl Work {
         }
     }
 
+    /// Closes the account of a run that cannot go on.
+    fn fail(&mut self, why: String) -> Failed {
+        self.answers.give_up();
+        let (taken, refused) = (self.schedule.taken(), self.answers.refused());
+        let done = self.running.take().map(|mut running| {
+            running.cut(now_ns());
+            running.done(&taken, refused)
+        });
+        Failed { why, done, account: self.account() }
+    }
+
     fn account(&self) -> Account {
+        let sent = |(flow, taken): (usize, u64)| taken - self.batch.unsent(flow);
         Account {
-            sent: self.schedule.taken(),
+            sent: self.schedule.taken().into_iter().enumerate().map(sent).collect(),
             refused: self.answers.refused().to_vec(),
             answers: self.answers.counts(),
             last_refusal: self.answers.last_refusal().to_owned(),

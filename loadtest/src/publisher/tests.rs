@@ -135,6 +135,32 @@ fn a_server_that_takes_too_little_ends_the_span() {
     server.thread.join().expect("the server ends");
 }
 
+/// What was sent and answered until then is not lost with the connection, and what was not answered is owed by nobody.
+#[test]
+fn a_server_that_ends_the_connection_leaves_an_account() {
+    let path = std::env::temp_dir().join(format!("tickerd-loadtest-{}-ends.sock", std::process::id()));
+    std::fs::remove_file(&path).ok();
+    let listener = UnixListener::bind(&path).expect("a socket in the directory for temporary files");
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the publisher comes");
+        let mut lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+        for _ in 0..10 {
+            lines.next().expect("the publisher goes on").expect("text");
+            writeln!(stream, r#"{{"ok":true,"result":"accepted"}}"#).expect("the publisher reads");
+        }
+    });
+    let (publisher, said) = start(&Server { path, thread: std::thread::spawn(Vec::new) }, true);
+    publisher.publish(span(Duration::from_secs(3_600)));
+    let Ok(Said::Failed(failed)) = said.recv_timeout(PATIENCE) else { panic!("it goes on without a server") };
+    thread.join().expect("the server ends");
+    let (done, account) = (failed.done.expect("a span was begun"), &failed.account);
+    assert!(failed.why.contains("the publisher's connection"), "{}", failed.why);
+    assert!(done.published[0] >= 10 && done.until_ns <= now_ns(), "{done:?}");
+    assert_eq!(account.answers["accepted"], 10);
+    let unanswered = account.answers.get("unanswered").copied().unwrap_or(0);
+    assert_eq!((account.sent[0], account.refused[0].len() as u64), (10 + unanswered, unanswered));
+}
+
 #[test]
 fn a_server_that_goes_away_is_told() {
     let gone = server("gone", |at| (at < 10).then(|| r#"{"ok":true,"result":"accepted"}"#.to_owned()));

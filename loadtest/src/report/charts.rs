@@ -101,8 +101,12 @@ fn setting(record: &Record, prefix: &str) -> Result<String, String> {
         parts.push(format!("{} deliveries/s", rate(figures.received_per_s)));
         parts.push(text::seconds(window.seconds));
     }
+    if let Some(cut) = &record.cut {
+        parts.push(text::line(&cut.text()));
+    }
     let host = format!("{} · {}", text::machine(&record.machine), text::utc(record.began_unix_s));
-    Ok(format!("{prefix}{}\n{}", parts.join(" · "), wrapped(&host, SUBTITLE_COLUMNS)))
+    let parts = wrapped(&format!("{prefix}{}", parts.join(" · ")), SUBTITLE_COLUMNS);
+    Ok(format!("{parts}\n{}", wrapped(&host, SUBTITLE_COLUMNS)))
 }
 
 impl Chart {

@@ -10,17 +10,22 @@ use crate::scenario::Lane;
 /// What every lane has.
 const LANE_COLUMNS: [&str; 5] = ["received", "latency_ms_p50", "latency_ms_p99", "latency_ms_p999", "latency_ms_max"];
 
+/// The phase of the last row of a run that ended before its time.
+const CUT: &str = "cut";
+
 /// One row for each second, and a first one that names the columns. What is not known is empty.
 pub fn seconds(record: &Record, out: &mut impl Write) -> io::Result<()> {
     let lanes = lanes(record);
-    let mut names: Vec<String> = ["at_s", "connections", "published", "received", "bytes"].map(str::to_owned).into();
+    let mut names: Vec<String> = ["at_s", "phase", "connections", "published", "received", "bytes"].map(str::to_owned).into();
     for lane in &lanes {
         names.extend(LANE_COLUMNS.map(|name| format!("{}_{name}", lane_name(*lane))));
     }
     names.extend(["faults", "slip_ms_max", "server_rss_bytes", "server_cpu_s", "generator_cpu_s"].map(str::to_owned));
     writeln!(out, "{}", names.join(","))?;
-    for moment in &record.seconds {
-        let mut cells = vec![format!("{:.3}", moment.at_s), moment.joined.to_string()];
+    for (at, moment) in record.seconds.iter().enumerate() {
+        let is_last = at + 1 == record.seconds.len();
+        let phase = if is_last && record.cut.is_some() { CUT } else { moment.phase.name() };
+        let mut cells = vec![format!("{:.3}", moment.at_s), phase.to_owned(), moment.joined.to_string()];
         cells.extend([moment.published, moment.received, moment.bytes].map(|count| count.to_string()));
         for lane in &lanes {
             let encoded = moment.latency.get(lane).map_or("", String::as_str);
@@ -66,8 +71,11 @@ mod tests {
         let text = written(|out| seconds(&record, out));
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
         assert_eq!(rows.len(), 4);
-        assert!(rows.iter().all(|row| row.len() == 20), "{text}");
+        assert!(rows.iter().all(|row| row.len() == 21), "{text}");
         let cell = |row: usize, name: &str| rows[row][rows[0].iter().position(|column| *column == name).expect(name)];
+        assert_eq!([cell(1, "phase"), cell(2, "phase"), cell(3, "phase")], ["warm", "run", "run"]);
+        let cut = written(|out| seconds(&testing::interrupted(), out));
+        assert!(cut.lines().last().is_some_and(|row| row.starts_with("3.000,cut,1000,")), "{cut}");
         assert_eq!((cell(1, "at_s"), cell(1, "published"), cell(1, "slip_ms_max")), ("1.000", "2102", "0.061234"));
         assert_eq!((cell(1, "alert_received"), cell(2, "alert_received")), ("100", "0"));
         assert_eq!((cell(2, "alert_latency_ms_p99"), cell(3, "server_rss_bytes")), ("", ""));

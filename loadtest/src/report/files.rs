@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::figures::{self, Figures, lane_name};
-use super::{charts, csv, hdr};
+use super::{charts, csv, hdr, text};
 use crate::record::Record;
 
 /// The record's name in its directory.
@@ -46,7 +46,11 @@ pub fn write(record: &Record, dir: &Path) -> Result<Vec<PathBuf>, String> {
     put("run.hlog", &|out| hdr::interval_log(record, out))?;
     if let Some(window) = figures::chosen(record) {
         for series in Figures::of(window)?.lanes {
-            put(&format!("{}.hgrm", lane_name(series.lane)), &|out| hdr::percentiles(&series.latency, out))?;
+            put(&format!("{}.hgrm", lane_name(series.lane)), &|out| {
+                hdr::percentiles(&series.latency, out)?;
+                // The readers of this form take such lines for remarks.
+                record.cut.as_ref().map_or(Ok(()), |cut| writeln!(out, "#[{}]", text::line(&cut.text())))
+            })?;
         }
     }
     put("percentiles.svg", &|out| out.write_all(charts::percentiles(record).map_err(io::Error::other)?.as_bytes()))?;
@@ -115,6 +119,17 @@ mod tests {
         let text = |record: &Record| serde_json::to_string(record).expect("plain values");
         for path in [&at, &at.join(RECORD)] {
             assert_eq!(text(&read(path).expect("just written")), text(&record));
+        }
+    }
+
+    /// Whatever file is found later says that it is of a part.
+    #[test]
+    fn every_file_of_an_interrupted_run_says_so() {
+        let dir = Dir::new("cut");
+        for path in write(&testing::interrupted(), &dir.0).expect("it is empty") {
+            let text = fs::read_to_string(&path).expect("just written");
+            let told = ["interrupted after 12.3 of 30 s", "\"cut\": {", ",cut,"].iter().any(|mark| text.contains(mark));
+            assert!(told, "{}: {text:.2000}", path.display());
         }
     }
 

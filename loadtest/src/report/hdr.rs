@@ -41,6 +41,9 @@ pub fn interval_log(record: &Record, out: &mut impl Write) -> io::Result<()> {
     let base_s = record.began_unix_s as f64 + record.connect.seconds;
     writeln!(out, "#[tickerd loadtest {}: {}]", record.version, record.scenario.name)?;
     writeln!(out, "#[Latencies in nanoseconds from the intended time of sending, by the second of arrival; tags are lanes]")?;
+    if let Some(cut) = &record.cut {
+        writeln!(out, "#[{}]", super::text::line(&cut.text()))?;
+    }
     writeln!(out, "#[Histogram log format version 1.3]")?;
     let utc = super::text::utc(base_s as u64);
     writeln!(out, "#[StartTime: {base_s:.3} (seconds since epoch), {utc}]")?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::control::Faults;
 use crate::hist;
-use crate::record::{Connect, FlowRecord, Generator, Machine, Moment, Record, Server, Totals, Verdict, Window};
+use crate::record::{Connect, Cut, FlowRecord, Generator, Machine, Moment, Phase, Record, Server, Totals, Verdict, Window};
 use crate::scenario::Lane;
 
 const SCENARIO: &str = r#"
@@ -87,6 +87,7 @@ fn moment(at: u32) -> Moment {
     let latency = [(Lane::Alert, spread(100e3, 2e6, 100)), (Lane::Update, spread(150e3, 80e6, 4_467))];
     Moment {
         at_s: f64::from(at),
+        phase: if at == 1 { Phase::Warmup } else { Phase::Measured },
         joined: 1000,
         published: 2_102,
         received: 4_567,
@@ -135,7 +136,17 @@ pub(crate) fn plain() -> Record {
             Verdict { slo: "alert.p99<5ms".into(), measured: "1.94 ms".into(), holds: true },
             Verdict { slo: "update.p99<1ms".into(), measured: "63.9 ms".into(), holds: false },
         ],
+        cut: None,
     }
+}
+
+/// A run that the user ended.
+pub(crate) fn interrupted() -> Record {
+    let cut = Cut { cause: None, measured_s: 12.34, wanted_s: Some(30.0) };
+    let mut record = plain();
+    record.verdicts.insert(0, Verdict { slo: "the whole run".into(), measured: cut.text(), holds: false });
+    record.cut = Some(cut);
+    record
 }
 
 /// A run in which all went wrong that can.

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use super::grid::columns_of;
 use crate::record::{Machine, Record};
 
+/// A text that stays in its line.
+pub fn line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// `12,345,678`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -67,9 +72,10 @@ pub fn seconds(s: f64) -> String {
     format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// One line that names a run: its scenario, its beginning, its version.
+/// One line that names a run: its scenario, its beginning, its version, and whether it is whole.
 pub fn title(record: &Record) -> String {
-    format!("{} · {} · tickerd loadtest {}", record.scenario.name, utc(record.began_unix_s), record.version)
+    let cut = record.cut.as_ref().map_or(String::new(), |cut| format!(" · {}", cut.text()));
+    format!("{} · {} · tickerd loadtest {}{cut}", record.scenario.name, utc(record.began_unix_s), record.version)
 }
 
 /// `2026-11-21 13:22:45 UTC`.

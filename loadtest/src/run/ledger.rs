@@ -139,13 +139,20 @@ pub(super) struct Connecting {
     pub failed: BTreeMap<String, u32>,
     /// See [`Report::Connecting`](crate::control::Report::Connecting).
     pub took_us: String,
+    /// Likewise.
+    pub began_ns: u64,
+    /// Likewise.
+    pub joined_ns: u64,
     /// No more will come.
     pub is_done: bool,
 }
 
 /// All workers together.
-pub(super) fn connect(wanted: u32, seconds: f64, workers: &[Connecting]) -> Result<Connect, String> {
-    let mut connect = Connect { wanted, seconds, ..Connect::default() };
+pub(super) fn connect(wanted: u32, workers: &[Connecting]) -> Result<Connect, String> {
+    // By the workers' clocks, which are one: how often they report is not to be seen in it.
+    let began_ns = workers.iter().map(|worker| worker.began_ns).filter(|began_ns| *began_ns > 0).min().unwrap_or(0);
+    let joined_ns = workers.iter().map(|worker| worker.joined_ns).max().unwrap_or(0);
+    let mut connect = Connect { wanted, seconds: joined_ns.saturating_sub(began_ns) as f64 / 1e9, ..Connect::default() };
     for worker in workers {
         connect.joined += worker.joined;
         merge_counts(&mut connect.failed, &worker.failed);
@@ -234,8 +241,17 @@ mod tests {
 
     #[test]
     fn connections_add_up() {
-        let worker = |joined, why: &str| Connecting { joined, failed: [(why.to_owned(), 1)].into(), took_us: encoded(&[9]), is_done: true };
-        let connect = connect(12, 0.5, &[worker(4, "HTTP 503"), worker(6, "HTTP 503")]).expect("encoded");
-        assert_eq!((connect.wanted, connect.joined, connect.failed["HTTP 503"]), (12, 10, 2));
+        let worker = |joined, began_ns, joined_ns| Connecting {
+            joined,
+            failed: [("HTTP 503".to_owned(), 1)].into(),
+            took_us: encoded(&[9]),
+            began_ns,
+            joined_ns,
+            is_done: true,
+        };
+        let workers = [worker(4, 1_000_000, 2_000_000), worker(6, 1_500_000, 3_500_000), worker(0, 0, 0)];
+        let connect = connect(12, &workers).expect("encoded");
+        assert_eq!((connect.wanted, connect.joined, connect.failed["HTTP 503"]), (12, 10, 3));
+        assert!((connect.seconds - 0.0025).abs() < 1e-9, "from the first connect of all to the last join of all: {}", connect.seconds);
     }
 }

@@ -20,8 +20,8 @@ use crate::clock::{now_ns, process_cpu_s};
 use crate::control::{Command, Report, Target, WorkerPlan};
 use crate::probe::{self, process};
 use crate::publisher::socket::{Socket, reach};
-use crate::publisher::{Publisher, Said};
-use crate::record::{Connect, Generator, Record, Server, Totals};
+use crate::publisher::{Failed, Publisher, Said, Span};
+use crate::record::{Connect, Cut, Generator, Phase, Record, Server, Totals};
 use crate::report::live::Live;
 use crate::scenario::Scenario;
 
@@ -30,6 +30,9 @@ use workers::Workers;
 
 /// How often it is looked whether the user wants to stop.
 const STOP_LATENCY: Duration = Duration::from_millis(50);
+
+/// A server that has ended its connections has ended itself by then, if it has.
+const ENDING_MAX: Duration = Duration::from_millis(300);
 
 /// A second is over when every worker has reported one, each at its own phase; or, if one does not, after this time.
 const SECOND_MAX: Duration = Duration::from_millis(1_700);
@@ -67,7 +70,8 @@ enum Happening {
     Failed(String),
 }
 
-/// Runs it. The error says why there is nothing to report.
+/// Runs it. A run that ends before its time has a record too, of what was measured until then, that says so. The error says why there is
+/// nothing to report.
 pub fn run<W: Write>(options: &Options, live: &mut Live<W>) -> Result<Record, String> {
     let mut run = Run::start(options, live)?;
     run.connect()?;
@@ -93,7 +97,12 @@ struct Run<'a, W> {
     published: u64,
     generator_cpu_s: f64,
     server_cpu_s: f64,
-    is_interrupted: bool,
+    /// What is being published, or was last.
+    span: Option<Span>,
+    /// Why it ends before its time.
+    cut: Option<Cut>,
+    /// What a publisher left that could not go on.
+    failed: Option<Box<Failed>>,
 }
 
 /// What everyone has used, at one moment.
@@ -134,13 +143,15 @@ impl<'a, W: Write> Run<'a, W> {
             published: 0,
             generator_cpu_s: 0.0,
             server_cpu_s: 0.0,
-            is_interrupted: false,
+            span: None,
+            cut: None,
+            failed: None,
         })
     }
 
-    /// The next thing that happens until then, seconds apart, which are dealt with here. `None`: nothing did, or it is time to look
-    /// whether the user wants to stop.
-    fn next(&mut self, until: Instant) -> Result<Option<Happening>, String> {
+    /// The next thing that happens until then. Seconds are dealt with here, and so is what cannot be mended: the run is cut short. `None`:
+    /// nothing else did, or it is time to look whether the run goes on.
+    fn next(&mut self, until: Instant) -> Option<Happening> {
         let now = Instant::now();
         if self.second_ends.is_some_and(|ends| now >= ends) {
             self.close_second();
@@ -148,36 +159,94 @@ impl<'a, W: Write> Run<'a, W> {
         let until = until.min(now + STOP_LATENCY).min(self.second_ends.unwrap_or(until));
         match self.happenings.recv_timeout(until.saturating_duration_since(now)) {
             Ok(Happening::Report(worker, Report::Second(second))) => {
-                self.ledger.add(worker, *second)?;
+                if let Err(why) = self.ledger.add(worker, *second) {
+                    self.fail(why);
+                }
                 if self.second_ends.is_some() && self.ledger.is_complete() {
                     self.close_second();
                 }
-                Ok(None)
             }
-            Ok(Happening::Report(worker, Report::Failed { message })) => Err(format!("worker {worker}: {message}")),
-            Ok(Happening::Gone(worker)) => Err(self.workers.ended(worker)),
-            Ok(Happening::Failed(message) | Happening::Said(Said::Failed(message))) => Err(message),
-            Ok(happening) => Ok(Some(happening)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err("workers and publisher are gone".to_owned()),
+            Ok(Happening::Report(worker, Report::Failed { message })) => self.fail(format!("worker {worker}: {message}")),
+            Ok(Happening::Gone(worker)) => {
+                let why = self.workers.ended(worker);
+                self.fail(why);
+            }
+            Ok(Happening::Failed(why)) => self.fail(why),
+            Ok(Happening::Said(Said::Failed(failed))) => {
+                let why = self.with_the_servers_end(&failed.why);
+                self.failed = Some(failed);
+                self.fail(why);
+            }
+            Ok(happening) => return Some(happening),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.fail("workers and publisher are gone".to_owned()),
+        }
+        None
+    }
+
+    /// Tells every worker that is there.
+    fn tell(&mut self, command: &Command) {
+        if let Err(why) = self.workers.tell(command) {
+            self.fail(why);
         }
     }
 
-    /// Waits until then, or until the user wants to stop.
-    fn hold(&mut self, until: Instant) -> Result<(), String> {
-        while Instant::now() < until && !self.wants_to_stop() {
-            self.next(until)?;
+    /// Waits until then, or until the run is cut.
+    fn hold(&mut self, until: Instant) {
+        while Instant::now() < until && !self.is_cut() {
+            self.next(until);
         }
-        Ok(())
     }
 
-    /// Whether the user has pressed Ctrl-C; said once.
-    fn wants_to_stop(&mut self) -> bool {
-        if !self.is_interrupted && self.options.stop.load(Ordering::Relaxed) {
-            self.is_interrupted = true;
+    /// Whether the run is to end before its time: something went wrong, or the user has pressed Ctrl-C.
+    fn is_cut(&mut self) -> bool {
+        if self.cut.is_none() && self.options.stop.load(Ordering::Relaxed) {
             self.note("interrupted: closing the account of what was measured");
+            self.cut(None);
         }
-        self.is_interrupted
+        self.cut.is_some()
+    }
+
+    /// The run cannot go on. Only the first reason counts.
+    fn fail(&mut self, why: String) {
+        if let Some(cut) = &mut self.cut {
+            cut.cause.get_or_insert(why);
+            return;
+        }
+        self.note(&format!("{why}: closing the account of what was measured"));
+        self.cut(Some(why));
+    }
+
+    fn cut(&mut self, cause: Option<String>) {
+        self.cut = Some(Cut { cause, ..Cut::default() });
+        if let Some(span) = &mut self.span {
+            span.until_ns = span.until_ns.min(now_ns());
+        }
+    }
+
+    /// Whether it was cut by something that went wrong.
+    fn has_failed(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.cause.is_some())
+    }
+
+    /// What went wrong, and that the server's process has ended, if it has.
+    fn with_the_servers_end(&self, why: &str) -> String {
+        let Some(server) = &self.server else { return why.to_owned() };
+        let ends = Instant::now() + ENDING_MAX;
+        while server.usage().is_some() && Instant::now() < ends {
+            std::thread::sleep(ENDING_MAX / 30);
+        }
+        if server.usage().is_some() { why.to_owned() } else { format!("{why}; the server's process, {}, has ended", server.pid) }
+    }
+
+    /// What most of the second before now was for.
+    fn phase(&self) -> Phase {
+        let middle_ns = now_ns().saturating_sub(500_000_000);
+        match self.span {
+            Some(span) if (span.measured_ns..span.until_ns).contains(&middle_ns) => Phase::Measured,
+            Some(span) if (span.from_ns..span.measured_ns).contains(&middle_ns) => Phase::Warmup,
+            _ => Phase::Rest,
+        }
     }
 
     /// Who does not see it loses no figure.
@@ -206,6 +275,7 @@ impl<'a, W: Write> Run<'a, W> {
         let usage = self.usage();
         let mut moment = self.ledger.moment();
         moment.at_s = now_ns().saturating_sub(self.began_ns) as f64 / 1e9;
+        moment.phase = self.phase();
         if let Some(publisher) = &self.publisher {
             let published = publisher.gauges.published.load(Ordering::Relaxed);
             moment.published = published - self.published;
@@ -219,6 +289,9 @@ impl<'a, W: Write> Run<'a, W> {
             moment.server_cpu_s = Some((server.cpu_s - self.server_cpu_s).max(0.0));
             self.server_cpu_s = server.cpu_s;
             self.note_rss(server.rss_bytes);
+        } else if let Some(server) = &self.server {
+            let why = format!("the server's process, {}, has ended", server.pid);
+            self.fail(why);
         }
         self.live.second(&moment, self.options.scenario.connections.count).ok();
         self.record.seconds.push(moment);
@@ -291,6 +364,7 @@ fn new_record(options: &Options, server: Option<&process::Server>, rss_before_by
         generator: Generator { workers: workers as u32, ..Generator::default() },
         server: server.map(server_of),
         verdicts: Vec::new(),
+        cut: None,
     }
 }
 

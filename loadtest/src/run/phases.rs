@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{self, Connecting};
 use super::search::Search;
-use super::step::{Step, Taken, server_cpu_s};
+use super::step::{Step, Taken, instant, server_cpu_s, span_of};
 use super::{Happening, Run};
 use crate::control::{Command, Final, Report};
 use crate::hist;
 use crate::publisher::{Account, Said};
-use crate::record::{Record, Verdict, Window};
+use crate::record::{Cut, Record, Verdict, Window};
 use crate::report::figures;
 use crate::scenario::Ramp;
 use crate::slo::Slo;
@@ -27,25 +27,22 @@ const ACCOUNT_MAX: Duration = Duration::from_secs(60);
 const KEPT_WAITING_SHARE: f64 = 0.1;
 
 impl<W: Write> Run<'_, W> {
-    /// Until every connection has joined or failed.
+    /// Until every connection has joined or failed, or the run is cut.
     pub(super) fn connect(&mut self) -> Result<(), String> {
         let wanted = self.options.scenario.connections.count;
-        self.workers.tell(&Command::Connect)?;
+        self.tell(&Command::Connect);
         let began = Instant::now();
         let (mut workers, mut last_change) = (vec![Connecting::default(); self.workers.len()], began);
-        while !workers.iter().all(|worker| worker.is_done) {
-            let happening = self.next(Instant::now() + Duration::from_millis(100))?;
-            if let Some(Happening::Report(at, Report::Connecting { joined, failed, took_us, done })) = happening {
+        while !workers.iter().all(|worker| worker.is_done) && !self.is_cut() {
+            let happening = self.next(Instant::now() + Duration::from_millis(100));
+            if let Some(Happening::Report(at, Report::Connecting { joined, failed, took_us, began_ns, joined_ns, done })) = happening {
                 if joined != workers[at].joined || failed != workers[at].failed {
                     last_change = Instant::now();
                 }
-                workers[at] = Connecting { joined, failed, took_us, is_done: done };
-                let sum = ledger::connect(wanted, 0.0, &workers)?;
+                workers[at] = Connecting { joined, failed, took_us, began_ns, joined_ns, is_done: done };
+                let sum = ledger::connect(wanted, &workers)?;
                 let rate = f64::from(sum.joined) / began.elapsed().as_secs_f64();
                 self.live.connecting(sum.joined, wanted, rate, sum.failed.values().sum()).ok();
-            }
-            if self.wants_to_stop() {
-                return Err("interrupted while connecting: nothing was measured".to_owned());
             }
             if last_change.elapsed() > CONNECT_STALL_MAX {
                 let joined: u32 = workers.iter().map(|worker| worker.joined).sum();
@@ -58,9 +55,12 @@ impl<W: Write> Run<'_, W> {
         for (at, worker) in workers.iter().enumerate() {
             self.ledger.joined_at_first(at, worker.joined);
         }
-        let seconds = last_change.duration_since(began).as_secs_f64();
-        self.record.connect = ledger::connect(wanted, seconds, &workers)?;
-        self.check_joined()
+        self.record.connect = ledger::connect(wanted, &workers)?;
+        match &self.cut {
+            None => self.check_joined(),
+            Some(Cut { cause: None, .. }) => Ok(()),
+            Some(Cut { cause: Some(cause), .. }) => Err(format!("while connecting: {cause}")),
+        }
     }
 
     /// A run without a single member measures nothing.
@@ -68,7 +68,9 @@ impl<W: Write> Run<'_, W> {
         let connect = &self.record.connect;
         let reasons = connect.failed.iter().map(|(why, count)| format!("{why} ({count} times)")).collect::<Vec<_>>().join("; ");
         if connect.joined == 0 {
-            return Err(format!("no connection joined: {reasons}{}", hint(&reasons)));
+            // Those that had joined and are lost again have no reason here.
+            let reasons = if reasons.is_empty() { "the server ended them".to_owned() } else { reasons };
+            return Err(self.with_the_servers_end(&format!("no connection joined: {reasons}{}", hint(&reasons))));
         }
         if !connect.failed.is_empty() {
             let text = format!("{} of {} connections joined; the others: {reasons}{}", connect.joined, connect.wanted, hint(&reasons));
@@ -77,10 +79,13 @@ impl<W: Write> Run<'_, W> {
         Ok(())
     }
 
-    /// All windows of the scenario.
+    /// All windows of the scenario, as far as the run goes.
     pub(super) fn measure(&mut self) -> Result<(), String> {
+        if self.is_cut() {
+            return Ok(());
+        }
         self.begin_seconds();
-        self.hold(Instant::now() + SETTLE)?;
+        self.hold(Instant::now() + SETTLE);
         let usage = self.usage();
         if let (Some(server), Some(usage)) = (&mut self.record.server, usage.server) {
             server.rss_joined_bytes = usage.rss_bytes;
@@ -90,19 +95,28 @@ impl<W: Write> Run<'_, W> {
             return self.ramp(&ramp);
         }
         if scenario.flows.is_empty() {
-            return self.idle();
+            self.idle();
+            return Ok(());
         }
         let step = Step { id: 1, warmup_s: scenario.warmup_s, seconds: scenario.duration_s, factor: 1.0, is_trial: false };
         let taken = self.take(step)?;
-        self.record.windows.push(taken.window);
+        if taken.window.seconds > 0.0 {
+            self.record.windows.push(taken.window);
+        }
         Ok(())
     }
 
     /// Connections at rest.
-    fn idle(&mut self) -> Result<(), String> {
-        self.hold(Instant::now() + Duration::from_secs_f64(self.options.scenario.warmup_s))?;
+    fn idle(&mut self) {
+        let scenario = &self.options.scenario;
+        let span = span_of(Step { id: 1, warmup_s: scenario.warmup_s, seconds: scenario.duration_s, factor: 1.0, is_trial: false });
+        self.span = Some(span);
+        self.hold(instant(span.measured_ns));
+        if self.is_cut() {
+            return;
+        }
         let (begin, began) = (self.usage(), Instant::now());
-        self.hold(began + Duration::from_secs_f64(self.options.scenario.duration_s))?;
+        self.hold(instant(span.until_ns));
         let end = self.usage();
         self.note_busiest(&begin, &end);
         self.record.windows.push(Window {
@@ -112,7 +126,6 @@ impl<W: Write> Run<'_, W> {
             server_cpu_s: server_cpu_s(&begin, &end),
             ..Window::default()
         });
-        Ok(())
     }
 
     fn ramp(&mut self, ramp: &Ramp) -> Result<(), String> {
@@ -123,7 +136,7 @@ impl<W: Write> Run<'_, W> {
         while let Some(factor) = search.next() {
             let warmup_s = self.options.scenario.warmup_s;
             let taken = self.take(Step { id, warmup_s, seconds: ramp.step_s, factor, is_trial: true })?;
-            if self.wants_to_stop() {
+            if self.is_cut() {
                 break; // a step that was cut short tells nothing
             }
             let because = self.failure(&taken, &bounds);
@@ -133,7 +146,7 @@ impl<W: Write> Run<'_, W> {
             self.record.windows.push(window);
             id += 2;
         }
-        if self.record.windows.is_empty() { Err("interrupted before the first step was over".to_owned()) } else { Ok(()) }
+        Ok(())
     }
 
     /// Why a step does not hold; `None` if it does.
@@ -165,10 +178,10 @@ impl<W: Write> Run<'_, W> {
 
     /// The account of the whole run.
     pub(super) fn close(mut self) -> Result<Record, String> {
-        let account = self.end_publishing()?;
+        let account = self.end_publishing();
         let patience_ms = PATIENCE.as_millis() as u64;
-        self.workers.tell(&Command::Finish { sent: account.sent.clone(), refused: account.refused.clone(), patience_ms })?;
-        let finals = self.finals()?;
+        self.tell(&Command::Finish { sent: account.sent.clone(), refused: account.refused.clone(), patience_ms });
+        let finals = self.finals();
         let usage = self.usage();
         self.second_ends = None;
         if let (Some(server), Some(usage)) = (&mut self.record.server, usage.server) {
@@ -188,34 +201,45 @@ impl<W: Write> Run<'_, W> {
             let text = format!("the server refused publishes, the last one with: {}", account.last_refusal);
             self.note(&text);
         }
+        self.record.cut = self.cut.take().map(|cut| Cut {
+            measured_s: self.record.windows.iter().fold(0.0, |sum, window| sum + window.seconds),
+            wanted_s: self.options.scenario.ramp.is_none().then_some(self.options.scenario.duration_s),
+            ..cut
+        });
         self.record.verdicts = verdicts(&self.record)?;
         Ok(self.record)
     }
 
-    fn end_publishing(&mut self) -> Result<Account, String> {
-        let Some(publisher) = &self.publisher else { return Ok(Account::default()) };
+    fn end_publishing(&mut self) -> Account {
+        let Some(publisher) = &self.publisher else { return Account::default() };
         publisher.end();
         let ends = Instant::now() + ACCOUNT_MAX;
         while Instant::now() < ends {
-            if let Some(Happening::Said(Said::Account(account))) = self.next(ends)? {
-                return Ok(account);
+            if let Some(failed) = self.failed.take() {
+                return failed.account;
+            }
+            if let Some(Happening::Said(Said::Account(account))) = self.next(ends) {
+                return account;
             }
         }
-        Err("the publisher does not end".to_owned())
+        self.fail("the publisher does not end".to_owned());
+        Account::default()
     }
 
-    fn finals(&mut self) -> Result<Vec<Final>, String> {
+    /// The accounts of the workers that there are.
+    fn finals(&mut self) -> Vec<Final> {
         let ends = Instant::now() + ACCOUNT_MAX;
         let mut finals: Vec<Option<Final>> = vec![None; self.workers.len()];
-        while finals.iter().any(Option::is_none) {
-            if let Some(Happening::Report(worker, Report::Final(last))) = self.next(ends)? {
+        while finals.iter().enumerate().any(|(at, last)| last.is_none() && !self.workers.is_gone(at)) {
+            if let Some(Happening::Report(worker, Report::Final(last))) = self.next(ends) {
                 finals[worker] = Some(*last);
             }
             if Instant::now() >= ends {
-                return Err(format!("a worker did not close its account within {} s", ACCOUNT_MAX.as_secs()));
+                self.fail(format!("a worker did not close its account within {} s", ACCOUNT_MAX.as_secs()));
+                break;
             }
         }
-        Ok(finals.into_iter().flatten().collect())
+        finals.into_iter().flatten().collect()
     }
 }
 
@@ -231,11 +255,14 @@ fn hint(reasons: &str) -> &'static str {
     }
 }
 
-/// What the scenario asks, and what was found: of a ramp, in its highest step that held.
+/// What the scenario asks, and what was found: of a ramp, in its highest step that held. Of a run that was cut, the first says so: what holds
+/// of a part is no verdict on the whole.
 fn verdicts(record: &Record) -> Result<Vec<Verdict>, String> {
-    let Some(window) = figures::chosen(record) else { return Ok(Vec::new()) };
+    let nothing = Window::default();
+    let window = figures::chosen(record).unwrap_or(&nothing);
     let judge = |text: &String| Slo::parse(text, &record.scenario).map(|slo| slo.judge(record, window));
-    let mut verdicts = record.scenario.slo.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+    let cut = record.cut.as_ref().map(|cut| Verdict { slo: "the whole run".to_owned(), measured: cut.text(), holds: false });
+    let mut verdicts = cut.into_iter().map(Ok).chain(record.scenario.slo.iter().map(judge)).collect::<Result<Vec<_>, _>>()?;
     if let Some(ramp) = &record.scenario.ramp {
         let (holds, measured) = if record.windows.iter().any(|window| window.held == Some(true)) {
             (true, format!("at {} times the rates", hist::three_digits(window.factor)))

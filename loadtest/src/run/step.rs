@@ -51,28 +51,27 @@ pub(super) struct Taken {
 }
 
 impl<W: Write> Run<'_, W> {
-    /// Takes it.
+    /// Takes it, as far as the run goes.
     pub(super) fn take(&mut self, step: Step) -> Result<Taken, String> {
         let before: Vec<u64> = self.received_streams();
         let faults_before = self.ledger.faults();
         let span = span_of(step);
-        self.workers.tell(&Command::Window { id: step.id - 1, from_ns: span.from_ns })?;
-        self.workers.tell(&Command::Window { id: step.id, from_ns: span.measured_ns })?;
+        self.span = Some(span);
+        self.tell(&Command::Window { id: step.id - 1, from_ns: span.from_ns });
+        self.tell(&Command::Window { id: step.id, from_ns: span.measured_ns });
         let publisher = self.publisher.as_ref().ok_or("there is nothing to publish")?;
         publisher.publish(span);
-        let (done, used) = self.publish(span)?;
+        let (done, used) = self.publish(span);
         // `published` leaves the warm-up out; what is owed has it.
-        let outstanding = self.drain(&before, &done)?;
-        self.workers.tell(&Command::Collect { id: step.id - 1 })?;
-        self.collect(step.id - 1)?;
-        self.workers.tell(&Command::Collect { id: step.id })?;
-        let flows = self.collect(step.id)?;
+        let outstanding = self.drain(&before, &done);
+        self.collect(step.id - 1);
+        let flows = self.collect(step.id);
         let window = self.window(step, span, &done, &used, &flows)?;
         Ok(Taken { window, outstanding, faults: self.ledger.faults().saturating_sub(faults_before), done })
     }
 
-    /// Until the publisher has sent everything and has all answers: what it says, and what was used in the measured part.
-    fn publish(&mut self, span: Span) -> Result<(Done, (Usage, Usage)), String> {
+    /// Until the publisher has sent everything and has all answers, or cannot go on: what it says, and what was used in the measured part.
+    fn publish(&mut self, span: Span) -> (Done, (Usage, Usage)) {
         let storm = storm_command(self.options, self.workers.len());
         let mut storm_at = storm.as_ref().map(|(every, _)| instant(span.from_ns) + *every);
         let (mut begin, mut end, mut is_cut) = (None, None, false);
@@ -88,25 +87,29 @@ impl<W: Write> Run<'_, W> {
                 && Instant::now() >= at
                 && now_ns < span.until_ns
             {
-                self.workers.tell(command)?;
+                self.tell(command);
                 storm_at = Some(at + *every);
             }
-            if !is_cut && self.wants_to_stop() {
+            if !is_cut && self.is_cut() {
                 is_cut = true;
                 if let Some(publisher) = &self.publisher {
                     publisher.cut();
                 }
             }
             let mark_ns = if now_ns < span.measured_ns { span.measured_ns } else { span.until_ns.max(now_ns + 50_000_000) };
-            if let Some(Happening::Said(Said::Done(done))) = self.next(instant(mark_ns))? {
+            let done = match self.next(instant(mark_ns)) {
+                Some(Happening::Said(Said::Done(done))) => Some(done),
+                _ => self.failed.as_mut().map(|failed| failed.done.take().unwrap_or_default()),
+            };
+            if let Some(done) = done {
                 let end = end.unwrap_or_else(|| self.usage());
-                return Ok((done, (begin.unwrap_or_else(|| end.clone()), end)));
+                return (done, (begin.unwrap_or_else(|| end.clone()), end));
             }
         }
     }
 
-    /// Waits for what is on its way. Returns the deliveries of `stream` events that did not come.
-    fn drain(&mut self, before: &[u64], done: &Done) -> Result<u64, String> {
+    /// Waits for what is on its way, unless something is broken. Returns the deliveries of `stream` events that did not come.
+    fn drain(&mut self, before: &[u64], done: &Done) -> u64 {
         let scenario = &self.options.scenario;
         let is_held = scenario.flows.iter().any(|flow| flow.mode != Mode::Stream || flow.lane == Lane::Metric);
         let longest = if scenario.slow.is_some() { DRAIN_MAX_SLOW } else { DRAIN_MAX };
@@ -117,10 +120,11 @@ impl<W: Write> Run<'_, W> {
             let owed = self.owed_since(before, done);
             let now = Instant::now();
             let is_quiet = now.duration_since(last_change) >= QUIET;
-            if now >= earliest && (owed == 0 || is_quiet || now.duration_since(began) >= longest) {
-                return Ok(owed);
+            let is_over = now >= earliest && (owed == 0 || is_quiet || now.duration_since(began) >= longest);
+            if is_over || self.has_failed() {
+                return owed;
             }
-            self.next(now + Duration::from_millis(20))?;
+            self.next(now + Duration::from_millis(20));
             let received = self.received_streams();
             if received != last {
                 (last, last_change) = (received, Instant::now());
@@ -140,21 +144,23 @@ impl<W: Write> Run<'_, W> {
         owed.iter().enumerate().map(of).sum()
     }
 
-    /// Every worker's part of that window.
-    fn collect(&mut self, wanted: u32) -> Result<Vec<Vec<FlowWindow>>, String> {
+    /// The parts of that window of the workers that there are.
+    fn collect(&mut self, wanted: u32) -> Vec<Vec<FlowWindow>> {
+        self.tell(&Command::Collect { id: wanted });
         let ends = Instant::now() + COLLECT_MAX;
-        let mut parts = vec![None; self.workers.len()];
-        while parts.iter().any(Option::is_none) {
-            if let Some(Happening::Report(worker, Report::Window { id, flows })) = self.next(ends)?
+        let mut parts: Vec<Option<Vec<FlowWindow>>> = vec![None; self.workers.len()];
+        while parts.iter().enumerate().any(|(at, part)| part.is_none() && !self.workers.is_gone(at)) {
+            if let Some(Happening::Report(worker, Report::Window { id, flows })) = self.next(ends)
                 && id == wanted
             {
                 parts[worker] = Some(flows);
             }
             if Instant::now() >= ends {
-                return Err(format!("a worker did not report its window within {} s", COLLECT_MAX.as_secs()));
+                self.fail(format!("a worker did not report its window within {} s", COLLECT_MAX.as_secs()));
+                break;
             }
         }
-        Ok(parts.into_iter().flatten().collect())
+        parts.into_iter().flatten().collect()
     }
 
     fn window(
@@ -195,7 +201,7 @@ pub(super) fn server_cpu_s(begin: &Usage, end: &Usage) -> Option<f64> {
     Some((end.server?.cpu_s - begin.server?.cpu_s).max(0.0))
 }
 
-fn span_of(step: Step) -> Span {
+pub(super) fn span_of(step: Step) -> Span {
     let from_ns = now_ns() + LEAD.as_nanos() as u64;
     let measured_ns = from_ns + (step.warmup_s * 1e9) as u64;
     let backlog_max = if step.is_trial { STEP_BACKLOG_MAX } else { BACKLOG_MAX };
@@ -209,6 +215,7 @@ fn span_of(step: Step) -> Span {
     }
 }
 
-fn instant(at_ns: u64) -> Instant {
+/// The same moment by the other clock; now, if it has passed.
+pub(super) fn instant(at_ns: u64) -> Instant {
     Instant::now() + Duration::from_nanos(at_ns.saturating_sub(now_ns()))
 }

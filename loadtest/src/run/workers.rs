@@ -27,6 +27,8 @@ pub(super) struct Workers {
 struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
+    /// It has ended, and said how.
+    is_gone: bool,
 }
 
 impl Workers {
@@ -58,14 +60,21 @@ impl Workers {
         self.all.iter().map(|worker| worker.child.id()).collect()
     }
 
-    /// Tells all the same.
+    /// Tells all that are there the same. The error says which of them has ended, the others having been told.
     pub(super) fn tell(&mut self, command: &Command) -> Result<(), String> {
-        (0..self.all.len()).try_for_each(|at| self.write(at, command))
+        let living: Vec<usize> = (0..self.all.len()).filter(|at| !self.is_gone(*at)).collect();
+        living.into_iter().map(|at| self.write(at, command)).fold(Ok(()), Result::and)
+    }
+
+    /// Whether that worker is known to have ended.
+    pub(super) fn is_gone(&self, at: usize) -> bool {
+        self.all[at].is_gone
     }
 
     /// Says how that worker ended, which it should not have yet.
     pub(super) fn ended(&mut self, at: usize) -> String {
         let worker = &mut self.all[at];
+        worker.is_gone = true;
         worker.stdin = None; // whatever it is at, this ends it
         let status = worker.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
         format!("worker {at} ended before the run did: {status}")
@@ -104,7 +113,7 @@ fn start(program: &Path) -> std::io::Result<(Worker, ChildStdout)> {
     process.args(["loadtest", "worker"]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
     let mut child = process.spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    Ok((Worker { child, stdin }, stdout.expect("stdout was asked to be a pipe")))
+    Ok((Worker { child, stdin, is_gone: false }, stdout.expect("stdout was asked to be a pipe")))
 }
 
 /// Passes on what a worker says, until it says no more.

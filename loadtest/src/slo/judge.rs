@@ -144,6 +144,7 @@ mod tests {
             generator: Generator::default(),
             server: Some(server),
             verdicts: Vec::new(),
+            cut: None,
         }
     }
 

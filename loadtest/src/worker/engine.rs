@@ -317,7 +317,7 @@ impl Engine {
         if !was_joined && link.session.phase == Phase::Joined {
             let (took_ns, is_recovered) = (now_ns - link.session.began_ns, link.session.is_recovered);
             let is_first = !std::mem::replace(&mut link.is_settled, true);
-            self.stage.joined(is_first, is_recovered, took_ns);
+            self.stage.joined(is_first, is_recovered, took_ns, now_ns);
         }
         Ok(count == bytes_max)
     }
@@ -391,6 +391,7 @@ impl Engine {
     /// Begins to connect all, at the plan's rate.
     pub(super) fn connect_all(&mut self) {
         let now_ns = now_ns();
+        self.stage.began(now_ns);
         for conn in 0..self.plan.count {
             let at_ns = now_ns + u64::from(conn) * SECOND_NS / u64::from(self.plan.connect_rate.max(1));
             self.at(at_ns, Timer::Connect(conn));

@@ -30,6 +30,9 @@ pub(super) struct Stage {
     settled: u32,
     failed: BTreeMap<String, u32>,
     took_us: Histogram<u64>,
+    /// When the first connect began and the last first join was whole.
+    began_ns: u64,
+    joined_ns: u64,
     closes: BTreeMap<String, u32>,
     recovered: u32,
     not_recovered: u32,
@@ -54,6 +57,8 @@ impl Stage {
             settled: 0,
             failed: BTreeMap::new(),
             took_us: histogram_us(),
+            began_ns: 0,
+            joined_ns: 0,
             closes: BTreeMap::new(),
             recovered: 0,
             not_recovered: 0,
@@ -70,11 +75,17 @@ impl Stage {
         }
     }
 
+    /// Connecting begins.
+    pub(super) fn began(&mut self, now_ns: u64) {
+        self.began_ns = now_ns;
+    }
+
     /// A connection is joined to all its rooms.
-    pub(super) fn joined(&mut self, is_first: bool, is_recovered: bool, took_ns: u64) {
+    pub(super) fn joined(&mut self, is_first: bool, is_recovered: bool, took_ns: u64, now_ns: u64) {
         self.joined += 1;
         if is_first {
             self.settled += 1;
+            self.joined_ns = now_ns;
             self.took_us.saturating_record(took_ns / 1000);
             return;
         }
@@ -143,7 +154,15 @@ impl Engine {
         let stage = &mut self.stage;
         stage.is_connected = stage.settled == self.plan.count;
         let took_us = if stage.is_connected { packed(&stage.took_us) } else { String::new() };
-        let report = Report::Connecting { joined: stage.joined, failed: stage.failed.clone(), took_us, done: stage.is_connected };
+        let (began_ns, joined_ns) = (stage.began_ns, stage.joined_ns);
+        let report = Report::Connecting {
+            joined: stage.joined,
+            failed: stage.failed.clone(),
+            took_us,
+            began_ns,
+            joined_ns,
+            done: stage.is_connected,
+        };
         if self.stage.is_connected {
             self.at(now_ns() + SECOND_NS, Timer::Second);
         } else {

@@ -28,6 +28,21 @@ fn a_run_without_a_window_says_so() {
 }
 
 #[test]
+fn what_holds_of_a_part_passes_nothing() {
+    let text = written(|out| print(&testing::interrupted(), out));
+    assert!(text.lines().next().is_some_and(|title| title.ends_with(" · interrupted after 12.3 of 30 s")), "{text}");
+    let verdicts: Vec<&str> = text.lines().rev().take(3).collect();
+    assert_eq!(
+        verdicts,
+        [
+            "FAIL    update.p99<1ms  measured 63.9 ms",
+            "so far  alert.p99<5ms   measured 1.94 ms",
+            "FAIL    the whole run   measured interrupted after 12.3 of 30 s",
+        ]
+    );
+}
+
+#[test]
 fn a_lane_in_which_nothing_came_has_dashes() {
     let mut record = testing::plain();
     for flow in &mut record.windows[0].flows {
