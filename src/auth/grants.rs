@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::claims::Times;
 use crate::base::ident::encode_segment;
 use crate::base::limits::IDENT_BYTES_MAX;
 
@@ -53,6 +54,8 @@ pub struct Grants {
     pub expires_at_ms: u64,
     /// The token's `jti`, by which it can be revoked.
     pub token_id: Option<Box<str>>,
+    /// The token's `iat`, Unix seconds; 0 if it has none. In 32 bits it lasts until 2106, and a later one stays at the end.
+    pub issued_at_s: u32,
     scopes: u8,
     /// What it may read; `None`: all.
     rooms: Option<Patterns>,
@@ -62,16 +65,19 @@ pub struct Grants {
 
 impl Grants {
     /// The grants of a verified token.
-    pub(super) fn new(user: &str, expires_at_ms: u64, token_id: Option<Box<str>>, allowed: Allowed) -> Grants {
+    pub(super) fn new(user: &str, times: Times, token_id: Option<Box<str>>, allowed: Allowed) -> Grants {
         let Allowed { scopes, rooms, publish_rooms } = allowed;
         let scopes = scopes.into_iter().fold(0, |bits, scope| bits | scope.bit());
-        Grants { user: user.into(), expires_at_ms, token_id, scopes, rooms: Some(rooms), publish_rooms }
+        let issued_at_s = times.issued_at_ms.map_or(0, |ms| u32::try_from(ms / 1000).unwrap_or(u32::MAX));
+        let expires_at_ms = times.expires_at_ms;
+        Grants { user: user.into(), expires_at_ms, token_id, issued_at_s, scopes, rooms: Some(rooms), publish_rooms }
     }
 
     /// What the unix socket grants: everything, for ever. The socket's file mode is the gate.
     pub fn unix_socket() -> Grants {
         let scopes = Scope::ALL.into_iter().fold(0, |bits, scope| bits | scope.bit());
-        Grants { user: "unix-socket".into(), expires_at_ms: u64::MAX, token_id: None, scopes, rooms: None, publish_rooms: None }
+        let (user, expires_at_ms) = ("unix-socket".into(), u64::MAX);
+        Grants { user, expires_at_ms, token_id: None, issued_at_s: 0, scopes, rooms: None, publish_rooms: None }
     }
 
     /// May it become a member of `room`? Its own `user:` room always; else by pattern. A room's owner is not known here.
@@ -172,17 +178,19 @@ mod tests {
 
     use super::*;
 
+    const FOREVER: Times = Times { issued_at_ms: None, expires_at_ms: u64::MAX };
+
     fn patterns(texts: &[&str]) -> Patterns {
         texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
     }
 
     fn reader(user: &str, rooms: &[&str]) -> Grants {
-        Grants::new(user, u64::MAX, None, Allowed { scopes: Vec::new(), rooms: patterns(rooms), publish_rooms: None })
+        Grants::new(user, FOREVER, None, Allowed { scopes: Vec::new(), rooms: patterns(rooms), publish_rooms: None })
     }
 
     fn publisher(scopes: &[Scope], publish_rooms: Option<&[&str]>) -> Grants {
         let allowed = Allowed { scopes: scopes.to_vec(), rooms: Patterns::default(), publish_rooms: publish_rooms.map(patterns) };
-        Grants::new("p", u64::MAX, None, allowed)
+        Grants::new("p", FOREVER, None, allowed)
     }
 
     /// ROM-02: default deny, exact names, prefixes.

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm as Jwa, DecodingKey};
 use super::{install_provider, jwks, pem};
 
 /// Keys that one token may be tried against: a flood of bad tokens without `kid` costs this many signature checks each.
-const KEYS_MAX: usize = 16;
+pub(super) const KEYS_MAX: usize = 16;
 /// HS256 wants a secret no shorter than its hash (RFC 7518 section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 /// Fewer different bytes than this in 32 is somebody holding a key down; random hex digits have 14.

@@ -7,9 +7,9 @@ use jsonwebtoken::crypto::sign;
 use serde::Serialize;
 use serde_json::json;
 
+use super::claims::TIME_S_MAX;
 use super::grants::{Pattern, Scope, is_user};
 use super::keys::{Algorithm, Content, KeyError, KeyProblem, tell};
-use super::verify::TIME_S_MAX;
 use super::{base64url, install_provider, pem};
 use crate::base::limits::TOKEN_BYTES_MAX;
 

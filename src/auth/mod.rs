@@ -12,8 +12,11 @@
 //! No clock and no file is read here: bytes and the wall time are arguments.
 
 #[cfg(test)]
+mod attack_tables;
+#[cfg(test)]
 mod attacks;
 mod base64url;
+mod claims;
 mod grants;
 mod json;
 mod jwks;
@@ -25,10 +28,11 @@ mod testing;
 mod verify;
 
 pub use base64url::encode as encode_base64url;
+pub use claims::VerifyOptions;
 pub use grants::{Grants, Scope};
 pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
-pub use verify::{TokenError, Verifier, VerifyOptions};
+pub use verify::{TokenError, Verifier};
 
 /// Makes the cryptography behind `jsonwebtoken` the one this crate was built with, rather than whatever its features leave.
 /// Calling it again changes nothing: the second call is answered with the provider that stands, which is this one.

@@ -37,6 +37,8 @@ error_codes! {
     ACCESS_DENIED = 103 "access_denied" "permission" 403;
     /// The token lacks the scope.
     FORBIDDEN = 104 "forbidden" "permission" 403;
+    /// The token was good, and was revoked.
+    TOKEN_REVOKED = 105 "token_revoked" "auth" 401;
     /// Too many commands.
     RATE_LIMITED = 200 "rate_limited" "rate" 429;
     /// A queue on the way is full; try again after `retry_after_ms`.

@@ -26,7 +26,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
 /// One comment line for each key file; all that cannot be read are told at once.
 fn key_lines(loaded: &Loaded) -> Result<String, Failure> {
-    let (good, bad): (Vec<_>, Vec<_>) = loaded.config.jwt_keys.iter().map(|path| key_line(path)).partition(Result::is_ok);
+    let config = &loaded.config;
+    let paths = config.jwt_keys.iter().chain(config.issuers.iter().flat_map(|issuer| &issuer.keys));
+    let (good, bad): (Vec<_>, Vec<_>) = paths.map(|path| key_line(path)).partition(Result::is_ok);
     if bad.is_empty() {
         return Ok(good.into_iter().flatten().collect());
     }

@@ -69,7 +69,7 @@ fn config_arg() -> Arg {
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
-        .help("TOML file with any of the keys below (`_` for `-`), and [[catalog]] entries [env: TICKERD_CONFIG]")
+        .help("TOML file with any of the keys below (`_` for `-`), [[catalog]] and [[issuer]] entries [env: TICKERD_CONFIG]")
 }
 
 fn conformance_echo_arg() -> Arg {

@@ -9,19 +9,22 @@ use toml::de::{DeTable, DeValue};
 
 use super::catalog::{self, CatalogEntry};
 use super::error::{Origin, Problem};
+use super::issuer::{self, IssuerEntry};
 use super::keys::{Key, Kind, keys};
 use super::suggest;
 
 /// Larger files are refused before they are parsed: nobody writes one, and `/dev/zero` is one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What the file gave: texts, not yet judged, and catalog entries, which are.
+/// What the file gave: texts, not yet judged, and entries of tables, which are.
 #[derive(Debug, Default)]
 pub(super) struct FileValues {
     /// Values and their line by flag name.
     pub(super) given: BTreeMap<&'static str, (Vec<String>, Origin)>,
     /// `[[catalog]]`.
     pub(super) catalog: Vec<CatalogEntry>,
+    /// `[[issuer]]`.
+    pub(super) issuers: Vec<IssuerEntry>,
 }
 
 /// Reads and parses the file, adding what is wrong to `problems`.
@@ -72,10 +75,12 @@ impl Parser<'_> {
         for (name, value) in table {
             if name.get_ref() == "catalog" {
                 values.catalog = catalog::parse(self, value);
+            } else if name.get_ref() == "issuer" {
+                values.issuers = issuer::parse(self, value);
             } else if let Some(key) = keys().find(|key| key.name() == *name.get_ref()) {
                 self.value(key, value, &mut values);
             } else {
-                self.unknown(name, keys().map(Key::name).chain(["catalog".to_owned()]));
+                self.unknown(name, keys().map(Key::name).chain(["catalog".to_owned(), "issuer".to_owned()]));
             }
         }
         values

@@ -8,6 +8,7 @@ mod args;
 mod catalog;
 mod error;
 mod file;
+mod issuer;
 mod keys;
 mod parse;
 mod resolve;
@@ -28,6 +29,7 @@ use crate::wire::forwarded::ClientAddress;
 pub use args::ServeArgs;
 pub use catalog::CatalogEntry;
 pub use error::{ConfigError, Origin, Problem};
+pub use issuer::IssuerEntry;
 pub use keys::{Key, Kind, keys};
 pub use resolve::{Setting, Surroundings};
 
@@ -51,7 +53,7 @@ pub struct Config {
     pub behind_proxy: Vec<Cidr>,
     /// Where those networks' proxies say who the client is.
     pub client_address: ClientAddress,
-    /// Key files; never empty. They are read later, and again on reload.
+    /// Key files. They are read later, and again on reload. Empty only if there are `issuers`.
     pub jwt_keys: Vec<PathBuf>,
     /// Issuer that tokens must name.
     pub jwt_issuer: Option<String>,
@@ -61,6 +63,8 @@ pub struct Config {
     pub jwt_user_claims: Vec<String>,
     /// Age since `iat` beyond which tokens are refused.
     pub jwt_age_max: Option<Duration>,
+    /// Issuers beside the one whose tokens are signed with `jwt_keys`; none twice.
+    pub issuers: Vec<IssuerEntry>,
     /// Whether `?token=` is accepted.
     pub query_token: bool,
     /// Threads that own connections.
@@ -129,7 +133,7 @@ pub struct Loaded {
 impl Loaded {
     /// The effective configuration as a file, with the origin of each key behind it.
     pub fn show(&self) -> String {
-        show::show(&self.settings, &self.config.catalog)
+        show::show(&self.settings, &self.config)
     }
 }
 
@@ -138,8 +142,8 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
     let mut problems = Vec::new();
     let mut file = config_path(args, surroundings).map(|path| file::load(&path, &mut problems)).unwrap_or_default();
     let settings = resolve::resolve(args, surroundings, &file);
-    let catalog = std::mem::take(&mut file.catalog);
-    let mut config = validate::validate(&settings, catalog, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
+    let tables = (std::mem::take(&mut file.catalog), std::mem::take(&mut file.issuers));
+    let mut config = validate::validate(&settings, tables, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
     config.conformance_echo = args.conformance_echo;
     problems.extend(validate::check_conformance_echo(&config));
     if !problems.is_empty() {

@@ -43,6 +43,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("log-level", "error", "warn", "\"trace\""),
 ];
 
+mod issuers;
+
 /// A configuration that lacks nothing.
 const KEY: &[&str] = &["--jwt-key", "/k"];
 
@@ -159,6 +161,7 @@ fn the_defaults_are_the_documented_ones() {
         jwt_audience: None,
         jwt_user_claims: vec!["sub".to_owned()],
         jwt_age_max: None,
+        issuers: Vec::new(),
         query_token: false,
         reactors: 2,
         pin_cores: false,

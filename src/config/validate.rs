@@ -1,6 +1,7 @@
 //! Raw settings to the one value that nothing checks again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::base::cidr::Cidr;
@@ -11,6 +12,7 @@ use crate::wire::forwarded::ClientAddress;
 use super::args::CONFORMANCE_ECHO;
 use super::catalog::CatalogEntry;
 use super::error::{Origin, Problem};
+use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
 use super::{Config, parse::duration, parse::number, parse::size};
@@ -21,7 +23,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Builds the configuration, adding whatever is wrong to `problems`; the value is good only if none was added.
-pub(super) fn validate(settings: &[Setting], catalog: Vec<CatalogEntry>, credentials: Option<&str>, problems: &mut Vec<Problem>) -> Config {
+pub(super) fn validate(
+    settings: &[Setting],
+    (catalog, issuers): (Vec<CatalogEntry>, Vec<IssuerEntry>),
+    credentials: Option<&str>,
+    problems: &mut Vec<Problem>,
+) -> Config {
     let mut read = Reader { settings, problems };
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = Config {
@@ -37,6 +44,7 @@ pub(super) fn validate(settings: &[Setting], catalog: Vec<CatalogEntry>, credent
         jwt_audience: read.maybe("jwt-aud", parse::nonempty),
         jwt_user_claims: read.list("jwt-user-claim", parse::nonempty),
         jwt_age_max: read.maybe("jwt-max-age", duration(SECOND..=366 * DAY)),
+        issuers: issuers.into_iter().map(|issuer| read.issuer(issuer, credentials)).collect(),
         query_token: read.one("query-token", false, parse::switch),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
@@ -92,6 +100,18 @@ impl Reader<'_> {
         values
     }
 
+    /// Looks the key files of an issuer up.
+    fn issuer(&mut self, issuer: IssuerEntry, credentials: Option<&str>) -> IssuerEntry {
+        let found = issuer.keys.iter().map(|path| parse::key_file(&path.to_string_lossy(), credentials)).collect::<Result<Vec<_>, _>>();
+        match found {
+            Ok(keys) => IssuerEntry { keys, ..issuer },
+            Err(message) => {
+                self.problems.push(Problem { key: "issuer.key".to_owned(), origin: issuer.origin.clone(), message });
+                issuer
+            }
+        }
+    }
+
     fn setting(&self, flag: &str) -> Setting {
         // A name that the table lacks is a defect of this file, which the first test to load anything finds.
         self.settings.iter().find(|setting| setting.flag == flag).expect("the table of keys has this flag").clone()
@@ -104,21 +124,51 @@ impl Reader<'_> {
 
     /// Rules between keys.
     fn check_together(&mut self, config: &Config) {
-        self.check_key_given();
+        self.check_key_given(config);
+        self.check_issuers(config);
         self.check_listeners_given();
         self.check_no_address_twice(config);
         self.check_plaintext(config);
     }
 
-    fn check_key_given(&mut self) {
-        if self.setting("jwt-key").values.is_empty() {
+    fn check_key_given(&mut self, config: &Config) {
+        if self.setting("jwt-key").values.is_empty() && config.issuers.is_empty() {
             self.problem(
                 "jwt-key",
-                "there is no key to verify tokens with: give --jwt-key FILE, or TICKERD_JWT_KEY, or `jwt_key` in the file".to_owned(),
+                "there is no key to verify tokens with: give --jwt-key FILE, or TICKERD_JWT_KEY, or `jwt_key` or an `[[issuer]]` in the file".to_owned(),
             );
         }
         if self.setting("jwt-user-claim").values.is_empty() {
             self.problem("jwt-user-claim", "no claim is left that names the user: write one, or leave the key out for `sub`".to_owned());
+        }
+    }
+
+    /// A key is one issuer's: whoever has it could speak for all that it is given to.
+    fn check_issuers(&mut self, config: &Config) {
+        if config.jwt_keys.is_empty() && !config.issuers.is_empty() {
+            for flag in ["jwt-iss", "jwt-aud"] {
+                if !self.setting(flag).values.is_empty() {
+                    self.problem(
+                        flag,
+                        "it is about the tokens of `jwt_key`, which is not given: write it into the `[[issuer]]`".to_owned(),
+                    );
+                }
+            }
+        }
+        let mut seen: Vec<(&Path, &str)> = config.jwt_keys.iter().map(|path| (path.as_path(), "jwt_key")).collect();
+        for issuer in &config.issuers {
+            let problem = |key: &str, message| Problem { key: format!("issuer.{key}"), origin: issuer.origin.clone(), message };
+            if config.jwt_issuer.as_ref() == Some(&issuer.iss) {
+                let message = format!("`{}` is `jwt_iss` too: give its keys in one place", issuer.iss);
+                self.problems.push(problem("iss", message));
+            }
+            for path in &issuer.keys {
+                if let Some((_, owner)) = seen.iter().find(|(known, owner)| known == path && *owner != issuer.iss) {
+                    let message = format!("`{}` is a key of `{owner}` too: a key belongs to one issuer", path.display());
+                    self.problems.push(problem("key", message));
+                }
+                seen.push((path, &issuer.iss));
+            }
         }
     }
 

@@ -87,8 +87,8 @@ pub struct Loaded {
 /// Reads what the configuration names: keys and catalog.
 pub fn load(config: &Config) -> Result<Loaded, StartError> {
     let catalog = options::catalog(&config.catalog).map_err(StartError::Config)?;
-    let keys = options::load_keys(&config.jwt_keys).map_err(StartError::Config)?;
-    Ok(Loaded { catalog, verifier: Verifier::new(keys, options::verifier(config)) })
+    let verifier = options::verifier(config).map_err(StartError::Config)?;
+    Ok(Loaded { catalog, verifier })
 }
 
 /// Binds, starts all threads, and returns when clients can connect.

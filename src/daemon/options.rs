@@ -1,9 +1,10 @@
 //! From the configuration to what each part takes, and what has to be read for it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::auth::{KeySet, VerifyOptions};
-use crate::config::{CatalogEntry, Config};
+use crate::auth::{KeySet, Verifier, VerifyOptions};
+use crate::config::{CatalogEntry, Config, IssuerEntry};
 use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
 use crate::reactor::ReactorOptions;
@@ -44,13 +45,41 @@ pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
     })
 }
 
-/// The token verifier's.
-pub(super) fn verifier(config: &Config) -> VerifyOptions {
+/// The token verifier: the one issuer of the flags, and those of the file's tables. Reads their key files.
+pub(super) fn verifier(config: &Config) -> Result<Verifier, String> {
+    let mut verifier = Verifier::default();
+    let mut trust = |keys: &[PathBuf], options| {
+        let keys = load_keys(keys)?;
+        verifier.trust(keys, options).map_err(|problem| format!("the keys of all issuers: {problem}"))
+    };
+    if !config.jwt_keys.is_empty() {
+        trust(
+            &config.jwt_keys,
+            VerifyOptions {
+                issuer: config.jwt_issuer.clone(),
+                audience: config.jwt_audience.clone(),
+                max_age: config.jwt_age_max,
+                user_claims: config.jwt_user_claims.clone(),
+                ..VerifyOptions::default()
+            },
+        )?;
+    }
+    for issuer in &config.issuers {
+        trust(&issuer.keys, issuer_options(issuer, config.jwt_age_max))?;
+    }
+    Ok(verifier)
+}
+
+fn issuer_options(issuer: &IssuerEntry, max_age: Option<Duration>) -> VerifyOptions {
     VerifyOptions {
-        issuer: config.jwt_issuer.clone(),
-        audience: config.jwt_audience.clone(),
-        user_claims: config.jwt_user_claims.clone(),
-        max_age: config.jwt_age_max,
+        issuer: Some(issuer.iss.clone()),
+        audience: issuer.aud.clone(),
+        max_age,
+        user_claims: issuer.user_claims.clone(),
+        scope_claim: issuer.scope_claim.clone(),
+        rooms_claim: issuer.rooms_claim.clone(),
+        publish_rooms_claim: issuer.publish_rooms_claim.clone(),
+        required_claims: issuer.required_claims.clone(),
     }
 }
 
@@ -60,11 +89,11 @@ pub(super) fn catalog(entries: &[CatalogEntry]) -> Result<Catalog, String> {
 }
 
 /// Reads the key files; an error names the file and what is wrong with it.
-pub(super) fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
+fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
     let mut keys = KeySet::default();
     for path in paths {
         let bytes = std::fs::read(path).map_err(|error| {
-            format!("cannot read the key file {}: {error}; give --jwt-key a file that this user may read", path.display())
+            format!("cannot read the key file {}: {error}; give the path of one that this user may read", path.display())
         })?;
         keys.add(&path.display().to_string(), &bytes).map_err(|error| error.to_string())?;
     }
