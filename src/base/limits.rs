@@ -32,6 +32,8 @@ pub const OUTSTANDING_PER_REACTOR: usize = 16 * 1024;
 pub const DELIVERY_SLOTS: usize = 32 * 1024;
 /// Of the delivery slots, those that only alerts may use.
 pub const ALERT_RESERVE_SLOTS: usize = 2 * 1024;
+/// Outputs that a reactor has not taken yet before bulk waits at the hub: a reactor that is busy gets no more than it can write soon.
+pub const AHEAD_MAX: usize = 2 * 1024;
 /// Slots of the ingest link for alerts, joins and other commands.
 pub const URGENT_INGEST_SLOTS: usize = 64 * 1024;
 /// Slots of the ingest link for all other publishes.
@@ -66,8 +68,12 @@ pub const WRITE_BYTES: usize = 64 * 1024;
 pub const FLUSH_SLICE: Duration = Duration::from_micros(500);
 /// What a reactor may have to write before it asks the hub to hold bulk back, in writes (about 3 µs each): about 25 ms.
 pub const PRESSURE_COST: usize = 8 * 1024;
-/// Bytes of frames that may wait for whole rooms on one reactor; more go to the members' own queues, whose limits find the slow ones.
-pub const RUN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes whose copying into a socket takes about as long as the write itself.
+pub const COPY_BYTES_PER_WRITE: usize = 8 * 1024;
+/// Alerts that a reactor may have to write before it takes nothing more from the hub, in writes: about 100 ms.
+pub const ALERT_COST_MAX: usize = 4 * PRESSURE_COST;
+/// Over how long a reactor finds out whether most of its members are behind.
+pub const BEHIND_WINDOW: Duration = Duration::from_millis(100);
 /// Bytes written to one connection in one loop turn.
 pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
 /// Answers that a publisher has not read yet; beyond it we stop reading from it.
@@ -87,6 +93,7 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 const _: () = {
     assert!(ALERT_RESERVE_SLOTS < DELIVERY_SLOTS);
+    assert!(AHEAD_MAX < DELIVERY_SLOTS - ALERT_RESERVE_SLOTS);
     assert!(CREDIT_WINDOW <= OUTSTANDING_PER_REACTOR);
     assert!(COMMAND_BYTES_MAX <= PUBLISH_BYTES_MAX);
     assert!(TOKEN_BYTES_MAX < COMMAND_BYTES_MAX && TOKEN_BYTES_MAX < HTTP_HEAD_BYTES_MAX);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::base::lane::Lane;
-use crate::base::limits::{ALERT_RESERVE_SLOTS, OUTSTANDING_PER_REACTOR};
+use crate::base::limits::{AHEAD_MAX, ALERT_RESERVE_SLOTS, OUTSTANDING_PER_REACTOR};
 use crate::base::time::{Mono, Now};
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
 use crate::hub::sequencer::LocalSequencer;
@@ -60,6 +60,8 @@ impl HubThread {
             let worked = self.slice(&mut sequencer, &mut out);
             let now = self.clock.now();
             let next = self.hub.tick(now, &mut out);
+            // The reactors tell publishers, with the answers that they are woken for.
+            self.bulk.outrun(self.hub.is_lagging() || out.is_outrun());
             out.ring();
             if now.mono >= stats_at {
                 *self.stats.lock() = self.hub.stats();
@@ -129,9 +131,14 @@ struct Links {
 }
 
 impl Links {
-    /// Whether a reactor has so much to write that bulk had better wait. What waits in members' own queues is not counted.
+    /// Whether a reactor has so much to write that bulk had better wait. What members do not take is not counted: see [`Links::is_outrun`].
     fn is_pressed(&self) -> bool {
-        self.reactors.iter().any(|link| link.is_pressed())
+        self.reactors.iter().any(|link| link.is_pressed() || link.len() > AHEAD_MAX)
+    }
+
+    /// Whether most members of a reactor do not take what they get.
+    fn is_outrun(&self) -> bool {
+        self.reactors.iter().any(|link| link.is_outrun())
     }
 
     fn ring(&mut self) {

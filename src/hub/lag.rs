@@ -85,6 +85,11 @@ impl Lag {
         }
     }
 
+    /// Whether anything is owed, or was until a moment ago.
+    pub(super) fn is_owing(&self) -> bool {
+        self.turns.iter().any(|turns| !turns.is_empty())
+    }
+
     fn owes(&self, tag: &Tag) -> bool {
         match tag.kind {
             Kind::Stream { .. } => !self.behind.is_empty() && self.behind.contains_key(&(tag.room, tag.lane)),
@@ -103,9 +108,9 @@ impl Hub {
                 if !self.lags[reactor].turns[lane.index()].is_empty() {
                     let mut pump = Pump { reactor, lane, now, rooms: &self.rooms, scratch: &mut self.scratch, stats: &mut self.stats };
                     pump.run(&mut self.lags[reactor], out);
-                    owing |= !self.lags[reactor].turns[lane.index()].is_empty();
                 }
             }
+            owing |= self.lags[reactor].is_owing();
         }
         if owing { now.mono.plus(RETRY) } else { Mono::NEVER }
     }

@@ -174,6 +174,11 @@ impl Hub {
         held_until.min(lag_until).min(kept_until)
     }
 
+    /// Whether a reactor is owed what its link had no room for.
+    pub fn is_lagging(&self) -> bool {
+        self.lags.iter().any(Lag::is_owing)
+    }
+
     /// The figures.
     pub fn stats(&self) -> HubStats {
         HubStats {

@@ -55,12 +55,14 @@ pub struct Link<T> {
     door: Arc<Door>,
     /// The consumer has more to do than it wants.
     pressed: AtomicBool,
+    /// Those whom the consumer serves do not keep up.
+    outrun: AtomicBool,
 }
 
 impl<T> Link<T> {
     /// A link with that many slots.
     pub fn new(slots: usize, door: Arc<Door>) -> Link<T> {
-        Link { queue: ArrayQueue::new(slots), door, pressed: AtomicBool::new(false) }
+        Link { queue: ArrayQueue::new(slots), door, pressed: AtomicBool::new(false), outrun: AtomicBool::new(false) }
     }
 
     /// Pushes, or gives the item back if the link is full. Does not ring.
@@ -101,6 +103,16 @@ impl<T> Link<T> {
     /// Whether producers are asked to hold back what can wait.
     pub fn is_pressed(&self) -> bool {
         self.pressed.load(Ordering::Relaxed)
+    }
+
+    /// The consumer says whether those whom it serves keep up: if not, nothing is held back, but sources had better slow down.
+    pub fn outrun(&self, outrun: bool) {
+        self.outrun.store(outrun, Ordering::Relaxed);
+    }
+
+    /// Whether those whom the consumer serves do not keep up.
+    pub fn is_outrun(&self) -> bool {
+        self.outrun.load(Ordering::Relaxed)
     }
 
     /// Wakes the consumer if it sleeps.

@@ -345,6 +345,11 @@ impl Outbox {
         self.bytes == 0
     }
 
+    /// Whether something waits that goes before updates and metrics, but for the rest of one of those.
+    pub fn is_urgent(&self) -> bool {
+        self.raw.is_some() || self.control.is_some() || !self.replies.is_empty() || self.lanes[Lane::Alert.index()].len() > 0
+    }
+
     /// Whether a Close frame is queued or sent.
     pub fn is_closed(&self) -> bool {
         self.closed

@@ -20,9 +20,10 @@ use crate::wire::frame::{Frame, Tag};
 use crate::wire::reply;
 
 use super::core::{Core, Next};
-use super::flush::Dirty;
+use super::flush::{Dirty, Listed};
 use super::http::Http;
 use super::lines::Lines;
+use super::pressure::{Pressure, Share};
 use super::runs::Batch;
 use super::stats::{ConnKind, Reason};
 use super::websocket::{WebSocket, echo};
@@ -47,8 +48,8 @@ pub(super) struct Connection {
     ending: Option<Box<Ending>>,
     /// The deadline that is in the wheel.
     pub(super) timer_at: Mono,
-    /// Bytes of the outbox as the reactor's gauge has them.
-    pub(super) accounted_bytes: usize,
+    /// Its outbox as the reactor's figures have it.
+    pub(super) share: Share,
     bytes_received: u64,
     bytes_sent: u64,
     /// Nothing on a unix socket.
@@ -63,8 +64,8 @@ pub(super) struct Connection {
     eof: bool,
     /// `rest` may hold something complete.
     more: bool,
-    /// It is on the list of those to be flushed.
-    pub(super) dirty: Dirty,
+    /// On which lists of those to be flushed it is.
+    pub(super) listed: Listed,
     /// It is on the list of those to be served.
     pub(super) serving: bool,
     /// Our side is shut down.
@@ -137,7 +138,7 @@ impl Connection {
             rest: Vec::new(),
             ending: None,
             timer_at: Mono::NEVER,
-            accounted_bytes: 0,
+            share: Share::default(),
             bytes_received: 0,
             bytes_sent: 0,
             client: peer.map(|ip| ip.to_canonical()),
@@ -146,7 +147,7 @@ impl Connection {
             read_closed: false,
             eof: false,
             more: false,
-            dirty: Dirty::No,
+            listed: Listed::default(),
             serving: false,
             shut: false,
         }
@@ -292,7 +293,7 @@ impl Connection {
     fn leave_rooms(&self, core: &mut Core) -> usize {
         let rooms = core.rooms.leave_all(self.id.slot);
         for room in &rooms {
-            core.stats.dropped_by_close.add(core.runs.waiting(*room) as u64);
+            core.stats.dropped_by_close.add(core.runs.waiting_for(self.id.slot, *room) as u64);
             core.uplink.leave(*room, self.id);
         }
         rooms.len()
@@ -323,18 +324,24 @@ impl Connection {
         (self.more || (self.readable && !self.eof)) && !self.is_blocked()
     }
 
-    /// Whether a flush has something to do or to find out.
-    pub(super) fn wants_flush(&self, core: &Core) -> bool {
-        !self.outbox.is_empty() || self.ending.is_some() || self.eof || core.is_draining()
+    /// Whether a flush has something to do or to find out, and how soon.
+    pub(super) fn wants_flush(&self, core: &Core) -> Option<Dirty> {
+        if self.outbox.is_urgent() || self.ending.is_some() || self.eof || core.is_draining() {
+            return Some(Dirty::Urgent);
+        }
+        (!self.outbox.is_empty()).then_some(Dirty::Bulk)
     }
 
-    /// Writes what waits, as much as the kernel and one turn allow. A reason ends the connection.
-    pub(super) fn flush(&mut self, core: &mut Core, io: &mut Io) -> Option<Reason> {
-        if self.outbox.is_overflowed() {
-            return Some(self.drop_slow(core, io));
+    /// Writes what waits, or what is urgent of it, as much as the kernel and one turn allow. A reason ends the connection.
+    pub(super) fn flush(&mut self, dirty: Dirty, core: &mut Core, io: &mut Io) -> Option<Reason> {
+        if self.outbox.is_overflowed()
+            && self.ending.is_none()
+            && let Some(reason) = self.drop_slow(core)
+        {
+            return Some(reason);
         }
         let mut left = WRITE_BYTES_PER_TURN;
-        while self.writable && left > 0 && !self.outbox.is_empty() {
+        while self.writable && left > 0 && if dirty == Dirty::Urgent { self.outbox.is_urgent() } else { !self.outbox.is_empty() } {
             match self.write(core, io) {
                 Ok(n) => left = left.saturating_sub(n),
                 Err(reason) => return Some(reason),
@@ -398,6 +405,11 @@ impl Connection {
         }
     }
 
+    /// Brings the reactor's figures up to date with the outbox.
+    pub(super) fn account(&mut self, pressure: &mut Pressure) {
+        pressure.account(&mut self.share, self.outbox.bytes(), self.writable);
+    }
+
     /// Queues frames that came as it happened.
     pub(super) fn queue(&mut self, frames: &[Arc<Frame>], core: &Core) {
         let (queued, limits) = (core.now.mono, core.limits());
@@ -440,17 +452,21 @@ impl Connection {
         core.is_draining().then_some(Reason::Code(CLOSE_SHUTDOWN))
     }
 
-    /// The end of a reader that is too slow: what it can still take is told that, at a frame boundary, and the rest is freed by a
-    /// reset. The connection's kernel buffers would otherwise be kept for a peer that does not read.
-    fn drop_slow(&mut self, core: &mut Core, io: &mut Io) -> Reason {
-        if matches!(self.protocol, Protocol::WebSocket(_)) && self.ending.is_none() {
-            core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
-            self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
-            // Best effort: an error here changes nothing, for the reason is known.
-            let _written = self.write(core, io).is_ok();
+    /// The end of a reader that is too slow: all that waits is dropped, and what it still reads is followed by the reason, at a frame boundary.
+    /// Whoever does not read that far within [`CLOSE_LINGER`] is reset, and whoever speaks no WebSocket at once.
+    fn drop_slow(&mut self, core: &mut Core) -> Option<Reason> {
+        if !matches!(self.protocol, Protocol::WebSocket(_)) {
+            self.reset();
+            return Some(Reason::Code(CLOSE_SLOW_CONSUMER));
         }
+        core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
+        self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
+        None
+    }
+
+    /// Has the kernel free its buffers when the connection ends, where it would otherwise keep them for a peer that does not read.
+    fn reset(&self) {
         drop(self.stream.reset_on_close());
-        Reason::Code(CLOSE_SLOW_CONSUMER)
     }
 
     /// Tells a client to come back in `after_ms`, and closes.
@@ -519,13 +535,19 @@ impl Connection {
     }
 
     /// Does what is due. A reason ends the connection.
-    pub(super) fn on_time(&mut self, core: &mut Core, io: &mut Io) -> Option<Reason> {
+    pub(super) fn on_time(&mut self, core: &mut Core) -> Option<Reason> {
         let now = core.now.mono;
         if let Some(ending) = &self.ending {
-            return (ending.until <= now).then_some(ending.reason);
+            if ending.until > now {
+                return None;
+            }
+            if ending.reason == Reason::Code(CLOSE_SLOW_CONSUMER) {
+                self.reset();
+            }
+            return Some(ending.reason);
         }
         if self.outbox.oldest().is_some_and(|oldest| oldest.plus(core.options.slow_timeout) <= now) {
-            return Some(self.drop_slow(core, io));
+            return self.drop_slow(core);
         }
         match &mut self.protocol {
             Protocol::Http(http) => (http.deadline() <= now).then_some(Reason::Timeout),

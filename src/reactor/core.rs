@@ -94,9 +94,9 @@ impl Core {
         outbox.push(Entry { frame, queued: self.now.mono, live: false }, self.limits());
     }
 
-    /// Removes a room's frames from an outbox, so that none follows the word that the membership has ended.
-    pub(super) fn purge(&mut self, outbox: &mut Outbox, room: RoomId) {
-        self.stats.purged.add((outbox.purge(room) + self.runs.waiting(room)) as u64);
+    /// Removes a room's frames from a member's outbox, so that none follows the word that the membership has ended.
+    pub(super) fn purge(&mut self, slot: u32, outbox: &mut Outbox, room: RoomId) {
+        self.stats.purged.add((outbox.purge(room) + self.runs.waiting_for(slot, room)) as u64);
     }
 
     /// Queues the Close frame, which is the last thing that goes out.

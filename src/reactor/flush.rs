@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
-use crate::base::limits::{FLUSH_SLICE, PRESSURE_COST};
+use crate::base::limits::FLUSH_SLICE;
 use crate::base::time::Mono;
 use crate::net::outbox::{Entry, PushOutcome};
 use crate::wire::frame::{Frame, Kind};
@@ -22,16 +22,20 @@ use super::connection::Direct;
 use super::core::Core;
 use super::runs::{Batch, Urgency};
 
-/// Whether a connection is to be flushed, and how soon.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// How soon a connection is to be flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dirty {
-    /// Not.
-    #[default]
-    No,
     /// In its turn.
     Bulk,
-    /// Before all that is bulk.
+    /// What is urgent of it, before all that is bulk.
     Urgent,
+}
+
+/// On which lists a connection is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Listed {
+    urgent: bool,
+    bulk: bool,
 }
 
 /// What waits to be flushed.
@@ -41,8 +45,6 @@ pub(super) struct Backlog {
     urgent: Vec<u32>,
     /// Likewise, without urgency.
     bulk: Vec<u32>,
-    /// Runs that are half served, by [`Urgency`].
-    current: [Option<Batch>; 2],
     /// Memory of a batch that is done.
     spare: Option<Batch>,
     /// Bulk runs go before bulk connections, in every other turn.
@@ -50,16 +52,19 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Puts a connection on the list that it belongs on.
-    pub(super) fn mark(&mut self, slot: u32, dirty: &mut Dirty, wanted: Dirty) {
-        if wanted > *dirty {
-            *dirty = wanted;
-            if wanted == Dirty::Urgent { self.urgent.push(slot) } else { self.bulk.push(slot) }
+    /// Puts a connection on the list that it belongs on. From the urgent one it goes on to the other, if something is left.
+    pub(super) fn mark(&mut self, slot: u32, listed: &mut Listed, dirty: Dirty) {
+        if dirty == Dirty::Urgent && !listed.urgent {
+            listed.urgent = true;
+            self.urgent.push(slot);
+        } else if !listed.urgent && !listed.bulk {
+            listed.bulk = true;
+            self.bulk.push(slot);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.urgent.is_empty() && self.bulk.is_empty() && self.current.iter().all(Option::is_none)
+        self.urgent.is_empty() && self.bulk.is_empty()
     }
 }
 
@@ -72,7 +77,7 @@ impl Reactor {
     /// Adds a frame from the hub to its room's run; or to its members' outboxes one by one, where not all are to get it.
     pub(super) fn deliver(&mut self, frame: Arc<Frame>) {
         let room = frame.tag.room;
-        if self.core.rooms.has_floors(room) || self.core.runs.is_full() {
+        if self.core.rooms.has_floors(room) {
             self.settle_room(room);
             return self.deliver_to_each(&frame);
         }
@@ -83,7 +88,7 @@ impl Reactor {
     }
 
     fn deliver_to_each(&mut self, frame: &Arc<Frame>) {
-        let Reactor { conns, backlog, core, .. } = self;
+        let Reactor { conns, backlog, pressure, core, .. } = self;
         let (queued, limits) = (core.now.mono, core.limits());
         let Core { rooms, stats, .. } = core;
         rooms.for_each_recipient(&frame.tag, |slot| {
@@ -91,15 +96,17 @@ impl Reactor {
             if conn.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
                 stats.conflated.inc();
             }
-            backlog.mark(slot, &mut conn.dirty, urgency_of(frame));
+            conn.account(pressure);
+            pressure.served(conn.outbox.bytes());
+            backlog.mark(slot, &mut conn.listed, urgency_of(frame));
         });
     }
 
     /// Before its membership changes: what waits for a room goes to the outboxes of those who are members now.
     pub(super) fn settle_room(&mut self, room: RoomId) {
         for urgency in [Urgency::Alert, Urgency::Bulk] {
-            if self.backlog.current[urgency as usize].as_ref().is_some_and(|batch| batch.room == room)
-                && let Some(mut batch) = self.backlog.current[urgency as usize].take()
+            if self.core.runs.current[urgency as usize].as_ref().is_some_and(|batch| batch.room == room)
+                && let Some(mut batch) = self.core.runs.current[urgency as usize].take()
             {
                 for slot in batch.take_targets() {
                     self.push_to_member(slot, room, &batch.frames);
@@ -117,23 +124,27 @@ impl Reactor {
     }
 
     fn push_to_member(&mut self, slot: u32, room: RoomId, frames: &[Arc<Frame>]) {
-        let Reactor { conns, backlog, core, .. } = self;
+        let Reactor { conns, backlog, pressure, core, .. } = self;
         if !core.rooms.is_member(slot, room) {
             return;
         }
         let Some(conn) = conns.at(slot) else { return };
         conn.queue(frames, core);
+        conn.account(pressure);
+        pressure.served(conn.outbox.bytes());
         for frame in frames {
-            backlog.mark(slot, &mut conn.dirty, urgency_of(frame));
+            backlog.mark(slot, &mut conn.listed, urgency_of(frame));
         }
     }
 
     /// See the module.
     pub(super) fn flush(&mut self) {
+        let now = self.io.clock.mono();
+        self.flush_urgent();
+        self.serve_runs(Urgency::Alert, now.plus(FLUSH_SLICE));
+        self.flush_urgent();
+        // What is urgent takes as long as it takes, and leaves the rest its slice all the same.
         let until = self.io.clock.mono().plus(FLUSH_SLICE);
-        self.flush_urgent();
-        self.serve_runs(Urgency::Alert, until);
-        self.flush_urgent();
         self.backlog.runs_first ^= true;
         if self.backlog.runs_first {
             self.serve_runs(Urgency::Bulk, until);
@@ -143,12 +154,14 @@ impl Reactor {
             self.serve_runs(Urgency::Bulk, until);
         }
         self.shrink_output();
-        self.tell_pressure();
+        self.tell_pressure(now);
     }
 
     fn flush_urgent(&mut self) {
         for slot in mem::take(&mut self.backlog.urgent) {
-            self.flush_one(slot);
+            let Some(conn) = self.conns.at(slot).filter(|conn| conn.listed.urgent) else { continue };
+            conn.listed.urgent = false;
+            self.flush_one(slot, Dirty::Urgent);
         }
     }
 
@@ -156,8 +169,10 @@ impl Reactor {
         let slots = mem::take(&mut self.backlog.bulk);
         let mut flushed = 0;
         for slot in &slots {
-            self.flush_one(*slot);
             flushed += 1;
+            let Some(conn) = self.conns.at(*slot).filter(|conn| conn.listed.bulk) else { continue };
+            conn.listed.bulk = false;
+            self.flush_one(*slot, Dirty::Bulk);
             if self.io.now >= until {
                 break;
             }
@@ -168,10 +183,9 @@ impl Reactor {
         self.backlog.bulk = left;
     }
 
-    fn flush_one(&mut self, slot: u32) {
-        let Some(conn) = self.conns.at(slot).filter(|conn| conn.dirty != Dirty::No) else { return };
-        conn.dirty = Dirty::No;
-        match conn.flush(&mut self.core, &mut self.io) {
+    fn flush_one(&mut self, slot: u32, dirty: Dirty) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        match conn.flush(dirty, &mut self.core, &mut self.io) {
             Some(reason) => self.close(slot, reason),
             None => self.after_flush(slot),
         }
@@ -181,10 +195,9 @@ impl Reactor {
     fn after_flush(&mut self, slot: u32) {
         self.schedule(slot);
         let Some(conn) = self.conns.at(slot) else { return };
-        self.queued_bytes = self.queued_bytes + conn.outbox.bytes() - conn.accounted_bytes;
-        conn.accounted_bytes = conn.outbox.bytes();
+        conn.account(&mut self.pressure);
         if conn.writable && !conn.outbox.is_empty() {
-            self.backlog.mark(slot, &mut conn.dirty, Dirty::Bulk);
+            self.backlog.mark(slot, &mut conn.listed, Dirty::Bulk);
         }
         if !conn.serving && conn.wants_serving() {
             conn.serving = true;
@@ -193,7 +206,7 @@ impl Reactor {
     }
 
     /// Serves runs of that urgency, at least one write.
-    fn serve_runs(&mut self, urgency: Urgency, until: Mono) {
+    pub(super) fn serve_runs(&mut self, urgency: Urgency, until: Mono) {
         while let Some(mut batch) = self.next_batch(urgency) {
             while let Some(slot) = batch.next_target() {
                 self.serve_member(slot, &mut batch);
@@ -202,7 +215,7 @@ impl Reactor {
                 }
             }
             if batch.cost() > 0 {
-                self.backlog.current[urgency as usize] = Some(batch);
+                self.core.runs.current[urgency as usize] = Some(batch);
                 return;
             }
             self.end_batch(batch);
@@ -213,7 +226,7 @@ impl Reactor {
     }
 
     fn next_batch(&mut self, urgency: Urgency) -> Option<Batch> {
-        if let Some(batch) = self.backlog.current[urgency as usize].take() {
+        if let Some(batch) = self.core.runs.current[urgency as usize].take() {
             return Some(batch);
         }
         let (room, frames) = self.core.runs.pop(urgency)?;
@@ -233,34 +246,39 @@ impl Reactor {
 
     /// One write of the batch if the member has nothing else to get; otherwise its frames take their place among that.
     fn serve_member(&mut self, slot: u32, batch: &mut Batch) {
-        let Reactor { conns, backlog, core, io, .. } = self;
+        let Reactor { conns, backlog, pressure, core, io, .. } = self;
         let Some(conn) = conns.at(slot) else { return };
         if !core.rooms.is_member(slot, batch.room) {
             return; // it has left meanwhile
         }
         let gets_more = batch.urgency() == Urgency::Bulk && core.gets_more(slot, batch.room);
         match if gets_more { Direct::NotNow } else { conn.write_batch(batch, core, io) } {
-            Direct::Done => {}
+            Direct::Done => pressure.served(0),
             Direct::NotNow => {
                 conn.queue(&batch.frames, core);
+                conn.account(pressure);
+                pressure.served(conn.outbox.bytes());
                 io.now = io.clock.mono();
                 for frame in &batch.frames {
-                    backlog.mark(slot, &mut conn.dirty, urgency_of(frame));
+                    backlog.mark(slot, &mut conn.listed, urgency_of(frame));
                 }
             }
-            Direct::Rest => backlog.mark(slot, &mut conn.dirty, Dirty::Bulk),
+            Direct::Rest => {
+                conn.account(pressure);
+                pressure.served(conn.outbox.bytes());
+                backlog.mark(slot, &mut conn.listed, Dirty::Bulk);
+            }
             Direct::Failed(reason) => self.close(slot, reason),
         }
     }
 
-    /// Tells the hub when to hold bulk back, and when to go on.
-    fn tell_pressure(&mut self) {
-        let current: usize = self.backlog.current.iter().flatten().map(Batch::cost).sum();
-        let cost = self.core.runs.cost() + current;
-        if cost > PRESSURE_COST {
-            self.inbox.press(true);
-        } else if self.inbox.is_pressed() && cost < PRESSURE_COST / 2 {
-            self.inbox.press(false);
+    /// Tells the hub when to hold bulk back and when to go on, and whether publishers had better slow down.
+    fn tell_pressure(&mut self, now: Mono) {
+        self.pressure.end_turn(self.core.runs.cost() + self.backlog.bulk.len(), now);
+        let is_over = self.inbox.is_pressed() && !self.pressure.is_pressed();
+        self.inbox.press(self.pressure.is_pressed());
+        self.inbox.outrun(self.pressure.is_outrun());
+        if is_over {
             self.core.uplink.nudge();
         }
     }

@@ -14,6 +14,7 @@ mod flush;
 mod http;
 mod lines;
 pub mod options;
+mod pressure;
 mod publisher;
 pub mod registry;
 pub mod rooms;
@@ -34,7 +35,7 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::{PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
+use crate::base::limits::{AHEAD_MAX, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
@@ -43,7 +44,8 @@ use crate::net::timer::{Timer, Wheel};
 use self::accept::Listeners;
 use self::connection::{Connection, Io};
 use self::core::Core;
-use self::flush::{Backlog, Dirty};
+use self::flush::Backlog;
+use self::pressure::Pressure;
 use self::rooms::Rooms;
 use self::runs::Runs;
 use self::slots::Slots;
@@ -77,7 +79,7 @@ pub struct Reactor {
     /// Connections to be served; a slot may be there after its connection has gone.
     serve: Vec<u32>,
     backlog: Backlog,
-    queued_bytes: usize,
+    pressure: Pressure,
 }
 
 impl Reactor {
@@ -85,6 +87,7 @@ impl Reactor {
     pub fn new(options: ReactorOptions, parts: ReactorParts) -> io::Result<Reactor> {
         let now = parts.clock.now();
         let listeners = Listeners::new(parts.listeners, parts.poll.0.registry())?;
+        let queue_bytes_max = options.queue_bytes_max;
         let core = Core {
             options,
             catalog: parts.catalog,
@@ -94,7 +97,7 @@ impl Reactor {
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink: Uplink::new(parts.urgent, parts.bulk),
             rooms: Rooms::default(),
-            runs: Runs::default(),
+            runs: Runs::new(queue_bytes_max),
             now,
             drain_until: None,
             text: Vec::new(),
@@ -113,7 +116,7 @@ impl Reactor {
             wheel: Wheel::new(TICK, now.mono),
             serve: Vec::new(),
             backlog: Backlog::default(),
-            queued_bytes: 0,
+            pressure: Pressure::new(queue_bytes_max),
         })
     }
 
@@ -128,6 +131,7 @@ impl Reactor {
         }
         // Nothing is written any more: nobody shall wait for it.
         self.inbox.press(false);
+        self.inbox.outrun(false);
         self.core.uplink.nudge();
         self.core.uplink.ring();
         Ok(())
@@ -193,7 +197,7 @@ impl Reactor {
             return now;
         }
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
-        let times = [self.wheel.next(), self.listeners.next(now), self.core.drain_until, leaves];
+        let times = [self.wheel.next(), self.listeners.next(now), self.core.drain_until, leaves, self.pressure.next()];
         times.into_iter().flatten().min().unwrap_or(Mono::NEVER)
     }
 
@@ -238,8 +242,8 @@ impl Reactor {
             conn.serving = true;
             self.serve.push(slot);
         }
-        if conn.wants_flush(&self.core) {
-            self.backlog.mark(slot, &mut conn.dirty, Dirty::Urgent);
+        if let Some(dirty) = conn.wants_flush(&self.core) {
+            self.backlog.mark(slot, &mut conn.listed, dirty);
         }
     }
 
@@ -267,9 +271,18 @@ impl Reactor {
         self.core.drain_until.is_some_and(|until| self.conns.is_empty() || until <= self.core.now.mono)
     }
 
-    /// Takes all that was there when it began.
+    /// Takes all that was there when it began; less if so much is to be written that the hub had better keep the rest: its link fills then,
+    /// and what finds no room there is conflated, or comes later, or becomes a `gap`, where here it would end in the members' queues.
     fn take_inbox(&mut self) {
-        for _ in 0..self.inbox.len() {
+        let waiting = self.inbox.len();
+        if waiting > AHEAD_MAX / 2 {
+            // The hub may sleep over it: if it does so while we take what there is, at least as much is left for the next turn.
+            self.core.uplink.nudge();
+        }
+        for _ in 0..waiting {
+            if self.core.runs.is_full() {
+                return;
+            }
             match self.inbox.pop() {
                 Some(Output::Deliver(frame)) => self.deliver(frame),
                 Some(Output::Joined(joined)) => {
@@ -323,7 +336,7 @@ impl Reactor {
             conn.timer_at = Mono::NEVER;
             let slot = conn.id.slot;
             let is_due = conn.deadline(&self.core) <= now;
-            if let Some(reason) = is_due.then(|| conn.on_time(&mut self.core, &mut self.io)).flatten() {
+            if let Some(reason) = is_due.then(|| conn.on_time(&mut self.core)).flatten() {
                 self.close(slot, reason);
                 continue;
             }
@@ -351,7 +364,7 @@ impl Reactor {
     /// The one place where a connection ends.
     fn close(&mut self, slot: u32, reason: Reason) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
-        self.queued_bytes -= conn.accounted_bytes;
+        self.pressure.account(&mut conn.share, 0, false);
         conn.end(reason, &mut self.core);
         // The kernel forgets a closed descriptor by itself; this is for the order's sake.
         drop(conn.stream.deregister(self.poll.registry()));
@@ -360,7 +373,7 @@ impl Reactor {
     fn publish_gauges(&self) {
         let stats = &self.core.stats;
         stats.memberships.set(self.core.rooms.memberships() as u64);
-        stats.queued_bytes.set(self.queued_bytes as u64);
+        stats.queued_bytes.set(self.pressure.queued_bytes() as u64);
         stats.outstanding.set(self.core.uplink.outstanding() as u64);
     }
 }

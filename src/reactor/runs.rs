@@ -13,14 +13,12 @@ use std::sync::Arc;
 use crate::base::counters::Times;
 use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
-use crate::base::limits::{RUN_BYTES_MAX, WRITE_BYTES_PER_TURN};
+use crate::base::limits::{ALERT_COST_MAX, COPY_BYTES_PER_WRITE, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
 /// Runs whose memory is kept for the next ones.
 const SPARE_RUNS: usize = 1024;
-/// What one write costs, in frames copied: the unit of [`Runs::cost`] is one write.
-const FRAMES_PER_WRITE: usize = 32;
 
 /// Which queue a frame waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +36,17 @@ impl Urgency {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Runs {
     queues: [Queue; 2],
+    /// Runs that are half served, by [`Urgency`].
+    pub(super) current: [Option<Batch>; 2],
     /// Memory of runs that are done.
     spare: Vec<Vec<Arc<Frame>>>,
-    cost: usize,
-    bytes: usize,
+    /// A run longer than this is one too long.
+    run_bytes_max: usize,
+    /// How many are too long.
+    too_long: usize,
 }
 
 /// Runs in order of their first frame.
@@ -55,6 +57,8 @@ struct Queue {
     first: u32,
     /// By the room's slot: the number of its run, if that is still open.
     numbers: Vec<u32>,
+    /// What serving all of it takes, in writes.
+    cost: usize,
 }
 
 /// The frames of one room. Without frames: they were taken out of turn.
@@ -63,6 +67,7 @@ struct Run {
     room: RoomId,
     members: usize,
     frames: Vec<Arc<Frame>>,
+    bytes: usize,
 }
 
 impl Queue {
@@ -79,17 +84,26 @@ impl Queue {
 }
 
 impl Runs {
+    /// None yet. One member's queue holds so many bytes: it must have room for all that may wait for one room, which is two runs and
+    /// two batches that are half served.
+    pub(super) fn new(queue_bytes_max: usize) -> Runs {
+        Runs { queues: Default::default(), current: [None, None], spare: Vec::new(), run_bytes_max: queue_bytes_max / 8, too_long: 0 }
+    }
+
     /// Adds a frame to its room's run. The room has that many members here.
     pub(super) fn add(&mut self, frame: Arc<Frame>, members: usize) {
         let room = frame.tag.room;
-        self.bytes += frame.as_websocket().len();
+        let bytes = frame.as_websocket().len();
         let queue = &mut self.queues[Urgency::of(frame.tag.lane) as usize];
         if let Some(index) = queue.index(room) {
             let run = &mut queue.open[index];
-            self.cost -= cost(run);
+            queue.cost -= cost(run);
+            let was_too_long = run.bytes > self.run_bytes_max;
             run.members = members;
             run.frames.push(frame);
-            self.cost += cost(run);
+            run.bytes += bytes;
+            queue.cost += cost(run);
+            self.too_long += usize::from(run.bytes > self.run_bytes_max && !was_too_long);
             return;
         }
         let mut frames = self.spare.pop().unwrap_or_default();
@@ -99,16 +113,18 @@ impl Runs {
             queue.numbers.resize(slot + 1, 0);
         }
         queue.numbers[slot] = queue.first.wrapping_add(queue.open.len() as u32);
-        let run = Run { room, members, frames };
-        self.cost += cost(&run);
+        let run = Run { room, members, frames, bytes };
+        queue.cost += cost(&run);
+        self.too_long += usize::from(bytes > self.run_bytes_max);
         queue.open.push_back(run);
     }
 
     /// Takes the next run of that queue.
     pub(super) fn pop(&mut self, urgency: Urgency) -> Option<(RoomId, Vec<Arc<Frame>>)> {
-        while let Some(run) = self.queues[urgency as usize].pop() {
-            self.cost -= cost(&run);
-            self.bytes -= bytes(&run.frames);
+        let queue = &mut self.queues[urgency as usize];
+        while let Some(run) = queue.pop() {
+            queue.cost -= cost(&run);
+            self.too_long -= usize::from(run.bytes > self.run_bytes_max);
             if !run.frames.is_empty() {
                 return Some((run.room, run.frames));
             }
@@ -122,8 +138,9 @@ impl Runs {
         for queue in &mut self.queues {
             if let Some(index) = queue.index(room) {
                 let run = &mut queue.open[index];
-                self.cost -= cost(run);
-                self.bytes -= bytes(&run.frames);
+                queue.cost -= cost(run);
+                self.too_long -= usize::from(run.bytes > self.run_bytes_max);
+                run.bytes = 0;
                 frames.append(&mut run.frames);
             }
         }
@@ -138,7 +155,13 @@ impl Runs {
         }
     }
 
-    /// How many frames wait for a room.
+    /// How many frames wait for a member of a room.
+    pub(super) fn waiting_for(&self, slot: u32, room: RoomId) -> usize {
+        let half_served = self.current.iter().flatten().filter(|batch| batch.room == room && batch.targets[batch.next..].contains(&slot));
+        self.waiting(room) + half_served.map(|batch| batch.frames.len()).sum::<usize>()
+    }
+
+    /// How many frames wait for a room, half-served runs excepted.
     pub(super) fn waiting(&self, room: RoomId) -> usize {
         self.queues.iter().filter_map(|queue| queue.index(room).map(|index| queue.open[index].frames.len())).sum()
     }
@@ -151,26 +174,29 @@ impl Runs {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.iter().all(|queue| queue.open.is_empty())
+        self.queues.iter().all(|queue| queue.open.is_empty()) && self.current.iter().all(Option::is_none)
     }
 
-    /// Whether so much waits that nothing may be added: a flood of alerts, which nothing holds back, or of long frames.
+    /// Whether so much waits that nothing more may be taken from the hub: a flood of alerts, which nothing else holds back, or more for one
+    /// room than its members' queues could hold.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes > RUN_BYTES_MAX
+        self.too_long > 0 || self.queues[Urgency::Alert as usize].cost > ALERT_COST_MAX
     }
 
     /// What serving all of it takes, in writes.
     pub(super) fn cost(&self) -> usize {
-        self.cost
+        let half_served: usize = self.current.iter().flatten().map(Batch::cost).sum();
+        self.queues.iter().map(|queue| queue.cost).sum::<usize>() + half_served
     }
 }
 
-fn bytes(frames: &[Arc<Frame>]) -> usize {
-    frames.iter().map(|frame| frame.as_websocket().len()).sum()
+/// What it takes to write so many bytes to so many members, in writes.
+fn cost_of(members: usize, bytes: usize) -> usize {
+    members * (1 + bytes / COPY_BYTES_PER_WRITE)
 }
 
 fn cost(run: &Run) -> usize {
-    if run.frames.is_empty() { 0 } else { run.members * (1 + run.frames.len() / FRAMES_PER_WRITE) }
+    if run.frames.is_empty() { 0 } else { cost_of(run.members, run.bytes) }
 }
 
 /// A run being served: its bytes, whom they are for, and how far it has come.
@@ -285,7 +311,7 @@ impl Batch {
 
     /// What is still to be done, in writes.
     pub(super) fn cost(&self) -> usize {
-        (self.targets.len() - self.next) * (1 + self.frames.len() / FRAMES_PER_WRITE)
+        cost_of(self.targets.len() - self.next, self.bytes)
     }
 }
 
@@ -339,7 +365,7 @@ mod tests {
         /// Whatever is added comes out once, in order within its (room, lane), and the cost comes back to nothing.
         #[test]
         fn each_room_and_lane_keeps_its_order(ops in prop::collection::vec(op(), 1..300)) {
-            let mut runs = Runs::default();
+            let mut runs = Runs::new(1 << 20);
             let (mut added, mut came) = (BTreeMap::<(u32, Lane), u64>::new(), BTreeMap::<(u32, Lane), u64>::new());
             let mut see = |frames: &[Arc<Frame>], room: RoomId| {
                 for frame in frames {
@@ -380,7 +406,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(added, came);
-            prop_assert!(runs.is_empty() && runs.cost() == 0 && runs.bytes == 0);
+            prop_assert!(runs.is_empty() && runs.cost() == 0 && runs.too_long == 0);
         }
 
         /// A batch's bytes are its frames', by lane, each lane in order; what one write takes is a prefix at frame boundaries.

@@ -319,7 +319,7 @@ impl Session {
 
     fn leave(&self, room: RoomId, core: &mut Core, outbox: &mut Outbox) {
         core.rooms.leave(self.id.slot, room);
-        core.purge(outbox, room);
+        core.purge(self.id.slot, outbox, room);
         core.uplink.leave(room, self.id);
     }
 
@@ -351,7 +351,7 @@ impl Session {
         };
         debug_assert_eq!(*asked, *joined.name, "the hub answers in the order of the questions");
         if !core.rooms.join(self.id.slot, joined.room, &joined.name, by_pattern, joined.floor) {
-            core.purge(outbox, joined.room);
+            core.purge(self.id.slot, outbox, joined.room);
             core.uplink.leave(joined.room, self.id);
         }
         for frame in joined.frames {

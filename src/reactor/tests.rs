@@ -1,6 +1,7 @@
 //! A reactor at work: real sockets on loopback, the real hub, one thread each.
 
 mod churn;
+mod overload;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

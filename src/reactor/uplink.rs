@@ -102,9 +102,9 @@ impl Uplink {
         self.outstanding
     }
 
-    /// Whether publishers should slow down: a link is filled to more than 80 %.
+    /// Whether publishers should slow down: a link is filled to more than 80 %; or a reactor lags, or most of its members do.
     pub fn slow_down(&self) -> bool {
-        [&self.urgent, &self.bulk].into_iter().any(|link| link.len() * 5 > link.capacity() * 4)
+        self.bulk.is_outrun() || [&self.urgent, &self.bulk].into_iter().any(|link| link.len() * 5 > link.capacity() * 4)
     }
 
     /// Wakes the hub though nothing was pushed.

@@ -148,17 +148,14 @@ def test_publishers_do_not_wait_for_a_stalled_subscriber(serve, reactors):
 
 
 def test_a_slow_consumer_is_told(serve):
-    """DLV-20, promise 6: one that still reads a little learns why it is closed, and may resume."""
+    """DLV-20, promise 6: one that reads on learns why it is closed, and may resume."""
     daemon = serve(reactors=1, max_queue_bytes="256KiB")
     reader, _ = stalled(daemon, ROOM, receive_buffer_bytes=256 * 1024)
     daemon.publish(*padded("update", "stream", 5_000))
-    wait_until(lambda: daemon.metric("tickerd_closed_total", "slow_consumer") >= 1, "it is closed")
+    wait_until(lambda: daemon.metric("tickerd_dropped_frames_total", "closed") > 0, "it is given up")
     seen = []
-    try:
-        while not seen or seen[-1][0] != CLOSE:
-            seen.append(reader.next_frame())
-    except ConnectionResetError:
-        return  # what the kernel held is lost with the reset: the position still is what it was
+    while not seen or seen[-1][0] != CLOSE:
+        seen.append(reader.next_frame())
     assert int.from_bytes(seen[-1][1][:2], "big") == 4103
     notice = json.loads(seen[-2][1])
     assert (notice["type"], notice["code"]) == ("disconnect", 4103)

@@ -23,15 +23,19 @@ mod tally;
 mod view;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::cli::Failure;
 use crate::config::{self, Config, ConfigError, ServeArgs, Surroundings};
@@ -79,8 +83,10 @@ pub(super) struct DemoArgs {
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let clock = Clock::start();
     let stop = Arc::new(AtomicBool::new(false));
-    stop_at_signals(&stop).map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    let deaf = |error| Failure::Failed(format!("cannot listen for signals: {error}"));
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(deaf)?;
     let place = Place::make(&std::env::temp_dir(), clock.now().wall_ms / 1000).map_err(Failure::Failed)?;
+    stop_at_signals(signals, &stop, place.dir()).map_err(deaf)?;
     let listen = free(args.listen).map_err(Failure::Failed)?;
     let admin = free(default_admin()).map_err(Failure::Failed)?;
     let running = daemon::start(&config(&place, listen, admin)?)?;
@@ -90,13 +96,18 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     played.map_err(Failure::Failed)
 }
 
-/// The first signal ends the demo in order, the second one at once.
-fn stop_at_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
-        signal_hook::flag::register(signal, Arc::clone(stop))?;
-    }
-    Ok(())
+/// The first signal ends the demo in order, the second one at once. Either way nothing is left of its directory.
+fn stop_at_signals(mut signals: Signals, stop: &Arc<AtomicBool>, dir: &Path) -> io::Result<()> {
+    let (stop, dir) = (Arc::clone(stop), dir.to_owned());
+    let at_signals = move || {
+        for _signal in signals.forever() {
+            if stop.swap(true, Ordering::Relaxed) {
+                drop(fs::remove_dir_all(&dir));
+                process::exit(130);
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(at_signals).map(drop)
 }
 
 /// What `serve` would be told; nothing comes from the environment, so that the demo is the same everywhere.

@@ -37,6 +37,11 @@ impl Place {
         Ok(place)
     }
 
+    /// Where all of it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A token that reads all rooms of the desk and publishes.
     pub(super) fn token(&self) -> &str {
         &self.token

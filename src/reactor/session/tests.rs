@@ -74,7 +74,7 @@ impl Desk {
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink,
             rooms: Rooms::default(),
-            runs: Runs::default(),
+            runs: Runs::new(1 << 20),
             now: NOW,
             drain_until: None,
             text: Vec::new(),

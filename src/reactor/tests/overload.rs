@@ -1,0 +1,192 @@
+//! A reactor turned by hand, in one thread: more comes from the hub than is written, batches are half served, members do not read.
+
+use mio::net::UnixStream;
+
+use super::*;
+use crate::base::ids::ConnId;
+use crate::base::limits::BEHIND_WINDOW;
+use crate::base::time::nanos;
+use crate::net::stream::Stream;
+use crate::reactor::connection::Connection;
+use crate::reactor::runs::Urgency;
+use crate::wire::frame::{Frame, Kind, Tag};
+
+const ROOM: RoomId = RoomId { slot: 0, generation: 1 };
+const QUEUE_BYTES: usize = 1 << 20;
+
+struct Bench {
+    reactor: Reactor,
+    inbox: Arc<Link<Output>>,
+    peers: Vec<UnixStream>,
+    /// Bytes that each peer has read.
+    read: Vec<usize>,
+    seq: u64,
+}
+
+impl Bench {
+    /// A reactor whose room has that many members.
+    fn new(members: u32) -> Bench {
+        let (poll, waker) = ReactorPoll::new().unwrap();
+        let door = Door::new(Waker::Poll(waker));
+        let inbox = Arc::new(Link::new(65_536, Arc::clone(&door)));
+        let (_, urgent, bulk) = crate::reactor::uplink::tests::links(1024);
+        let parts = ReactorParts {
+            index: 0,
+            clock: Clock::start(),
+            catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
+            verifier: verifier(),
+            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2 })),
+            poll,
+            inbox: Arc::clone(&inbox),
+            control: Arc::new(Link::new(8, Arc::clone(&door))),
+            door,
+            urgent,
+            bulk,
+            stats: Arc::default(),
+            listeners: Vec::new(),
+        };
+        let mut reactor = Reactor::new(ReactorOptions { queue_bytes_max: QUEUE_BYTES, ..options() }, parts).unwrap();
+        let mut peers = Vec::new();
+        for slot in 0..members {
+            let (ours, peer) = UnixStream::pair().unwrap();
+            let id = reactor.conns.next_id(0);
+            assert_eq!(id, ConnId { reactor: 0, slot, generation: 0 });
+            let mut stream = Stream::Unix(ours);
+            stream.register(reactor.poll.registry(), slots::token(id)).unwrap();
+            reactor.conns.insert(Box::new(Connection::new(id, stream, Mono(0))));
+            reactor.core.rooms.join(slot, ROOM, &"r".into(), true, [0; 3]);
+            peers.push(peer);
+        }
+        Bench { reactor, inbox, read: vec![0; peers.len()], peers, seq: 0 }
+    }
+
+    /// The hub sends so many frames of so many bytes.
+    fn send(&mut self, frames: usize, lane: Lane, bytes: usize) {
+        for _ in 0..frames {
+            self.seq += 1;
+            let tag = Tag { room: ROOM, lane, kind: Kind::Stream { seq: self.seq }, accepted: Mono(1), released: Mono(2) };
+            self.inbox.push(Output::Deliver(Arc::new(Frame::text(tag, &vec![b'x'; bytes])))).unwrap();
+        }
+    }
+
+    /// Turns, and lets the peers read all that has come, until nothing is left to be done.
+    fn settle(&mut self) {
+        let mut events = Events::with_capacity(64);
+        while !self.inbox.is_empty() || self.reactor.owes_flush() || self.reactor.pressure.queued_bytes() > 0 {
+            self.reactor.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            for event in &events {
+                self.reactor.on_event(event);
+            }
+            self.reactor.take_inbox();
+            self.reactor.flush();
+            self.peers_read();
+        }
+    }
+
+    fn peers_read(&mut self) {
+        let mut buffer = vec![0; 1 << 20];
+        for (peer, read) in self.peers.iter_mut().zip(&mut self.read) {
+            while let Ok(n @ 1..) = peer.read(&mut buffer) {
+                *read += n;
+            }
+        }
+    }
+
+    /// How often each of the three histograms of a lane has recorded.
+    fn recorded(&self, lane: Lane) -> [u64; 3] {
+        let stats = &self.reactor.core.stats;
+        [&stats.delivery, &stats.delivery_hub, &stats.delivery_reactor]
+            .map(|histograms| histograms[lane.index()].snapshot().buckets.iter().sum::<u64>())
+    }
+
+    fn member_bytes(&mut self, slot: u32) -> usize {
+        self.reactor.conns.at(slot).unwrap().outbox.bytes()
+    }
+}
+
+/// Promises 1 and 5: nothing holds alerts back at the hub's door. So a reactor that has enough of them to write leaves the rest in its link,
+/// and nobody who reads is closed, be the flood twenty times what a member's queue may hold.
+#[test]
+fn a_flood_of_alerts_is_left_to_the_hub_and_closes_nobody() {
+    let mut bench = Bench::new(2);
+    bench.send(20_000, Lane::Alert, 1000);
+    bench.reactor.take_inbox();
+    assert!(!bench.inbox.is_empty(), "a run is no longer than members' queues can hold");
+    bench.settle();
+    assert_eq!(bench.reactor.core.stats.closes().map(|(_, n)| n).sum::<u64>(), 0);
+    assert_eq!(bench.read, [20_000 * 1004; 2]);
+}
+
+/// What waits for a room when its membership changes goes to its members' queues, and one that was idle has room for it, in both lanes.
+#[test]
+fn what_waits_for_a_room_fits_into_an_idle_members_queue() {
+    let mut bench = Bench::new(4);
+    for lane in [Lane::Alert, Lane::Update] {
+        bench.send(2_000, lane, 1000);
+        bench.reactor.take_inbox();
+        bench.reactor.serve_runs(if lane == Lane::Alert { Urgency::Alert } else { Urgency::Bulk }, Mono(0));
+        bench.reactor.take_inbox();
+    }
+    bench.reactor.settle_room(ROOM);
+    let queued: Vec<_> = (0..4).map(|slot| bench.member_bytes(slot)).collect();
+    assert!(queued.iter().all(|bytes| (QUEUE_BYTES / 8..QUEUE_BYTES).contains(bytes)), "{queued:?}");
+    bench.settle();
+    assert_eq!(bench.read, [4_000 * 1004; 4]);
+}
+
+/// OPS-02: the parts of the latency are counted as often as the whole, also of a batch that is settled when some members have it and some not.
+#[test]
+fn a_half_served_batch_that_is_settled_is_counted_in_each_part() {
+    let mut bench = Bench::new(5);
+    bench.send(3, Lane::Update, 100);
+    bench.reactor.take_inbox();
+    bench.reactor.serve_runs(Urgency::Bulk, Mono(0));
+    assert_eq!(bench.reactor.core.runs.waiting_for(0, ROOM), 0, "the first member is served");
+    assert_eq!(bench.reactor.core.runs.waiting_for(1, ROOM), 3);
+    bench.reactor.settle_room(ROOM);
+    assert_eq!(bench.recorded(Lane::Update), [3, 3, 3]);
+    bench.settle();
+    assert_eq!(bench.recorded(Lane::Update), [15; 3]);
+}
+
+/// Promise 6: who leaves or ends while a batch is being served is missed by it, and that is counted.
+#[test]
+fn frames_of_a_half_served_batch_are_counted_for_one_who_goes() {
+    let mut bench = Bench::new(5);
+    bench.send(3, Lane::Update, 100);
+    bench.reactor.take_inbox();
+    bench.reactor.serve_runs(Urgency::Bulk, Mono(0));
+    bench.send(2, Lane::Update, 100);
+    bench.reactor.take_inbox();
+    bench.reactor.close(0, Reason::Io);
+    assert_eq!(bench.reactor.core.stats.dropped_by_close.value(), 2, "the batch had come to it");
+    bench.reactor.close(1, Reason::Io);
+    assert_eq!(bench.reactor.core.stats.dropped_by_close.value(), 2 + 5);
+    let mut outbox = crate::net::outbox::Outbox::default();
+    bench.reactor.core.purge(2, &mut outbox, ROOM);
+    assert_eq!(bench.reactor.core.stats.purged.value(), 5);
+}
+
+/// DESIGN 5: members who take nothing hold nobody back; when most are behind, publishers shall slow down, before the first one is closed.
+#[test]
+fn when_most_members_do_not_read_publishers_are_told_before_any_is_closed() {
+    let mut bench = Bench::new(3);
+    let mut told_at = None;
+    for round in 1..=200 {
+        bench.send(20, Lane::Update, 1000);
+        while !bench.inbox.is_empty() || bench.reactor.owes_flush() {
+            bench.reactor.take_inbox();
+            bench.reactor.flush();
+        }
+        assert!(!bench.inbox.is_pressed(), "nobody waits for a member who does not read");
+        // The window is as long as it is; that it has passed is not waited for.
+        bench.reactor.pressure.end_turn(0, Mono(round * nanos(BEHIND_WINDOW)));
+        bench.reactor.inbox.outrun(bench.reactor.pressure.is_outrun());
+        if bench.inbox.is_outrun() {
+            told_at = Some(bench.member_bytes(0));
+            break;
+        }
+    }
+    assert!((QUEUE_BYTES / 4..QUEUE_BYTES / 2).contains(&told_at.unwrap()), "{told_at:?}");
+    assert_eq!(bench.reactor.core.stats.closes().map(|(_, n)| n).sum::<u64>(), 0);
+}
