@@ -4,10 +4,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
-from harness import DEFAULT_FLAGS, SECRET, Client, Daemon, address_of, arguments, http_request, mint, note, start, wait_until
+from harness import BINARY, DEFAULT_FLAGS, SECRET, Client, Daemon, address_of, arguments, http_request, mint, note, start, wait_until
 from wire import CLOSE, PING, TEXT, RawClient
 
 
@@ -207,3 +208,14 @@ def test_the_command_line_has_no_secrets(daemon1):
     shown = Path(f"/proc/{daemon1.process.pid}/cmdline").read_text()
     assert SECRET not in shown and "jwt-key" in shown
     assert list(arguments({"a_b": [1, 2], "c": True, "d": None})) == ["--a-b", "1", "--a-b", "2", "--c"]
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]], ids=["hup", "term", "twice"])
+def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path, signals):
+    """The demo's key and tokens are gone with it, whether its terminal is closed, it is ended, or it is told so twice."""
+    demo = subprocess.Popen([BINARY, "demo", "--listen", "127.0.0.1:0"], env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
+    wait_until(lambda: list(tmp_path.glob("tickerd-demo-*/publish.sock")), "the demo has its directory")
+    for number in signals:
+        demo.send_signal(number)
+    assert demo.wait(timeout=20) in (0, 130)
+    assert list(tmp_path.iterdir()) == []

@@ -161,6 +161,25 @@ def test_a_slow_consumer_is_told(serve):
     assert (notice["type"], notice["code"]) == ("disconnect", 4103)
 
 
+def test_publishers_are_told_when_nobody_reads_before_anybody_is_closed(serve):
+    """DESIGN 5, promise 6: three members who read nothing hold no publisher back, but its answers say `slow_down` when their queues are a
+    quarter full, and not before. When they read again, it is over."""
+    daemon = serve(reactors=1, max_queue_bytes="8MiB")
+    readers = [stalled(daemon, ROOM)[0] for _ in range(3)]
+    published, told = 0, False
+    while not told:
+        assert published < 20_000, "6 MB each wait for those who read nothing"
+        answers = daemon.publish(*padded("update", "stream", 100))
+        published += len(answers)
+        told = any(answer.get("slow_down") for answer in answers)
+    figures("slow_down", published=published)
+    assert published * 400 > 2 << 20
+    assert daemon.metric("tickerd_closed_total", "slow_consumer") == 0
+    for reader in readers:
+        reader.texts(published, "note", PATIENCE_S)
+    wait_until(lambda: not daemon.publish(*padded("update", "transient", 1))[0].get("slow_down"), "nobody is told any more")
+
+
 STOPPABLE_READER = """
     import sys
     sys.path.insert(0, sys.argv[1])
