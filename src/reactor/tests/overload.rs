@@ -53,7 +53,7 @@ impl Bench {
             assert_eq!(id, ConnId { reactor: 0, slot, generation: 0 });
             let mut stream = Stream::Unix(ours);
             stream.register(reactor.poll.registry(), slots::token(id)).unwrap();
-            reactor.conns.insert(Box::new(Connection::new(id, stream, Mono(0))));
+            reactor.conns.insert(Box::new(Connection::new(id, stream, None, Mono(0))));
             reactor.core.rooms.join(slot, ROOM, &"r".into(), true, [0; 3]);
             peers.push(peer);
         }
