@@ -16,6 +16,7 @@ mod attack_tables;
 #[cfg(test)]
 mod attacks;
 mod base64url;
+mod cache;
 mod claims;
 mod grants;
 mod json;
@@ -23,15 +24,18 @@ mod jwks;
 mod keys;
 mod mint;
 mod pem;
+mod revocation;
 #[cfg(test)]
 mod testing;
 mod verify;
 
 pub use base64url::encode as encode_base64url;
+pub use cache::TokenCache;
 pub use claims::VerifyOptions;
 pub use grants::{Grants, Scope};
 pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
+pub use revocation::{Full, Revocation, Revocations, Whom};
 pub use verify::{TokenError, Verifier};
 
 /// Makes the cryptography behind `jsonwebtoken` the one this crate was built with, rather than whatever its features leave.

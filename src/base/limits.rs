@@ -18,6 +18,16 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// A token, before anything in it is parsed.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Tokens that one reactor remembers as good: publishers and those who come back at once, not everybody, which would cost memory.
+pub const TOKENS_CACHED_MAX: usize = 1024;
+/// How long it does.
+pub const TOKEN_CACHED_FOR: Duration = Duration::from_secs(60);
+/// A longer token is not remembered.
+pub const TOKEN_CACHED_BYTES_MAX: usize = 2 * 1024;
+/// Revocations that hold at a time.
+pub const REVOCATIONS_MAX: usize = 100_000;
+/// One request to the admin listener.
+pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// One client command (a publishing WebSocket's message: [`PUBLISH_BYTES_MAX`]).
 pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// The raw text of a command's `id`.

@@ -3,6 +3,7 @@
 pub mod cidr;
 pub mod codes;
 pub mod counters;
+pub mod generations;
 pub mod ident;
 pub mod ids;
 pub mod lane;

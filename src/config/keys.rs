@@ -147,6 +147,9 @@ static HISTORY: [Key; 5] = under(
     ],
 );
 
+static DATA: [Key; 1] =
+    under("Data", [key("data-dir", Text, "DIR", "", "Directory for what is kept across restarts: revocations; none: memory only")]);
+
 static LOG: [Key; 2] = under(
     "Log",
     [
@@ -157,5 +160,5 @@ static LOG: [Key; 2] = under(
 
 /// Every option, in the order of the help.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    LISTENERS.iter().chain(&TOKENS).chain(&THREADS).chain(&WINDOWS).chain(&LIMITS).chain(&HISTORY).chain(&LOG)
+    LISTENERS.iter().chain(&TOKENS).chain(&THREADS).chain(&WINDOWS).chain(&LIMITS).chain(&HISTORY).chain(&DATA).chain(&LOG)
 }

@@ -67,6 +67,8 @@ pub struct Config {
     pub issuers: Vec<IssuerEntry>,
     /// Whether `?token=` is accepted.
     pub query_token: bool,
+    /// Where what must outlive the process is kept; nowhere if none is given.
+    pub data_dir: Option<PathBuf>,
     /// Threads that own connections.
     pub reactors: usize,
     /// Whether each thread is bound to a core.

@@ -34,6 +34,13 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the path is empty: write a directory, or leave the key out".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
 pub(super) fn file_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777 && !digits.starts_with('+'));

@@ -46,6 +46,7 @@ pub(super) fn validate(
         jwt_age_max: read.maybe("jwt-max-age", duration(SECOND..=366 * DAY)),
         issuers: issuers.into_iter().map(|issuer| read.issuer(issuer, credentials)).collect(),
         query_token: read.one("query-token", false, parse::switch),
+        data_dir: read.maybe("data-dir", parse::directory),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
         busy_poll: Duration::from_micros(read.one("busy-poll-us", 0, number(0..=10_000))),

@@ -44,6 +44,8 @@ metrics! {
     ACCEPT_REFUSED = Counter "accept_refused_total" "Connections dropped because their peer is in none of the allowed networks.";
     ACCEPT_ERRORS = Counter "accept_errors_total" "Accepts that failed, mostly for want of descriptors.";
     HANDSHAKES_TOTAL = Counter "handshakes_total" "Requests to speak WebSocket by result.";
+    TOKENS_KNOWN = Counter "tokens_known_total" "Tokens that were found good less than a minute before, and needed no signature check.";
+    SIGNATURE_CHECKS = Counter "signature_checks_total" "Signatures of tokens checked.";
     TOKEN_ERRORS = Counter "token_errors_total" "Tokens refused by reason.";
     CLOSES = Counter "closed_total" "Ended connections by reason.";
     REFUSALS = Counter "refused_total" "Refusals told to clients and publishers by error.";
@@ -122,6 +124,8 @@ impl Sources {
         out.single(&ACCEPT_ERRORS, self.sum(|stats| &stats.accept_errors));
         let results = HANDSHAKES.iter().enumerate();
         out.samples(&HANDSHAKES_TOTAL, results.map(|(i, result)| (label("result", result), self.sum(|stats| &stats.handshakes[i]))));
+        out.single(&TOKENS_KNOWN, self.sum(|stats| &stats.tokens_known));
+        out.single(&SIGNATURE_CHECKS, self.sum(|stats| &stats.signature_checks));
         let none = TokenError::LABELS.into_iter().map(|label| (label, 0));
         out.samples(&TOKEN_ERRORS, labelled("reason", none.chain(self.reactors.iter().flat_map(|stats| stats.token_errors()))));
         out.samples(&CLOSES, labelled("reason", self.reactors.iter().flat_map(|stats| stats.closes())));

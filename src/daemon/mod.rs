@@ -1,5 +1,6 @@
 //! Puts the daemon together: keys, catalog, links, named threads; and takes it apart in order.
 
+mod data_dir;
 mod hub_seat;
 mod hub_thread;
 mod listeners;
@@ -7,6 +8,10 @@ mod lock;
 mod metrics;
 mod options;
 mod publish_socket;
+mod revocation_file;
+mod revoker;
+#[cfg(test)]
+mod testing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,9 +19,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
-use crate::auth::Verifier;
+use crate::auth::{Revocations, Verifier};
 use crate::base::limits::{DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR};
 use crate::config::Config;
 use crate::hub::HubStats;
@@ -26,17 +31,22 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
 use crate::net::listener::Listener;
 use crate::net::sys;
-use crate::ops::admin::{self, Admin};
+use crate::ops::admin::{self, Action, Admin};
 use crate::ops::health::{Health, State};
 use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::{Control, Reactor, ReactorParts, ReactorPoll};
 
+use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
 use self::lock::AddressLock;
+use self::revocation_file::RevocationFile;
+use self::revoker::Revoker;
 
-/// Control messages a reactor may have waiting: there is one kind, sent once.
+/// Control messages a reactor may have waiting: the drain is told once, and sessions are ended one revocation at a time.
 const CONTROL_SLOTS: usize = 8;
+/// Where revocations are kept in the data directory.
+const REVOCATIONS: &str = "revocations.ndjson";
 
 /// Where the daemon can be reached.
 #[derive(Clone, Debug)]
@@ -74,6 +84,8 @@ pub struct Running {
     reactors: Vec<JoinHandle<()>>,
     hub: HubHandle,
     drain_timeout: Duration,
+    /// Held until the threads have ended.
+    _data_dir: Option<DataDir>,
     /// Held until all listeners are closed.
     _locks: Vec<AddressLock>,
 }
@@ -84,10 +96,13 @@ pub struct Loaded {
     verifier: Verifier,
 }
 
-/// Reads what the configuration names: keys and catalog.
+/// Reads what the configuration names: keys, catalog, revocations.
 pub fn load(config: &Config) -> Result<Loaded, StartError> {
     let catalog = options::catalog(&config.catalog).map_err(StartError::Config)?;
     let verifier = options::verifier(config).map_err(StartError::Config)?;
+    if let Some(dir) = &config.data_dir {
+        revocation_file::read(&dir.join(REVOCATIONS), Clock::start().now().wall_ms / 1000).map_err(StartError::Config)?;
+    }
     Ok(Loaded { catalog, verifier })
 }
 
@@ -97,6 +112,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let Loaded { catalog, verifier } = load(config)?;
     abort_on_panic();
 
+    let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
     let bound = listeners::bind(config)?;
     let seat = HubSeat::start()?;
     let registry = Registry::new(RegistryLimits { connections_max: config.connections_max, per_user_max: config.connections_per_user_max });
@@ -104,6 +120,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         clock,
         catalog: Arc::new(catalog),
         verifier: Arc::new(verifier),
+        revocations: Arc::new(RwLock::new(revocations)),
         registry: Arc::new(registry),
         urgent: Arc::clone(&seat.urgent),
         bulk: Arc::clone(&seat.bulk),
@@ -112,14 +129,16 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         bound.listeners.into_iter().enumerate().map(|(index, own)| shared.parts(index as u16, own)).collect::<Result<Vec<_>, _>>()?;
 
     let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
-    let admin = serve_admin(config, &health, sources(&shared, &parts, &figures))?;
-    let controls = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
+    let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
+    let revoker = Revoker { clock, list: Arc::clone(&shared.revocations), file: Mutex::new(revocation_file), controls: controls.clone() };
+    let admin = serve_admin(config, &health, sources(&shared, &parts, &figures), revoker)?;
     let hub = seat.occupy(config, clock, parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(), figures)?;
     let reactors = start_reactors(config, parts)?;
     health.enter(State::Ready);
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
     tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
-    Ok(Running { ready, health, controls, reactors, hub, drain_timeout: config.drain_timeout, _locks: bound.locks })
+    let drain_timeout = config.drain_timeout;
+    Ok(Running { ready, health, controls, reactors, hub, drain_timeout, _data_dir: data_dir, _locks: bound.locks })
 }
 
 impl Running {
@@ -154,6 +173,7 @@ struct Shared {
     clock: Clock,
     catalog: Arc<Catalog>,
     verifier: Arc<Verifier>,
+    revocations: Arc<RwLock<Revocations>>,
     registry: Arc<Registry>,
     urgent: Arc<Link<Input>>,
     bulk: Arc<Link<Input>>,
@@ -168,6 +188,7 @@ impl Shared {
             clock: self.clock,
             catalog: Arc::clone(&self.catalog),
             verifier: Arc::clone(&self.verifier),
+            revocations: Arc::clone(&self.revocations),
             registry: Arc::clone(&self.registry),
             poll,
             inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR, Arc::clone(&door))),
@@ -181,6 +202,22 @@ impl Shared {
     }
 }
 
+/// The data directory, the revocations in it, and the file for more; nothing of it without `--data-dir`.
+fn open_data_dir(config: &Config, clock: Clock) -> Result<(Option<DataDir>, Revocations, Option<RevocationFile>), String> {
+    let Some(path) = &config.data_dir else { return Ok(Default::default()) };
+    let dir = DataDir::open(path)?;
+    let content = revocation_file::read(&dir.file(REVOCATIONS), clock.now().wall_ms / 1000)?;
+    if content.torn_bytes > 0 {
+        tracing::warn!(
+            event = "revocations_torn",
+            bytes = content.torn_bytes,
+            "the last line of {REVOCATIONS} was cut off and is left out: whoever sent it had no answer"
+        );
+    }
+    let file = RevocationFile::open(dir.file(REVOCATIONS), &content)?;
+    Ok((Some(dir), content.list, Some(file)))
+}
+
 fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) -> metrics::Sources {
     metrics::Sources {
         hub: Arc::clone(hub),
@@ -190,8 +227,14 @@ fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) 
     }
 }
 
-fn serve_admin(config: &Config, health: &Arc<Health>, sources: metrics::Sources) -> Result<SocketAddr, String> {
-    let admin = Admin { health: Arc::clone(health), metrics: Box::new(move || sources.render()) };
+fn serve_admin(config: &Config, health: &Arc<Health>, sources: metrics::Sources, revoker: Revoker) -> Result<SocketAddr, String> {
+    let revoker = Arc::new(revoker);
+    let disconnecter = Arc::clone(&revoker);
+    let actions: Vec<(&str, Action)> = vec![
+        ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),
+        ("/v1/disconnect", Box::new(move |body| disconnecter.disconnect(body))),
+    ];
+    let admin = Admin { health: Arc::clone(health), metrics: Box::new(move || sources.render()), actions };
     let addr = config.admin_listen;
     admin::serve(addr, admin).map_err(|error| format!("cannot listen on {addr}: {error}; give another --admin-listen"))
 }

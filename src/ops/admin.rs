@@ -1,15 +1,15 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`, on its own thread, so that a scrape never waits for a push nor a push
-//! for a scrape. One request a connection, each on a short-lived thread with a deadline; a few at a time.
+//! The admin listener: `/metrics`, `/livez`, `/readyz` and a few actions, on its own thread, so that a scrape never waits for a push nor a
+//! push for a scrape. One request a connection, each on a short-lived thread with a deadline; a few at a time.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::base::codes::{self, Refusal};
-use crate::base::limits::HTTP_HEAD_BYTES_MAX;
-use crate::wire::http;
+use crate::base::codes::{self, ErrorCode, Refusal};
+use crate::base::limits::{ADMIN_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
+use crate::wire::http::{self, BodyLen, HttpRefusal, Request};
 
 use super::health::{Health, State};
 
@@ -18,12 +18,17 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 /// Requests served at once; more are refused.
 const REQUESTS_MAX: usize = 64;
 
-/// What the listener tells.
+/// Does what the body of a POST asks for; the answer is JSON.
+pub type Action = Box<dyn Fn(&[u8]) -> Result<String, Refusal> + Send + Sync>;
+
+/// What the listener tells and does.
 pub struct Admin {
     /// The daemon's state.
     pub health: Arc<Health>,
     /// Makes the text of `/metrics`.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Paths that take a POST.
+    pub actions: Vec<(&'static str, Action)>,
 }
 
 /// Binds the listener and serves it on a thread of its own until the process ends.
@@ -81,64 +86,126 @@ impl Drop for Seat {
 
 fn answer(mut stream: TcpStream, admin: &Admin) -> std::io::Result<()> {
     stream.set_write_timeout(Some(REQUEST_DEADLINE))?;
+    let mut input = Input { stream: &mut stream, bytes: Vec::new(), deadline: Instant::now() + REQUEST_DEADLINE };
     let mut out = Vec::new();
-    match read_head(&mut stream)? {
-        None => http::write_refusal(&mut out, 400, &Refusal::new(codes::INVALID_FIELD, "no complete request head came"), false, &[]),
-        Some(head) => match http::parse_head(&head) {
-            Ok(http::Head::Complete { request, .. }) => {
-                respond(&mut out, request.method, request.path, admin);
-                if request.method == "HEAD" {
-                    http::strip_body(&mut out, 0);
-                }
+    let is_there = input.read_until(|bytes| bytes.windows(4).any(|window| window == b"\r\n\r\n"), HTTP_HEAD_BYTES_MAX)?;
+    let head = std::mem::take(&mut input.bytes);
+    match http::parse_head(&head) {
+        Ok(http::Head::Complete { request, used }) => {
+            input.bytes = head[used..].to_vec();
+            if let Err(refusal) = respond(&mut out, &request, &mut input, admin) {
+                refusal.write(&mut out, false);
             }
-            Ok(http::Head::Partial) => return Ok(()),
-            Err(refused) => http::write_refusal(&mut out, refused.status, &refused.refusal, false, &[]),
-        },
+            if request.method == "HEAD" {
+                http::strip_body(&mut out, 0);
+            }
+        }
+        Ok(http::Head::Partial) if is_there => return Ok(()),
+        Ok(http::Head::Partial) => {
+            http::write_refusal(&mut out, 400, &Refusal::new(codes::INVALID_FIELD, "no complete request head came"), false, &[]);
+        }
+        Err(refused) => http::write_refusal(&mut out, refused.status, &refused.refusal, false, &[]),
     }
     stream.write_all(&out)
 }
 
-/// The bytes up to the end of the head; `None` if it is too long or does not come in time.
-fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
-    let deadline = Instant::now() + REQUEST_DEADLINE;
-    let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
-    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || head.len() > HTTP_HEAD_BYTES_MAX {
-            return Ok(None);
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut chunk) {
-            Ok(0) => return Ok(None),
-            Ok(n) => head.extend_from_slice(&chunk[..n]),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Some(head))
+/// What a client has sent, and the time it has for it.
+struct Input<'a> {
+    stream: &'a mut TcpStream,
+    bytes: Vec<u8>,
+    deadline: Instant,
 }
 
-fn respond(out: &mut Vec<u8>, method: &str, path: &str, admin: &Admin) {
+impl Input<'_> {
+    /// Reads until there is enough; false if that is more than `bytes_max`, or does not come in time.
+    fn read_until(&mut self, is_enough: impl Fn(&[u8]) -> bool, bytes_max: usize) -> std::io::Result<bool> {
+        let mut chunk = [0; 4096];
+        while !is_enough(&self.bytes) {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.bytes.len() > bytes_max {
+                return Ok(false);
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(false),
+                Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Writes the answer, or says why not.
+fn respond(out: &mut Vec<u8>, request: &Request<'_>, input: &mut Input<'_>, admin: &Admin) -> Result<(), HttpRefusal> {
     const TEXT: &str = "text/plain; charset=utf-8";
-    match (method, path) {
-        ("GET" | "HEAD", "/metrics") => {
+    check_host(request)?;
+    let is_read = matches!(request.method, "GET" | "HEAD");
+    let action = admin.actions.iter().find(|(path, _)| *path == request.path);
+    match (request.path, action) {
+        ("/metrics", _) if is_read => {
             http::write_response(out, 200, "text/plain; version=0.0.4; charset=utf-8", false, &[], (admin.metrics)().as_bytes());
         }
-        ("GET" | "HEAD", "/livez") => http::write_response(out, 200, TEXT, false, &[], b"live\n"),
-        ("GET" | "HEAD", "/readyz") => {
+        ("/livez", _) if is_read => http::write_response(out, 200, TEXT, false, &[], b"live\n"),
+        ("/readyz", _) if is_read => {
             let state = admin.health.state();
             let status = if state == State::Ready { 200 } else { 503 };
             http::write_response(out, status, TEXT, false, &[], format!("{}\n", state.name()).as_bytes());
         }
-        (_, "/metrics" | "/livez" | "/readyz") => {
-            let refusal = Refusal::new(codes::BAD_STATE, "use GET");
-            http::write_refusal(out, 405, &refusal, false, &[("Allow", "GET")]);
+        (_, Some((_, act))) if request.method == "POST" => {
+            let answer = act(&read_body(request, input)?)?;
+            http::write_response(out, 200, "application/json", false, &[], answer.as_bytes());
         }
+        ("/metrics" | "/livez" | "/readyz", _) => return Err(refused(405, codes::BAD_STATE, "use GET", Some("Allow: GET"))),
+        (_, Some(_)) => return Err(refused(405, codes::BAD_STATE, "use POST", Some("Allow: POST"))),
         _ => {
-            let refusal = Refusal::new(codes::NOT_FOUND, "the admin listener has /metrics, /livez and /readyz");
-            http::write_refusal(out, 404, &refusal, false, &[]);
+            let paths: Vec<&str> = admin.actions.iter().map(|(path, _)| *path).collect();
+            let message = format!("the admin listener has GET /metrics, /livez and /readyz, and POST {}", paths.join(" and "));
+            return Err(refused(404, codes::NOT_FOUND, message, None));
         }
     }
+    Ok(())
+}
+
+/// This listener is on loopback and asks for no token, so that a browser of this machine is the one way in from elsewhere: by a name that
+/// was made to mean 127.0.0.1 (DNS rebinding), which this refuses, or by a request across origins, which [`read_body`] does.
+fn check_host(request: &Request<'_>) -> Result<(), HttpRefusal> {
+    let Some(host) = request.header("host")? else { return Ok(()) }; // HTTP/1.0, which no browser speaks
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name).parse::<IpAddr>();
+    if name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback()) {
+        return Ok(());
+    }
+    Err(refused(403, codes::FORBIDDEN, "this listener is for this machine: call it by its address, or as localhost", None))
+}
+
+fn read_body(request: &Request<'_>, input: &mut Input<'_>) -> Result<Vec<u8>, HttpRefusal> {
+    if request.header("origin")?.is_some() {
+        return Err(refused(403, codes::FORBIDDEN, "web pages may not use this listener", None));
+    }
+    let media_type = request.header("content-type")?.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(refused(415, codes::INVALID_FIELD, "send Content-Type: application/json", None));
+    }
+    let len = match request.body_len()? {
+        BodyLen::None => return Err(refused(411, codes::INVALID_FIELD, "a body is needed, and its content-length", None)),
+        BodyLen::Bytes(len) if len > ADMIN_BODY_BYTES_MAX as u64 => {
+            return Err(Refusal::new(codes::TOO_LARGE, format!("the body is longer than {ADMIN_BODY_BYTES_MAX} bytes")).into());
+        }
+        BodyLen::Bytes(len) => len as usize,
+    };
+    if !matches!(input.read_until(|bytes| bytes.len() >= len, len), Ok(true)) {
+        return Err(refused(408, codes::INVALID_FIELD, "the body did not come in time", None));
+    }
+    Ok(input.bytes[..len].to_vec())
+}
+
+fn refused(status: u16, error: ErrorCode, message: impl Into<String>, extra_header: Option<&'static str>) -> HttpRefusal {
+    HttpRefusal { status, refusal: Refusal::new(error, message), extra_header }
 }
 
 #[cfg(test)]

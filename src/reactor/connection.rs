@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use crate::auth::Whom;
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
 use crate::base::limits::{
@@ -491,6 +492,18 @@ impl Connection {
             }
             Protocol::WebSocket(_) | Protocol::Http(_) | Protocol::Lines(_) => {}
         }
+    }
+
+    /// Ends the session if it is meant; whether it was. A request for which the token was checked before is finished.
+    pub(super) fn end_session(&mut self, whom: &Whom, code: CloseCode, core: &mut Core) -> bool {
+        let is_meant = match &self.protocol {
+            Protocol::WebSocket(websocket) => self.ending.is_none() && websocket.session.grants().is_some_and(|grants| whom.covers(grants)),
+            Protocol::Http(_) | Protocol::Lines(_) => false,
+        };
+        if is_meant {
+            self.begin_close(code, Reason::Code(code), false, core);
+        }
+        is_meant
     }
 
     /// The hub has answered a publish.

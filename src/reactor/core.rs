@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{Grants, Verifier};
+use crate::auth::{Grants, TokenError};
 use crate::base::codes::{CloseCode, Refusal};
 use crate::base::ids::RoomId;
 use crate::base::time::{Mono, Now};
@@ -18,13 +18,14 @@ use super::registry::Registry;
 use super::rooms::Rooms;
 use super::runs::Runs;
 use super::stats::{ConnKind, ReactorStats};
+use super::tokens::Tokens;
 use super::uplink::Uplink;
 
 /// See the module.
 pub(super) struct Core {
     pub(super) options: ReactorOptions,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) verifier: Arc<Verifier>,
+    pub(super) tokens: Tokens,
     pub(super) registry: Arc<Registry>,
     pub(super) stats: Arc<ReactorStats>,
     /// What publishers on the unix socket may do.
@@ -57,6 +58,11 @@ impl Core {
     /// Whether the daemon is stopping.
     pub(super) fn is_draining(&self) -> bool {
         self.drain_until.is_some()
+    }
+
+    /// What a token grants.
+    pub(super) fn check_token(&mut self, token: &str) -> Result<Grants, TokenError> {
+        self.tokens.check(token, self.now, &self.stats)
     }
 
     /// Counts a connection of that kind more or less.

@@ -154,7 +154,7 @@ fn route(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox
     }
 }
 
-fn publish(request: &Request<'_>, core: &Core) -> Result<Box<Body>, HttpRefusal> {
+fn publish(request: &Request<'_>, core: &mut Core) -> Result<Box<Body>, HttpRefusal> {
     if request.method != "POST" {
         return Err(not_allowed("Allow: POST", "events are published by POST"));
     }
@@ -175,7 +175,7 @@ fn publish(request: &Request<'_>, core: &Core) -> Result<Box<Body>, HttpRefusal>
     }
 }
 
-fn publisher(request: &Request<'_>, core: &Core) -> Result<Grants, HttpRefusal> {
+fn publisher(request: &Request<'_>, core: &mut Core) -> Result<Grants, HttpRefusal> {
     let token = token_of(request, None, core.options.query_token)?;
     let token = token.ok_or_else(|| unauthorized(Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer")))?;
     let grants = verify(token, core)?;
@@ -185,9 +185,8 @@ fn publisher(request: &Request<'_>, core: &Core) -> Result<Grants, HttpRefusal> 
     Ok(grants)
 }
 
-fn verify(token: &str, core: &Core) -> Result<Grants, HttpRefusal> {
-    core.verifier.verify(token, core.now.wall_ms).map_err(|error| {
-        core.stats.token_refused(error.label());
+fn verify(token: &str, core: &mut Core) -> Result<Grants, HttpRefusal> {
+    core.check_token(token).map_err(|error| {
         tracing::info!(event = "token_refused", reason = error.label(), to = "publish");
         unauthorized(error.refusal())
     })
@@ -207,9 +206,8 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
     }
     check_origin(&upgrade, core).map_err(|refusal| (refusal, Handshake::BadOrigin))?;
     let token = token_of(request, Some(&upgrade), core.options.query_token).map_err(bad_request)?;
-    let verified = token.map(|token| core.verifier.verify(token, core.now.wall_ms)).transpose();
+    let verified = token.map(|token| core.check_token(token)).transpose();
     if let Err(error) = &verified {
-        core.stats.token_refused(error.label());
         tracing::info!(event = "token_refused", reason = error.label(), to = "connect");
         let hides_status = upgrade.origin.is_some() && upgrade.subprotocol.tickerd_v1;
         if !hides_status {

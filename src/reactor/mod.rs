@@ -22,6 +22,7 @@ mod runs;
 mod session;
 mod slots;
 pub mod stats;
+mod tokens;
 pub mod uplink;
 mod websocket;
 
@@ -50,10 +51,11 @@ use self::rooms::Rooms;
 use self::runs::Runs;
 use self::slots::Slots;
 use self::stats::Reason;
+use self::tokens::Tokens;
 use self::uplink::Uplink;
 use self::websocket::WebSocket;
 
-pub use self::options::{Control, ReactorOptions, ReactorParts, ReactorPoll};
+pub use self::options::{Control, EndSessions, ReactorOptions, ReactorParts, ReactorPoll};
 
 /// Events taken in one turn.
 const EVENTS_PER_TURN: usize = 1024;
@@ -91,7 +93,7 @@ impl Reactor {
         let core = Core {
             options,
             catalog: parts.catalog,
-            verifier: parts.verifier,
+            tokens: Tokens::new(parts.verifier, parts.revocations),
             registry: parts.registry,
             stats: parts.stats,
             unix_grants: Arc::new(Grants::unix_socket()),
@@ -248,8 +250,11 @@ impl Reactor {
     }
 
     fn take_control(&mut self) {
-        while let Some(Control::Drain { within }) = self.control.pop() {
-            self.drain(within);
+        while let Some(control) = self.control.pop() {
+            match control {
+                Control::Drain { within } => self.drain(within),
+                Control::End(ending) => self.end_sessions(&ending),
+            }
         }
     }
 
@@ -265,6 +270,21 @@ impl Reactor {
             }
             self.enlist(slot);
         }
+    }
+
+    /// Ends the sessions that are meant, and tells how many there were.
+    fn end_sessions(&mut self, ending: &EndSessions) {
+        let mut ended = 0;
+        for slot in self.conns.taken() {
+            let is_ended = self.conns.at(slot).is_some_and(|conn| conn.end_session(&ending.whom, ending.code, &mut self.core));
+            if is_ended {
+                ended += 1;
+                self.enlist(slot);
+                self.schedule(slot);
+            }
+        }
+        // Who asked may have given up.
+        ending.ended.try_send(ended).ok();
     }
 
     fn is_drained(&self) -> bool {

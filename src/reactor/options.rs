@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam::channel::Sender;
 use mio::{Poll, Token};
+use parking_lot::RwLock;
 
-use crate::auth::Verifier;
+use crate::auth::{Revocations, Verifier, Whom};
 use crate::base::cidr::Cidr;
+use crate::base::codes::CloseCode;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Input, Output};
 use crate::net::clock::Clock;
@@ -68,6 +71,8 @@ pub struct ReactorParts {
     pub catalog: Arc<Catalog>,
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
+    /// Tokens that are good no more.
+    pub revocations: Arc<RwLock<Revocations>>,
     /// Caps over all reactors.
     pub registry: Arc<Registry>,
     /// Its poll, from [`ReactorPoll::new`].
@@ -89,13 +94,26 @@ pub struct ReactorParts {
 }
 
 /// What the daemon tells a reactor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Control {
     /// Stop accepting, tell every client, finish answers, and return within this time.
     Drain {
         /// At most this long; clients are asked to come back spread over it.
         within: Duration,
     },
+    /// End some sessions.
+    End(EndSessions),
+}
+
+/// Sessions to be ended.
+#[derive(Clone, Debug)]
+pub struct EndSessions {
+    /// Which ones.
+    pub whom: Whom,
+    /// How they are closed.
+    pub code: CloseCode,
+    /// Hears how many there were; its channel has room for one answer of each reactor.
+    pub ended: Sender<usize>,
 }
 
 /// A reactor's poll, made before the reactor so that links can lead to it.

@@ -95,9 +95,14 @@ impl Session {
         }
     }
 
+    /// What the token grants, once one is accepted.
+    pub(super) fn grants(&self) -> Option<&Grants> {
+        self.grants.as_ref()
+    }
+
     /// Who is connected, once a token is accepted.
     pub(super) fn user(&self) -> Option<&Arc<str>> {
-        self.grants.as_ref().map(|grants| &grants.user)
+        self.grants().map(|grants| &grants.user)
     }
 
     /// Whether no more messages may be read until publishes are answered.
@@ -107,7 +112,7 @@ impl Session {
 
     /// The longest message that may come now.
     pub(super) fn message_bytes_max(&self) -> usize {
-        message_bytes_max(self.grants.as_ref())
+        message_bytes_max(self.grants())
     }
 
     /// Takes a message.
@@ -130,7 +135,7 @@ impl Session {
     /// The only first message there is brings a token.
     fn on_first(&mut self, parsed: Result<Command, Box<Rejected>>, core: &mut Core, outbox: &mut Outbox) -> Next {
         let (id, refusal) = match parsed {
-            Ok(Command::Auth { id, token }) => match core.verifier.verify(&token, core.now.wall_ms) {
+            Ok(Command::Auth { id, token }) => match core.check_token(&token) {
                 Ok(grants) => return self.begin_by_message(grants, id.as_ref(), core, outbox),
                 Err(error) => {
                     bad_token(&error, id.as_ref(), core, outbox);
@@ -200,12 +205,12 @@ impl Session {
 
     /// A newer token of the same user takes the place of the old one.
     fn refresh(&mut self, id: Option<&RequestId>, token: &str, core: &mut Core, outbox: &mut Outbox) -> Next {
-        let grants = match core.verifier.verify(token, core.now.wall_ms) {
+        let grants = match core.check_token(token) {
             Ok(grants) => grants,
             Err(error) => {
                 // Whatever is wrong with it: who sends a bad token is not to be trusted any more (AUT-07).
                 bad_token(&error, id, core, outbox);
-                return Next::Close(CLOSE_INVALID_TOKEN);
+                return Next::Close(error.close_code());
             }
         };
         if self.user().is_none_or(|user| *user != grants.user) {
@@ -417,7 +422,6 @@ fn message_bytes_max(grants: Option<&Grants>) -> usize {
 }
 
 fn bad_token(error: &TokenError, id: Option<&RequestId>, core: &mut Core, outbox: &mut Outbox) {
-    core.stats.token_refused(error.label());
     core.refuse(outbox, id, &error.refusal());
 }
 

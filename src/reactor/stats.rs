@@ -134,6 +134,10 @@ pub struct ReactorStats {
     pub delivery_hub: PerLane<DurationHistogram>,
     /// The part of it after: link, outbox and write.
     pub delivery_reactor: PerLane<DurationHistogram>,
+    /// Tokens that were known from a moment ago, and needed no signature check.
+    pub tokens_known: Counter,
+    /// Signatures of tokens that were checked.
+    pub signature_checks: Counter,
     /// Tokens refused, by [`TokenError::label`](crate::auth::TokenError::label). Off the hot path.
     token_errors: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -167,6 +171,8 @@ impl Default for ReactorStats {
             delivery: Default::default(),
             delivery_hub: Default::default(),
             delivery_reactor: Default::default(),
+            tokens_known: Counter::default(),
+            signature_checks: Counter::default(),
             token_errors: Mutex::default(),
         }
     }

@@ -55,6 +55,7 @@ impl House {
             clock,
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             verifier: verifier(),
+            revocations: Arc::default(),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2 })),
             poll,
             door,

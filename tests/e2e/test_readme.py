@@ -37,7 +37,7 @@ def end(process):
 
 def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
     """A key, two tokens, the daemon, a subscriber, a publish: as they stand in README, but for the ports."""
-    blocks = [block_with("tickerd serve"), block_with("tickerd subscribe"), block_with("curl")]
+    blocks = [block_with("tickerd serve"), block_with("tickerd subscribe"), block_with("/v1/publish")]
     setup, serve = blocks[0].rsplit("\n", 2)[0], blocks[0].strip().rsplit("\n", 1)[1]
     assert serve.startswith("tickerd serve"), serve
     setup = "\n".join(line for line in setup.splitlines() if line != BUILD and not line.startswith("export PATH="))
@@ -47,7 +47,7 @@ def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
     daemon = spawn(f"exec {serve} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", tmp_path)
     try:
         ready = json.loads(daemon.stdout.readline())
-        here = lambda script: script.replace("127.0.0.1:8080", ready["listen"][0])
+        here = lambda script: script.replace("127.0.0.1:8080", ready["listen"][0]).replace("127.0.0.1:9100", ready["admin"])
         output = tmp_path / "subscriber.out"
         subscriber = spawn(f"exec {here(blocks[1]).strip()} > {output}", tmp_path)
         try:
@@ -60,6 +60,10 @@ def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
             assert alert["data"]["drawdown_percentage"] == "4.12"
             promised = [json.loads(line) for line in re.findall(r'^    (\{"ok":true,"result".*\}|\{"type":"RISK_ALERT".*"4\.12"\}\})$', README, re.MULTILINE)]
             assert [sorted(line) for line in promised] == [sorted(answer), sorted(alert)], "README shows the members that there are"
+            revoke = ["bash", "-ec", here(block_with("/v1/revoke"))]
+            revoked = subprocess.run(revoke, cwd=tmp_path, env=environment(), check=True, capture_output=True).stdout
+            assert json.loads(revoked) == json.loads(re.search(r'^    (\{"ok":true,"ended".*\})$', README, re.MULTILINE).group(1))
+            assert "4301" in subscriber.communicate(timeout=20)[1].decode()
         finally:
             end(subscriber)
     finally:

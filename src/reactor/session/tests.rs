@@ -9,6 +9,7 @@ use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::rooms::Rooms;
 use crate::reactor::runs::Runs;
 use crate::reactor::stats::ReactorStats;
+use crate::reactor::tokens::Tokens;
 use crate::reactor::uplink;
 use crate::wire::forwarded::ClientAddress;
 use crate::wire::frame::{Kind, Tag};
@@ -68,7 +69,7 @@ impl Desk {
         let core = Core {
             options: options(),
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
-            verifier: verifier(),
+            tokens: Tokens::new(verifier(), Arc::default()),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1 })),
             stats: Arc::new(ReactorStats::default()),
             unix_grants: Arc::new(Grants::unix_socket()),
@@ -247,7 +248,7 @@ fn a_token_is_renewed_by_the_same_user_alone() {
     assert_eq!(desk.say(&auth("u2", EXPIRES_S)), Next::Close(CLOSE_INVALID_TOKEN));
     assert!(desk.heard()[0].contains("user_mismatch"));
     let mut desk = Desk::open(&["r"], &[]);
-    assert_eq!(desk.say(&auth("u1", NOW.wall_ms / 1000 - 60)), Next::Close(CLOSE_INVALID_TOKEN));
+    assert_eq!(desk.say(&auth("u1", NOW.wall_ms / 1000 - 60)), Next::Close(CLOSE_TOKEN_EXPIRED));
     assert!(desk.heard()[0].contains("token_expired"));
 }
 
