@@ -31,8 +31,9 @@ def spawn(script, cwd):
 
 
 def end(process):
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=20)
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=20)
 
 
 def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
