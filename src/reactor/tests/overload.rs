@@ -35,6 +35,7 @@ impl Bench {
             clock: Clock::start(),
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             verifier: verifier(),
+            revocations: Arc::default(),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2 })),
             poll,
             inbox: Arc::clone(&inbox),
