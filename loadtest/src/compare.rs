@@ -64,8 +64,8 @@ fn differences(a: &Record, b: &Record, out: &mut impl Write) -> io::Result<()> {
     if a.version != b.version {
         writeln!(out, "  version: {} → {}", a.version, b.version)?;
     }
-    // The wording and what was asked change no figure.
-    let counts = |difference: &&String| !["name:", "about:", "slo"].iter().any(|start| difference.starts_with(start));
+    // The wording, what was asked, and the time before the measurement change no figure.
+    let counts = |difference: &&String| !["name:", "about:", "slo", "warmup_s:"].iter().any(|start| difference.starts_with(start));
     if scenario.iter().any(|difference| counts(&difference)) {
         writeln!(out, "NOT COMPARABLE as one scenario: the two runs did different work.")?;
     }

@@ -196,6 +196,29 @@ impl Faults {
     }
 }
 
+/// Deliveries of `stream` events to connections that are charged for nothing: what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apart {
+    /// To slow readers.
+    pub slow_owed: u64,
+    /// Of these, those that they had read by the end.
+    pub slow_came: u64,
+    /// Of these, those that a `gap` told of.
+    pub slow_told: u64,
+    /// To members that have never joined.
+    pub absent_owed: u64,
+}
+
+impl Apart {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Apart) {
+        self.slow_owed += other.slow_owed;
+        self.slow_came += other.slow_came;
+        self.slow_told += other.slow_told;
+        self.absent_owed += other.absent_owed;
+    }
+}
+
 /// A worker's account of the whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Final {
@@ -203,6 +226,9 @@ pub struct Final {
     pub received: Vec<u64>,
     /// What should not have happened.
     pub faults: Faults,
+    /// What is charged to nobody.
+    #[serde(default)]
+    pub apart: Apart,
     /// `stream` events that a `gap` told of.
     pub told_missing: u64,
     /// States replaced by newer ones before they came.

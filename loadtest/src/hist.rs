@@ -79,20 +79,44 @@ pub fn merge<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Hist, Strin
 
 /// A time for people: three significant digits and the unit that fits, such as `412 µs`, `1.24 ms`, `3.10 s`.
 pub fn time_text(ns: f64) -> String {
+    time_digits(ns, 3)
+}
+
+/// The same with so many significant digits, at least three.
+pub fn time_digits(ns: f64, count: usize) -> String {
     const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
     // A value that rounds up to 1000 of its unit is 1.00 of the next.
     let (unit, scale) = UNITS.into_iter().find(|(_, scale)| ns / scale < 999.5).unwrap_or(UNITS[3]);
     let value = ns / scale;
-    if unit == "ns" { format!("{value:.0} ns") } else { format!("{} {unit}", three_digits(value)) }
+    if unit == "ns" { format!("{value:.0} ns") } else { format!("{} {unit}", digits(value, count)) }
 }
 
 /// Three significant digits, as a decimal number.
 pub fn three_digits(value: f64) -> String {
-    match value.abs() {
-        size if size >= 99.95 => format!("{value:.0}"),
-        size if size >= 9.995 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+    digits(value, 3)
+}
+
+/// So many significant digits, at least three, as a decimal number: all that are before the point, and of a value below 1 as many as of 1.
+pub fn digits(value: f64, count: usize) -> String {
+    let before = match value.abs() {
+        size if size >= 99.95 => 3,
+        size if size >= 9.995 => 2,
+        _ => 1,
+    };
+    format!("{value:.0$}", count.saturating_sub(before))
+}
+
+/// `12,345,678`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
+    text
 }
 
 /// A count for people in five or six characters: `950`, `12.3k`, `4.56M`.
@@ -105,12 +129,17 @@ pub fn count_text(value: f64) -> String {
     }
 }
 
-/// A size for people: `512 B`, `1.50 KB`, `23.4 MB` (powers of 1,024, as in the targets).
+/// A size for people: `512 B`, `1.50 KiB`, `23.4 MiB`, in the units that [`units`](crate::units) reads.
 pub fn bytes_text(value: f64) -> String {
-    const UNITS: [(&str, f64); 4] = [("B", 1.0), ("KB", 1024.0), ("MB", 1_048_576.0), ("GB", 1_073_741_824.0)];
+    bytes_digits(value, 3)
+}
+
+/// The same with so many significant digits, at least three.
+pub fn bytes_digits(value: f64, count: usize) -> String {
+    const UNITS: [(&str, f64); 4] = [("B", 1.0), ("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0)];
     let (unit, scale) = UNITS.into_iter().find(|(_, scale)| value.abs() / scale < 999.5).unwrap_or(UNITS[3]);
     let value = value / scale;
-    if unit == "B" { format!("{value:.0} B") } else { format!("{} {unit}", three_digits(value)) }
+    if unit == "B" { format!("{value:.0} B") } else { format!("{} {unit}", digits(value, count)) }
 }
 
 #[cfg(test)]
@@ -160,6 +189,6 @@ mod tests {
     #[test]
     fn counts_and_sizes_are_short() {
         assert_eq!([0.0, 950.0, 999.7, 12_345.0, 999_700.0, 4_560_000.0].map(count_text), ["0", "950", "1.00k", "12.3k", "1.00M", "4.56M"]);
-        assert_eq!([512.0, 1536.0, 24_536_678.0].map(bytes_text), ["512 B", "1.50 KB", "23.4 MB"]);
+        assert_eq!([512.0, 1536.0, 24_536_678.0].map(bytes_text), ["512 B", "1.50 KiB", "23.4 MiB"]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::Faults;
+use crate::control::{Apart, Faults};
 use crate::scenario::{Lane, Scenario};
 
 /// See the module.
@@ -22,6 +22,9 @@ pub struct Record {
     pub target: String,
     /// What was run, flags applied.
     pub scenario: Scenario,
+    /// What flags changed of its sizes and rates, in words.
+    #[serde(default)]
+    pub scaled: Vec<String>,
     /// The connections' beginning.
     pub connect: Connect,
     /// One for a plain run; one for each step of a ramp.
@@ -152,8 +155,8 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Phase::Rest => "rest",
-            Phase::Warmup => "warm",
-            Phase::Measured => "run",
+            Phase::Warmup => "warmup",
+            Phase::Measured => "measured",
         }
     }
 }
@@ -195,8 +198,17 @@ pub struct Totals {
     pub published: u64,
     /// Publishes by the server's answer: `accepted`, `duplicate`, or the error's name.
     pub answers: BTreeMap<String, u64>,
+    /// What the last refusal said.
+    #[serde(default)]
+    pub last_refusal: String,
+    /// Publishes of each flow that the server refused, or never answered.
+    #[serde(default)]
+    pub refused_of: Vec<u64>,
     /// Deliveries that the accepted `stream` events had to make.
     pub expected: u64,
+    /// See [`Final`](crate::control::Final).
+    #[serde(default)]
+    pub apart: Apart,
     /// Distinct events received, all modes.
     pub received: u64,
     /// What should not have happened.
@@ -251,6 +263,9 @@ pub struct Server {
     pub pid: u32,
     /// Its command line's first word.
     pub command: String,
+    /// Why its memory is not that of one that was just started; empty: nothing says so.
+    #[serde(default)]
+    pub used_before: String,
     /// Resident bytes before the first connection.
     pub rss_before_bytes: u64,
     /// With all connections joined, before publishing.

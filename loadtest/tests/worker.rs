@@ -87,6 +87,42 @@ fn a_damaged_frame_is_corrupt_and_nothing_else() {
     assert_eq!(faults_with(|frames| frames[2][150] ^= 1), Faults { corrupt: 1, ..Faults::default() });
 }
 
+/// RFC 6455 section 5.4: a message may come in frames as the server likes, with control frames between them; it is judged as a whole.
+#[test]
+fn a_message_in_pieces_is_verified_as_one() {
+    let server = Server::start();
+    let mut worker = Worker::joined(&server);
+    for room in 0..4 {
+        for n in 1..=5u32 {
+            let event = event(0, room, n, 1, 1);
+            let (first, rest) = event.split_at(n as usize * 40);
+            let (second, third) = rest.split_at(n as usize - 1);
+            let name = format!("own:{room}");
+            let pieces = [frame(0x01, first), frame(0x89, b"between"), frame(0x00, second), frame(0x80, third)].concat();
+            pieces.chunks(111).for_each(|part| server.write(&name, part));
+        }
+    }
+    assert_eq!(server.pongs(20).len(), 20);
+    let account = worker.finish([20, 0], 5_000);
+    assert_eq!((account.faults, account.received[0]), (Faults::default(), 20));
+    worker.end();
+}
+
+/// A damaged piece is seen as well, and pieces that make no message end the connection.
+#[test]
+fn pieces_are_not_taken_on_trust() {
+    let server = Server::start();
+    let mut worker = Worker::joined(&server);
+    let mut event = event(0, 0, 1, 1, 1);
+    event[150] ^= 1;
+    let (first, second) = event.split_at(100);
+    server.write("own:0", &[frame(0x01, first), frame(0x80, second)].concat());
+    server.write("own:1", &frame(0x80, b"the end of nothing"));
+    let account = worker.finish([1, 0], 300);
+    assert_eq!((account.faults.corrupt, account.faults.closed), (2, 1), "{account:?}");
+    worker.end();
+}
+
 #[test]
 fn a_gap_that_was_told_is_no_fault() {
     let server = Server::start();

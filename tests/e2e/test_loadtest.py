@@ -63,6 +63,7 @@ def test_a_smoke_run_loses_nothing(daemon1, transport):
         assert flow["received"] == expected if asked["mode"] == "stream" else 0 < flow["received"] <= expected, flow
         assert Histogram(flow["latency"]).total == flow["received"]
     assert totals["expected"] > 0 and totals["received"] >= totals["expected"]
+    assert totals["apart"] == {"slow_owed": 0, "slow_came": 0, "slow_told": 0, "absent_owed": 0}
     assert all(verdict["holds"] for verdict in record["verdicts"]) and len(record["verdicts"]) == 5
     assert record["server"]["pid"] == daemon1.process.pid and record["server"]["rss_joined_bytes"] > 0
     assert sum(second["received"] for second in record["seconds"]) <= totals["received"]
@@ -152,6 +153,9 @@ def test_slow_readers_are_charged_alone(daemon1, tmp_path):
     (flow,) = record["windows"][0]["flows"]
     assert record["totals"]["faults"] == FAULTS
     assert Histogram(flow["latency"]).total == flow["published"] * (200 - 20), "the slow ones are not timed"
+    apart, totals = record["totals"]["apart"], record["totals"]
+    assert apart["slow_owed"] == totals["published"] * 20 and apart["slow_came"] + apart["slow_told"] < apart["slow_owed"]
+    assert totals["expected"] - totals["received"] == apart["slow_owed"] - apart["slow_came"], "every delivery is accounted for"
 
 
 def test_a_ramp_searches_and_says_why_a_step_failed(daemon1, tmp_path):
@@ -286,6 +290,41 @@ def test_a_handful_of_connections_is_as_fast_as_it_is(daemon1, tmp_path):
     assert slowest_s * 0.99 <= connect["seconds"] <= 4 / 1000 + slowest_s * 1.01 + 0.005, (connect["seconds"], slowest_s)
 
 
+def test_what_flags_scaled_is_said(daemon1):
+    """The scenario's sentence has the original sizes; the title has those that were run."""
+    ended = subprocess.run(
+        command(daemon1, "broadcast", "--connections", "10", "--duration", "300ms", "--warmup", "0s"), capture_output=True, timeout=PATIENCE_S
+    )  # fmt: skip
+    title, about, scaled = ended.stdout.decode().splitlines()[:3]
+    assert title.startswith("broadcast, 10 connections · ") and "1,000 members" in about
+    assert scaled == "SCALED by flags: 10 connections instead of 1,000; 10 members in each shared room instead of 1,000."
+
+
+def test_refused_publishes_are_told_with_the_servers_words(daemon1, tmp_path):
+    """A flow of which everything is refused: the verdict says why nothing arrived."""
+    path = scenario(tmp_path, flows=[("alert", "stream", 50), ("update", "stream", 50)], seconds=0.5)
+    text = path.read_text().replace('about =', 'slo = ["alert.p99<10s", "refused<=0"]\nabout =')
+    # The catalog has another lane for this type.
+    path.write_text(text.replace('type = "lt.alert"', 'type = "TRADE_EXECUTED"'))
+    said = subprocess.run(command(daemon1, "--file", path), capture_output=True, timeout=PATIENCE_S)
+    err, out = said.stderr.decode(), said.stdout.decode()
+    assert said.returncode == 1
+    assert re.search(r"alert\.p99<10s: nothing arrived in lane alert: the server refused \d+ of its publishes, the last one with: .*catalog", err), err
+    assert "the last refusal: " in out and "catalog_conflict" in out, out
+
+
+def test_a_used_daemon_is_no_measure_of_memory(serve):
+    """PRF-10: connections that it has already are seen, and the figure is marked."""
+    daemon = serve(reactors=1)
+    arguments = ("idle", "--connections", "20", "--duration", "100ms", "--slo", "server.rss_per_connection<1GiB")
+    clean = json.loads(subprocess.run(command(daemon, *arguments, "--json"), capture_output=True, timeout=PATIENCE_S).stdout)
+    with daemon.connect():
+        used = subprocess.run(command(daemon, *arguments), capture_output=True, timeout=PATIENCE_S).stdout.decode()
+    assert clean["server"]["used_before"] == ""
+    assert "it had 1 connections before: start it anew" in used and "(of a server that had been in use: start it anew)" in used, used
+    assert "Latency" not in used, "nothing was sent"
+
+
 def test_records_are_kept_and_compared(daemon1, tmp_path):
     """Files of two runs, and the two side by side."""
     for name in ("a", "b"):
@@ -314,6 +353,8 @@ def test_scenarios_can_be_listed_and_shown(tmp_path):
         (("smoke", "--no-such-flag"), "unexpected argument '--no-such-flag'"),
         (("smoke", "--slo", "alarm.p99<1ms"), "there is alert.p99"),
         (("smoke",), "give --key FILE"),
+        (("smoke", "--connections", "-5"), "give a whole number from 1 on"),
+        (("smoke", "--pin", "999"), "this machine has "),
         (("show", "nosuch"), "no scenario is called `nosuch`"),
         (("compare", "/nonexistent", "/nonexistent"), "/nonexistent"),
     ],

@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 
 use crate::units::parse_duration;
 
+/// Worker processes.
+const WORKERS_MAX: u32 = 256;
+
 /// Measure what a host can do: open-loop load, latency histograms, a verdict
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -68,32 +71,32 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PATH", help_heading = "Server")]
     pub(super) publish_socket: Option<PathBuf>,
     /// The server's process, for its memory and processor time; without it, whoever listens at the URL's address on this host
-    #[arg(long, value_name = "PID", help_heading = "Server")]
+    #[arg(long, value_name = "PID", allow_hyphen_values = true, value_parser = count, help_heading = "Server")]
     pub(super) server_pid: Option<u32>,
     /// The server is the floor: it wants no tokens, numbers nothing, answers no publishes
     #[arg(long, hide = true, requires = "publish_socket")]
     pub(super) floor: bool,
 
     /// Connections; rooms or members follow, so that each connection stays in as many rooms
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = count, help_heading = "Load")]
     pub(super) connections: Option<u32>,
     /// Handshakes begun per second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = count, help_heading = "Load")]
     pub(super) connect_rate: Option<u32>,
     /// Multiplies the rate of every flow
-    #[arg(long, value_name = "X", value_parser = factor, help_heading = "Load")]
+    #[arg(long, value_name = "X", allow_hyphen_values = true, value_parser = factor, help_heading = "Load")]
     pub(super) rate_factor: Option<f64>,
     /// Time measured (of a ramp: of each step)
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse_duration, help_heading = "Load")]
     pub(super) duration: Option<Duration>,
     /// Time before the measurement, at the same rate
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = parse_duration, help_heading = "Load")]
     pub(super) warmup: Option<Duration>,
     /// Receiving processes; default: one for each 8,000 connections
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Load")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = workers, help_heading = "Load")]
     pub(super) workers: Option<u32>,
     /// Bind publisher and workers to this processor, so that the server has the others
-    #[arg(long, value_name = "CORE", help_heading = "Load")]
+    #[arg(long, value_name = "CORE", allow_hyphen_values = true, value_parser = core, help_heading = "Load")]
     pub(super) pin: Option<u32>,
 
     /// What must hold beside what the scenario asks, such as `alert.p99<5ms` or `faults<=0`; repeatable
@@ -108,6 +111,24 @@ pub(super) struct RunArgs {
     /// Show nothing while it runs
     #[arg(long, help_heading = "Report")]
     pub(super) quiet: bool,
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "give a whole number from 1 on".to_owned())
+}
+
+fn workers(text: &str) -> Result<u32, String> {
+    count(text).ok().filter(|count| *count <= WORKERS_MAX).ok_or_else(|| format!("give a whole number from 1 to {WORKERS_MAX}"))
+}
+
+/// A processor that this process may use.
+fn core(text: &str) -> Result<u32, String> {
+    let here = crate::probe::processors();
+    let is_here = |core: &u32| here.contains(core);
+    text.parse().ok().filter(is_here).ok_or_else(|| {
+        let list = here.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("this machine has {} cores that may be used here: give one of {list}", here.len())
+    })
 }
 
 fn factor(text: &str) -> Result<f64, String> {

@@ -4,6 +4,7 @@
 
 mod flags;
 mod plan;
+mod scaled;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -13,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::record::Record;
 use crate::report::live::Live;
-use crate::report::{files, table};
+use crate::report::{files, table, text};
 use crate::scenarios::{BUILT_IN, find};
 use crate::{compare, run, worker};
 
@@ -21,7 +22,7 @@ pub use flags::LoadtestArgs;
 use flags::{RunArgs, Sub};
 
 /// The width of lines where there is no terminal.
-const WIDTH: u16 = 120;
+const WIDTH: u16 = 132;
 
 /// Why it did not do what it was asked.
 #[derive(Debug)]
@@ -91,7 +92,8 @@ fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     }
     let mut live = Live::new(io::stderr(), io::stderr().is_terminal(), width(), args.quiet);
     let scenario = &options.scenario;
-    live.note(&format!("{}: {} {} connections to {}", scenario.name, scenario.about, scenario.connections.count, options.target.url)).ok();
+    let (about, count) = (text::about(&scenario.about, &options.scaled), u64::from(scenario.connections.count));
+    live.note(&format!("{}: {about}\n{} to {}", scenario.name, text::plural(count, "connection"), options.target.url)).ok();
     let record = run::run(&options, &mut live).map_err(Failure::Failed)?;
     if let Some(dir) = &args.out {
         // First, so that they are there even if nobody reads stdout.
@@ -99,8 +101,8 @@ fn measure(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     }
     let mut out = io::stdout().lock();
     if args.json {
-        let text = serde_json::to_string(&record).map_err(|error| Failure::Failed(format!("the record cannot be written: {error}")))?;
-        writeln!(out, "{text}")?;
+        let json = serde_json::to_string(&record).map_err(|error| Failure::Failed(format!("the record cannot be written: {error}")))?;
+        writeln!(out, "{json}")?;
     } else {
         table::print(&record, &mut out)?;
     }

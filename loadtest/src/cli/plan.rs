@@ -13,13 +13,14 @@ use crate::scenarios::{self, BUILT_IN, named};
 use crate::slo::Slo;
 
 use super::flags::RunArgs;
+use super::scaled;
 
 /// Connections that one worker process has, if it is not told otherwise.
 const CONNECTIONS_PER_WORKER: u32 = 8_000;
 
 /// What the flags say. The message says which is wrong.
 pub(super) fn options(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<Options, String> {
-    let scenario = scenario(args)?;
+    let (scenario, scaled) = scenario(args)?;
     Url::parse(&args.url).map_err(|error| format!("--url: {error}"))?;
     let key = match &args.key {
         _ if args.floor => None,
@@ -40,12 +41,14 @@ pub(super) fn options(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<Options, 
         program: std::env::current_exe().map_err(|error| format!("this program does not know its own path: {error}"))?,
         stop,
         scenario,
+        scaled,
     })
 }
 
-/// The scenario with the flags applied, checked again: a flag can spoil it.
-fn scenario(args: &RunArgs) -> Result<Scenario, String> {
-    let mut scenario = chosen(args)?;
+/// The scenario with the flags applied, checked again: a flag can spoil it. And what they changed of its sizes and rates.
+fn scenario(args: &RunArgs) -> Result<(Scenario, Vec<String>), String> {
+    let original = chosen(args)?;
+    let mut scenario = original.clone();
     if let Some(count) = args.connections {
         scenario.set_connections(count);
     }
@@ -69,7 +72,8 @@ fn scenario(args: &RunArgs) -> Result<Scenario, String> {
         scenario.slo.push(slo.clone());
     }
     scenarios::check(&scenario).map_err(|error| format!("{} with these flags: {error}", scenario.name))?;
-    Ok(scenario)
+    let scaled = scaled::changes(&original, &scenario);
+    Ok((scenario, scaled))
 }
 
 fn chosen(args: &RunArgs) -> Result<Scenario, String> {
@@ -105,12 +109,34 @@ mod tests {
     #[test]
     fn flags_change_the_scenario() {
         let line = "full --connections 200 --connect-rate 50 --rate-factor 0.5 --duration 2m --warmup 500ms --slo all.max<1s";
-        let scenario = scenario(&args(line)).expect("all is well");
+        let (scenario, _) = scenario(&args(line)).expect("all is well");
         assert_eq!((scenario.connections.count, scenario.connections.rate, scenario.rooms[0].count), (200, 50, 2));
         assert_eq!([scenario.flows[1].rate, scenario.duration_s, scenario.warmup_s].map(|x| (x * 10.0) as u32), [2_500, 1_200, 5]);
         assert_eq!(scenario.slo.last().map(String::as_str), Some("all.max<1s"));
-        assert_eq!(super::scenario(&args("ramp --duration 2s")).expect("a ramp").ramp.expect("is one").step_s as u32, 2);
-        assert_eq!(super::scenario(&args("--full-load")).expect("an alias").name, "full");
+        assert_eq!(super::scenario(&args("ramp --duration 2s")).expect("a ramp").0.ramp.expect("is one").step_s as u32, 2);
+        assert_eq!(super::scenario(&args("--full-load")).expect("an alias").0.name, "full");
+    }
+
+    /// A number below zero is no flag: the message is about the number.
+    #[test]
+    fn what_is_no_value_is_told_by_its_flag() {
+        for (line, told) in [
+            ("smoke --connections -5", "'-5' for '--connections <N>': give a whole number from 1 on"),
+            ("smoke --connections 0", "from 1 on"),
+            ("smoke --connect-rate -1", "'--connect-rate <N>': give a whole number from 1 on"),
+            ("smoke --rate-factor -0.5", "'--rate-factor <X>': write a number above 0"),
+            ("smoke --duration -5s", "'--duration <DURATION>': `-5s` is no duration"),
+            ("smoke --warmup -1", "`-1` is no duration"),
+            ("smoke --workers 257", "from 1 to 256"),
+            ("smoke --server-pid -1", "from 1 on"),
+            ("smoke --pin 99999", "that may be used here: give one of "),
+            ("smoke --pin -1", "that may be used here"),
+        ] {
+            let command = <LoadtestArgs as clap::Args>::augment_args(Command::new("loadtest"));
+            let error = command.try_get_matches_from(std::iter::once("loadtest").chain(line.split_whitespace())).expect_err(line);
+            assert!(error.to_string().contains(told), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
     }
 
     #[test]

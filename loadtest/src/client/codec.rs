@@ -1,5 +1,7 @@
 //! WebSocket frames (RFC 6455 section 5): unmasked ones in, masked ones out.
 
+/// What a message goes on with whose first frame was not its last.
+pub const CONTINUATION: u8 = 0;
 /// A text message.
 pub const TEXT: u8 = 1;
 /// The end of the connection.
@@ -16,14 +18,15 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub struct Header {
     /// What it is.
     pub opcode: u8,
+    /// The message ends with it.
+    pub is_final: bool,
     /// Bytes before its payload.
     pub header_len: usize,
     /// Bytes of its payload.
     pub payload_len: usize,
 }
 
-/// Reads the beginning of a server's frame. `None`: more is to come. The error says what a server must not send, or what this client
-/// does not take: a message in several frames.
+/// Reads the beginning of a server's frame. `None`: more is to come. The error says what a server must not send.
 #[inline]
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
     let [first, second, rest @ ..] = bytes else {
@@ -35,7 +38,7 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
             return Ok(None);
         };
         let payload_len = usize::from(u16::from_be_bytes([*high, *low]));
-        return Ok(Some(Header { opcode: TEXT, header_len: 4, payload_len }));
+        return Ok(Some(Header { opcode: TEXT, is_final: true, header_len: 4, payload_len }));
     }
     other_header(*first, *second, rest)
 }
@@ -48,11 +51,13 @@ fn other_header(first: u8, second: u8, rest: &[u8]) -> Result<Option<Header>, &'
     if second & 0x80 != 0 {
         return Err("a masked frame");
     }
-    if first & 0x80 == 0 || opcode == 0 {
-        return Err("a message in several frames");
-    }
-    if !matches!(opcode, TEXT | CLOSE | PING | PONG) {
+    let is_final = first & 0x80 != 0;
+    if !matches!(opcode, CONTINUATION | TEXT | CLOSE | PING | PONG) {
         return Err("a frame that is neither text nor control");
+    }
+    let is_control = !matches!(opcode, CONTINUATION | TEXT);
+    if is_control && !is_final {
+        return Err("a control frame in pieces");
     }
     let (header_len, payload_len) = match second {
         126 => match rest {
@@ -65,13 +70,13 @@ fn other_header(first: u8, second: u8, rest: &[u8]) -> Result<Option<Header>, &'
         },
         len => (2, u64::from(len)),
     };
-    if opcode != TEXT && payload_len > 125 {
+    if is_control && payload_len > 125 {
         return Err("a long control frame");
     }
     if payload_len > MESSAGE_BYTES_MAX as u64 {
         return Err("a message over 1 MiB");
     }
-    Ok(Some(Header { opcode, header_len, payload_len: payload_len as usize }))
+    Ok(Some(Header { opcode, is_final, header_len, payload_len: payload_len as usize }))
 }
 
 /// Appends one whole masked frame.
@@ -130,7 +135,7 @@ mod tests {
             for cut in 0..header_len {
                 prop_assert_eq!(header(&frame[..cut]), Ok(None));
             }
-            prop_assert_eq!(header(&frame), Ok(Some(Header { opcode: TEXT, header_len, payload_len: len })));
+            prop_assert_eq!(header(&frame), Ok(Some(Header { opcode: TEXT, is_final: true, header_len, payload_len: len })));
         }
 
         #[test]
@@ -151,10 +156,11 @@ mod tests {
 
     #[test]
     fn what_a_server_must_not_send_is_refused() {
-        for bytes in [[0xc1, 0], [0x81, 0x80], [0x01, 5], [0x80, 5], [0x82, 5], [0x89, 126]] {
+        for bytes in [[0xc1, 0], [0x81, 0x80], [0x09, 5], [0x82, 5], [0x89, 126]] {
             let read = header(&[bytes[0], bytes[1], 0, 200, 0, 0]);
             assert!(read.is_err(), "{bytes:?}: {read:?}");
         }
+        assert_eq!(header(&[0x01, 5]), Ok(Some(Header { opcode: TEXT, is_final: false, header_len: 2, payload_len: 5 })));
         assert_eq!(header(&[0x81, 127, 0, 0, 0, 0, 0, 0x10, 0, 1]), Err("a message over 1 MiB"));
     }
 }

@@ -48,9 +48,22 @@ fn runs_without_windows_are_compared_as_far_as_they_went() {
 }
 
 #[test]
+fn another_warm_up_is_told_and_harmless() {
+    let mut other = testing::plain();
+    other.scenario.warmup_s = 1.0;
+    let text = written(|out| print(&testing::plain(), &other, out));
+    assert!(text.contains("  scenario warmup_s: 5.0 → 1.0\n") && !text.contains("NOT COMPARABLE"), "{text}");
+    other.scenario.duration_s = 1.0;
+    assert!(written(|out| print(&testing::plain(), &other, out)).contains("NOT COMPARABLE"));
+}
+
+#[test]
 fn a_run_that_is_not_whole_is_marked() {
     let text = written(|out| print(&testing::plain(), &testing::interrupted(), out));
-    assert!(text.contains("B  desk · 2024-12-31 23:59:59 UTC · tickerd loadtest 0.1.0 · interrupted after 12.3 of 30 s\n"), "{text}");
+    assert!(
+        text.contains("B  desk, 1,000 connections · 2024-12-31 23:59:59 UTC · tickerd loadtest 0.1.0 · interrupted after 12.3 of 30 s\n"),
+        "{text}"
+    );
     assert!(text.contains("\nWARNING, run B is not whole: interrupted after 12.3 of 30 s."), "{text}");
 }
 

@@ -19,6 +19,12 @@ pub fn machine() -> Machine {
     }
 }
 
+/// The processors that this process may use.
+pub fn processors() -> Vec<u32> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+    (0..rustix::thread::CpuSet::MAX_CPU as u32).filter(|core| set.is_set(*core as usize)).collect()
+}
+
 fn cpu_model(cpuinfo: &str) -> String {
     // Arm kernels name no model; their part number is better than nothing.
     ["model name", "Model", "CPU part"].into_iter().find_map(|name| value_of(cpuinfo, name)).unwrap_or_default().into()

@@ -7,6 +7,9 @@ use std::{fs, io};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
+/// The kernel's name of a socket that listens.
+const LISTEN: &str = "0A";
+
 /// A server on this host: every process that holds its listening socket. One for most servers; a master and its workers for some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -50,6 +53,20 @@ impl Server {
         Server::of(vec![pid]).ok_or_else(|| format!("there is no process {pid} on this host"))
     }
 
+    /// Why its memory is not that of a server that was just started; empty if nothing says so. `connections`: those that it has.
+    pub fn used_before(&self, connections: usize) -> String {
+        /// A start takes and gives back as much.
+        const GIVEN_BACK_MAX: u64 = 2 << 20;
+        if connections > 0 {
+            return format!("it had {connections} connections before");
+        }
+        let given_back = self.processes.iter().filter_map(|process| process.given_back()).sum::<u64>();
+        if given_back <= GIVEN_BACK_MAX {
+            return String::new();
+        }
+        format!("it had used {} more before", crate::hist::bytes_text(given_back as f64))
+    }
+
     fn of(mut pids: Vec<u32>) -> Option<Server> {
         pids.sort_unstable();
         let processes: Vec<Process> = pids.into_iter().filter_map(Process::open).collect();
@@ -76,6 +93,13 @@ impl Server {
 impl Process {
     fn open(pid: u32) -> Option<Process> {
         Some(Process { pid, started_ticks: Stat::read(pid)?.started_ticks })
+    }
+
+    /// Resident bytes at its highest, less those now.
+    fn given_back(self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let kib = |name: &str| super::value_of(&status, name)?.split(' ').next()?.parse::<u64>().ok();
+        Some(kib("VmHWM")?.saturating_sub(kib("VmRSS")?).saturating_mul(1024))
     }
 
     fn usage(self) -> Option<Usage> {
@@ -112,22 +136,30 @@ impl Stat {
     }
 }
 
-/// Inodes of the sockets that listen on that address.
-fn listeners(address: SocketAddr) -> BTreeSet<u64> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| listener(line, address)).collect()
+/// Connections on this host that a server at that address has.
+pub fn connections(address: SocketAddr) -> usize {
+    sockets(address, "01").len()
 }
 
-/// The inode of a line of `/proc/net/tcp` or `tcp6`, if it is a socket that listens there.
-fn listener(line: &str, address: SocketAddr) -> Option<u64> {
-    const LISTEN: &str = "0A";
+/// Inodes of the sockets that listen on that address.
+fn listeners(address: SocketAddr) -> BTreeSet<u64> {
+    sockets(address, LISTEN)
+}
+
+fn sockets(address: SocketAddr, state: &str) -> BTreeSet<u64> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| socket(line, address, state)).collect()
+}
+
+/// The inode of a line of `/proc/net/tcp` or `tcp6`, if it is a socket there in that state.
+fn socket(line: &str, address: SocketAddr, wanted: &str) -> Option<u64> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [local, state, inode] = [1, 3, 9].map(|at| fields.get(at).copied());
     let (ip, port) = local?.split_once(':')?;
     let ip = parse_ip(ip)?;
     let is_here = u16::from_str_radix(port, 16).ok()? == address.port() && (ip == address.ip().to_canonical() || ip.is_unspecified());
-    (state? == LISTEN && is_here).then(|| inode?.parse().ok()).flatten()
+    (state? == wanted && is_here).then(|| inode?.parse().ok()).flatten()
 }
 
 /// The kernel prints addresses as hexadecimal words in the host's byte order.
@@ -182,7 +214,10 @@ mod tests {
             let server = Server::listening_on(reached).expect("it listens");
             assert_eq!(server.pid, process::id(), "{address}");
             assert!(!server.command.is_empty());
-            drop(listener);
+            assert_eq!((connections(reached), server.used_before(3).as_str()), (0, "it had 3 connections before"), "{address}");
+            let client = std::net::TcpStream::connect(reached).expect("it listens");
+            assert_eq!(connections(reached), 1, "{address}");
+            drop((client, listener));
             Server::listening_on(reached).expect_err("it has gone");
         }
     }
@@ -238,13 +273,13 @@ mod tests {
         let loopback = format!("{:08X}", u32::from_ne_bytes([127, 0, 0, 1]));
         let other = format!("{:08X}", u32::from_ne_bytes([127, 0, 0, 2]));
         let mapped = format!("{}{:08X}{loopback}", "0".repeat(16), u32::from_ne_bytes([0, 0, 0xff, 0xff]));
-        assert_eq!(listener(&line(&loopback, "0A"), at), Some(777));
-        assert_eq!(listener(&line("00000000", "0A"), at), Some(777));
-        assert_eq!(listener(&line(&"0".repeat(32), "0A"), at), Some(777));
-        assert_eq!(listener(&line(&mapped, "0A"), at), Some(777));
-        assert_eq!(listener(&line(&loopback, "01"), at), None, "an established connection");
-        assert_eq!(listener(&line(&other, "0A"), at), None);
-        assert_eq!(listener("", at), None);
-        assert_eq!(listener("a bé:1F90 c 0A e f g h i 1", at), None);
+        assert_eq!(socket(&line(&loopback, "0A"), at, LISTEN), Some(777));
+        assert_eq!(socket(&line("00000000", "0A"), at, LISTEN), Some(777));
+        assert_eq!(socket(&line(&"0".repeat(32), "0A"), at, LISTEN), Some(777));
+        assert_eq!(socket(&line(&mapped, "0A"), at, LISTEN), Some(777));
+        assert_eq!(socket(&line(&loopback, "01"), at, LISTEN), None, "an established connection");
+        assert_eq!(socket(&line(&other, "0A"), at, LISTEN), None);
+        assert_eq!(socket("", at, LISTEN), None);
+        assert_eq!(socket("a bé:1F90 c 0A e f g h i 1", at, LISTEN), None);
     }
 }

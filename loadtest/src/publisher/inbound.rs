@@ -1,6 +1,6 @@
 //! Bytes from the server, cut into answers and, on a WebSocket, whatever else comes. Pure.
 
-use crate::client::codec::{self, CLOSE, Header, PING, TEXT};
+use crate::client::codec::{self, CLOSE, CONTINUATION, Header, PING, TEXT};
 
 use super::batch::Form;
 
@@ -34,7 +34,12 @@ fn next_line(bytes: &[u8]) -> Option<(Inbound<'_>, usize)> {
 }
 
 fn next_frame(bytes: &[u8]) -> Result<Option<(Inbound<'_>, usize)>, String> {
-    let Some(Header { opcode, header_len, payload_len }) = codec::header(bytes)? else { return Ok(None) };
+    let Some(Header { opcode, is_final, header_len, payload_len }) = codec::header(bytes)? else { return Ok(None) };
+    if !is_final || opcode == CONTINUATION {
+        return Err(
+            "the server sent the publisher a message in several frames, which this generator reads on members' connections only".to_owned()
+        );
+    }
     let Some(payload) = bytes.get(header_len..header_len + payload_len) else { return Ok(None) };
     let inbound = match opcode {
         TEXT if is_answer(payload) => Inbound::Answer(payload),
@@ -98,5 +103,6 @@ mod tests {
         let expected = [r#"answer {"ok":true}"#, r#"message {"type":"heartbeat"}"#, "ping x", r#"answer {"id":1,"ok":false}"#, "close 889"];
         assert_eq!(all(Form::Frame, &bytes), expected);
         assert!(next(Form::Frame, b"\x82\x01").is_err(), "a binary frame");
+        assert!(next(Form::Frame, b"\x01\x01{").is_err(), "a piece of a message");
     }
 }

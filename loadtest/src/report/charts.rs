@@ -58,9 +58,12 @@ struct Line {
 pub fn percentiles(record: &Record) -> Result<String, String> {
     let chart = Chart {
         title: format!("Latency by percentile: {}", record.scenario.name),
-        subtitle: [wrapped(&record.scenario.about, SUBTITLE_COLUMNS), setting(record, "")?]
-            .map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-            .concat(),
+        subtitle: [
+            wrapped(&text::about(&record.scenario.about, &record.scaled).replace('\n', " "), SUBTITLE_COLUMNS),
+            setting(record, "")?,
+        ]
+        .map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .concat(),
         lines: lines_of(record, "", false)?,
         bounds: bounds_of(record),
     };
@@ -112,9 +115,10 @@ fn setting(record: &Record, prefix: &str) -> Result<String, String> {
 impl Chart {
     fn draw(&self) -> String {
         let mut svg = Svg::default();
-        let top = self.heading(&mut svg);
+        let range = self.range();
+        let top = self.heading(&mut svg, range);
         let x = Scale::new((0.0, self.decades()), (LEFT, WIDTH - RIGHT));
-        let y = Scale::new(self.range(), (HEIGHT - BELOW, top));
+        let y = Scale::new(range, (HEIGHT - BELOW, top));
         axes(&mut svg, &x, &y);
         let curves: Vec<Vec<(f64, f64)>> = self.lines.iter().map(|line| points(&line.hist, &x, &y)).collect();
         self.draw_bounds(&mut svg, &x, &y);
@@ -124,7 +128,7 @@ impl Chart {
     }
 
     /// Title and subtitle; returns where the plot begins.
-    fn heading(&self, svg: &mut Svg) -> f64 {
+    fn heading(&self, svg: &mut Svg, range: (f64, f64)) -> f64 {
         let mut y = 34.0;
         svg.text("title", (24.0, y), Anchor::Start, &self.title);
         y += 8.0;
@@ -134,7 +138,23 @@ impl Chart {
         }
         y += 26.0;
         svg.text("soft", (24.0, y), Anchor::Start, "latency, from the moment at which an event was due (logarithmic)");
+        for line in self.beyond(range) {
+            y += 17.0;
+            svg.text("soft", (24.0, y), Anchor::Start, &line);
+        }
         y + 14.0
+    }
+
+    /// What was asked and is too far away to be drawn, in lines.
+    fn beyond(&self, (low, high): (f64, f64)) -> Vec<String> {
+        const LINES_MAX: usize = 2;
+        let named = |what: &str, is_there: &dyn Fn(f64) -> bool| {
+            let bounds: Vec<&str> = self.bounds.iter().filter(|bound| is_there(log(bound.ns))).map(|bound| bound.text.as_str()).collect();
+            (!bounds.is_empty()).then(|| format!("{what} this plot: {}", bounds.join(", ")))
+        };
+        let all = [named("above", &|at| at > high), named("below", &|at| at < low)];
+        let text = all.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        wrapped(&text, SUBTITLE_COLUMNS).lines().take(LINES_MAX).map(str::to_owned).collect()
     }
 
     /// How far the percentiles go: to that of the longest distribution's last but one value.

@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(rows.len(), 4);
         assert!(rows.iter().all(|row| row.len() == 21), "{text}");
         let cell = |row: usize, name: &str| rows[row][rows[0].iter().position(|column| *column == name).expect(name)];
-        assert_eq!([cell(1, "phase"), cell(2, "phase"), cell(3, "phase")], ["warm", "run", "run"]);
+        assert_eq!([cell(1, "phase"), cell(2, "phase"), cell(3, "phase")], ["warmup", "measured", "measured"]);
         let cut = written(|out| seconds(&testing::interrupted(), out));
         assert!(cut.lines().last().is_some_and(|row| row.starts_with("3.000,cut,1000,")), "{cut}");
         assert_eq!((cell(1, "at_s"), cell(1, "published"), cell(1, "slip_ms_max")), ("1.000", "2102", "0.061234"));

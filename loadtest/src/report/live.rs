@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::figures::{self, Figures, lane_name};
 use super::grid::columns_of;
 use super::text::{grouped, rate};
-use crate::hist::{self, count_text, three_digits, time_text};
+use crate::hist::{self, three_digits, time_text};
 use crate::record::{Moment, Window};
 use crate::scenario::Lane;
 
@@ -60,8 +60,8 @@ impl<W: Write> Live<W> {
         self.out.flush()
     }
 
-    /// One second of the run; `conns` are those that were wanted.
-    pub fn second(&mut self, moment: &Moment, conns: u32) -> io::Result<()> {
+    /// One second of the run.
+    pub fn second(&mut self, moment: &Moment) -> io::Result<()> {
         if self.is_quiet {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl<W: Write> Live<W> {
             self.lines_since_header = 0;
         }
         if let Some(columns) = &self.columns {
-            writeln!(self.out, "{}", columns.line(moment, conns).map_err(io::Error::other)?)?;
+            writeln!(self.out, "{}", columns.line(moment).map_err(io::Error::other)?)?;
         }
         self.lines_since_header += 1;
         self.out.flush()
@@ -130,7 +130,7 @@ fn step_text(window: &Window) -> Result<String, String> {
         let p99 = figures::quantile(&series.latency, 0.99)?;
         Some(format!(", {} p99 {}", lane_name(series.lane), time_text(p99 as f64)))
     });
-    let (published, received) = (count_text(figures.published_per_s), count_text(figures.received_per_s));
+    let (published, received) = (rate(figures.published_per_s), rate(figures.received_per_s));
     let result = match (window.held, window.because.as_str()) {
         (Some(true), _) => "held".into(),
         (Some(false), "") => "failed".into(),
@@ -144,12 +144,14 @@ fn step_text(window: &Window) -> Result<String, String> {
     ))
 }
 
-/// Two digits or three and a letter, in four columns: `412µ`, `1.2m`, `12m`, `3.1s`.
-fn short_time(ns: u64) -> String {
-    const UNITS: [(&str, f64); 4] = [("n", 1.0), ("µ", 1e3), ("m", 1e6), ("s", 1e9)];
-    let value = |scale: f64| ns as f64 / scale;
-    let (unit, scale) = UNITS.into_iter().find(|(_, scale)| value(*scale) < 999.5).unwrap_or(UNITS[3]);
-    if value(scale) < 9.95 && unit != "n" { format!("{:.1}{unit}", value(scale)) } else { format!("{:.0}{unit}", value(scale)) }
+/// Milliseconds in four columns, all of one unit so that they compare at a glance: `0.06`, `1.24`, `12.4`, `412`; from ten seconds on `12s`.
+fn milliseconds(ns: u64) -> String {
+    match ns as f64 / 1e6 {
+        ms if ms < 9.995 => format!("{ms:.2}"),
+        ms if ms < 99.95 => format!("{ms:.1}"),
+        ms if ms < 9_999.5 => format!("{ms:.0}"),
+        ms => format!("{:.0}s", ms / 1e3),
+    }
 }
 
 /// The figures of one lane in one second, in the order of the columns.

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use super::figures::{self, Figures, QUANTILES, Series, lane_name, per, quantile, rss_per_connection};
 use super::grid::Grid;
 use super::text::{self, grouped, plural, rate};
+use crate::control::Apart;
 use crate::hist::{self, Hist, bytes_text, three_digits, time_text};
 use crate::record::{Record, Window};
+use crate::scenario::RoomClass;
 
 /// Share of a processor above which the busiest worker's figures are its own.
 const BUSY: f64 = 0.9;
@@ -45,18 +47,19 @@ fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
 
 /// What ran where, and how the connections began.
 fn head(record: &Record, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}\n{}\n", text::title(record), record.scenario.about)?;
+    writeln!(out, "{}\n{}\n", text::title(record), text::about(&record.scenario.about, &record.scaled))?;
     line(out, "machine", &text::machine(&record.machine))?;
     line(out, "server", &record.target)?;
+    let rooms_of = |class: &RoomClass| {
+        let rooms = plural(u64::from(class.count), &format!("{} room", class.class));
+        format!("{rooms} of {}", plural(u64::from(class.members), "member"))
+    };
+    if record.scenario.flows.is_empty() {
+        line(out, "rooms", &record.scenario.rooms.iter().map(rooms_of).collect::<Vec<_>>().join(", "))?;
+    }
     for (at, flow) in record.scenario.flows.iter().enumerate() {
         let class = record.scenario.rooms.iter().find(|class| class.class == flow.rooms);
-        let rooms = class.map_or(String::new(), |class| {
-            format!(
-                "to {} of {}",
-                plural(u64::from(class.count), &format!("{} room", class.class)),
-                plural(u64::from(class.members), "member")
-            )
-        });
+        let rooms = class.map_or(String::new(), |class| format!("to {}", rooms_of(class)));
         let burst = if flow.burst > 1 { format!(" in bursts of {}", grouped(u64::from(flow.burst))) } else { String::new() };
         let (kind, bytes, per_s) = (&flow.kind, flow.bytes, rate(flow.rate));
         line(out, if at == 0 { "flows" } else { "" }, &format!("{}: {kind}, {per_s}/s{burst}, {bytes} B, {rooms}", lane_name(flow.lane)))?;
@@ -132,6 +135,9 @@ fn measured(record: &Record, window: &Window, figures: &Figures, out: &mut impl 
     };
     writeln!(out)?;
     line(out, "measured", &format!("{}{warmup}{factor}", text::seconds(window.seconds)))?;
+    if figures.lanes.is_empty() {
+        return line(out, "rates", "nothing was to be sent");
+    }
     let (published, received) = (rate(figures.published_per_s), rate(figures.received_per_s));
     line(out, "rates", &format!("{published} published/s, {received} deliveries/s"))?;
     writeln!(out, "\nLatency, from the moment at which an event was due to the read that completed it")?;
@@ -176,12 +182,20 @@ fn account(record: &Record, out: &mut impl Write) -> io::Result<()> {
     let totals = &record.totals;
     let (published, received, expected) = (grouped(totals.published), grouped(totals.received), grouped(totals.expected));
     writeln!(out, "\nThe whole run, warm-up included")?;
+    if record.scenario.flows.is_empty() {
+        faults(record, out)?;
+        return closes(record, out);
+    }
     line(out, "published", &published)?;
     let refused = totals.refused();
     let refused = if refused > 0 { format!(" ({} REFUSED)", grouped(refused)) } else { String::new() };
     let answers = if totals.answers.is_empty() { "none asked for".into() } else { text::counts(&totals.answers) };
     line(out, "answers", &format!("{answers}{refused}"))?;
+    if !totals.last_refusal.is_empty() {
+        line(out, "", &format!("the last refusal: {}", text::line(&totals.last_refusal)))?;
+    }
     line(out, "deliveries", &format!("{received} received, all modes; accepted stream events had to make {expected}"))?;
+    apart(&totals.apart, out)?;
     faults(record, out)?;
     let gaps = if totals.told_missing > 0 {
         format!("{} stream events not delivered, told by `gap`", grouped(totals.told_missing))
@@ -198,7 +212,25 @@ fn account(record: &Record, out: &mut impl Write) -> io::Result<()> {
         let (whole, lossy) = (grouped(u64::from(totals.recovered)), grouped(u64::from(totals.not_recovered)));
         line(out, "reconnects", &format!("{whole} recovered all, {lossy} lost something and were told{}", times(&took)))?;
     }
-    if totals.closes.is_empty() { Ok(()) } else { line(out, "closes", &text::counts(&totals.closes)) }
+    closes(record, out)
+}
+
+fn closes(record: &Record, out: &mut impl Write) -> io::Result<()> {
+    let closes = &record.totals.closes;
+    if closes.is_empty() { Ok(()) } else { line(out, "closes", &text::counts(closes)) }
+}
+
+/// Why fewer may have come than had to: deliveries that are no faults, and in no latency.
+fn apart(apart: &Apart, out: &mut impl Write) -> io::Result<()> {
+    if apart.slow_owed > 0 {
+        let [owed, came, told] = [apart.slow_owed, apart.slow_came, apart.slow_told].map(grouped);
+        let rest = grouped(apart.slow_owed.saturating_sub(apart.slow_came + apart.slow_told));
+        line(out, "", &format!("of these {owed} to slow readers: {came} read, {told} told of by `gap`, {rest} still to come at the end"))?;
+    }
+    if apart.absent_owed > 0 {
+        line(out, "", &format!("of these {} to connections that had not joined", grouped(apart.absent_owed)))?;
+    }
+    Ok(())
 }
 
 fn faults(record: &Record, out: &mut impl Write) -> io::Result<()> {
@@ -221,7 +253,7 @@ fn generator(record: &Record, window: &Window, figures: &Figures, out: &mut impl
     let workers = grouped(u64::from(generator.workers));
     line(out, "workers", &format!("{workers}, the busiest {:.0} % of a processor, longest turn {turn}", 100.0 * generator.busiest_worker))?;
     if slip.is_empty() {
-        return line(out, "slip", "nothing was sent");
+        return if figures.lanes.is_empty() { Ok(()) } else { line(out, "slip", "nothing was sent") };
     }
     let at = |quantile| time_text(slip.value_at_quantile(quantile) as f64);
     line(out, "slip", &format!("p50 {}, p99 {}, max {}: how late events were sent", at(0.5), at(0.99), time_text(slip.max() as f64)))
@@ -233,13 +265,17 @@ fn server(record: &Record, figures: &Figures, out: &mut impl Write) -> io::Resul
     };
     let at = |bytes: u64| bytes_text(bytes as f64);
     writeln!(out, "\nThe server's process, {} ({})", server.pid, server.command)?;
-    let each = figures.server_cpu_us.map_or("–".into(), |us| format!("{} µs", three_digits(us)));
-    line(out, "processor", &format!("{each} for each delivery, {:.2} s while measured", server.cpu_s))?;
+    let each = figures.server_cpu_us.map_or(String::new(), |us| format!("{} µs for each delivery, ", three_digits(us)));
+    line(out, "processor", &format!("{each}{:.2} s while measured", server.cpu_s))?;
     let each = rss_per_connection(record).map_or(String::new(), |bytes| format!(" ({} for each connection)", bytes_text(bytes)));
     let (before, joined) = (at(server.rss_before_bytes), at(server.rss_joined_bytes));
     // A process that has ended has none.
     let end = if server.rss_end_bytes > 0 { format!("{} at the end", at(server.rss_end_bytes)) } else { "not there at the end".to_owned() };
-    line(out, "resident", &format!("{before} before, {joined} with all joined{each}, {end}, {} at most", at(server.rss_max_bytes)))
+    line(out, "resident", &format!("{before} before, {joined} with all joined{each}, {end}, {} at most", at(server.rss_max_bytes)))?;
+    if server.used_before.is_empty() {
+        return Ok(());
+    }
+    line(out, "", &format!("{}: start it anew to see what a connection takes", server.used_before))
 }
 
 /// Says when the figures are the generator's own.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::control::Faults;
+use crate::control::{Apart, Faults};
 use crate::hist;
 use crate::record::{Connect, Cut, FlowRecord, Generator, Machine, Moment, Phase, Record, Server, Totals, Verdict, Window};
 use crate::scenario::Lane;
@@ -110,6 +110,7 @@ pub(crate) fn plain() -> Record {
         machine: Machine { cpus: 2, cpu_model: "Fast CPU @ 3 GHz".into(), memory_bytes: 24 << 30, kernel: "Linux 6.1.0".into() },
         target: "ws://127.0.0.1:8080/v1/ws".into(),
         scenario: toml::from_str(SCENARIO).expect("valid"),
+        scaled: Vec::new(),
         connect: Connect { wanted: 1000, joined: 1000, failed: BTreeMap::new(), seconds: 2.0, took_us: spread(400.0, 9_000.0, 1000) },
         windows: vec![window()],
         seconds: (1..=3).map(moment).collect(),
@@ -126,6 +127,7 @@ pub(crate) fn plain() -> Record {
         server: Some(Server {
             pid: 4242,
             command: "target/release/tickerd".into(),
+            used_before: String::new(),
             rss_before_bytes: 8_000_000,
             rss_joined_bytes: 9_536_000,
             rss_end_bytes: 11_000_000,
@@ -156,6 +158,8 @@ pub(crate) fn troubled() -> Record {
     record.connect.failed = [("refused".to_owned(), 4), ("timeout".to_owned(), 6)].into();
     record.totals.faults = Faults { missing: 3, misrouted: 1, ..Faults::default() };
     record.totals.answers = [("accepted".to_owned(), 73_000), ("queue_full".to_owned(), 577)].into();
+    record.totals.last_refusal = "the queue of room challenge:7 is full".into();
+    record.totals.apart = Apart { slow_owed: 4_000, slow_came: 1_200, slow_told: 2_500, absent_owed: 910 };
     record.totals.told_missing = 12;
     record.totals.transient_lost = 7;
     record.totals.recovered = 98;

@@ -3,24 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::grid::columns_of;
+pub use crate::hist::grouped;
 use crate::record::{Machine, Record};
 
 /// A text that stays in its line.
 pub fn line(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-/// `12,345,678`.
-pub fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A rate: whole and grouped, with decimals only below 10.
@@ -59,7 +47,7 @@ pub fn wrapped(text: &str, width: usize) -> String {
     lines
 }
 
-/// `2 × Some CPU, 23.4 GB, Linux 6.1.0`.
+/// `2 × Some CPU, 23.4 GiB, Linux 6.1.0`.
 pub fn machine(machine: &Machine) -> String {
     let model = if machine.cpu_model.is_empty() { "processor of unknown model" } else { &machine.cpu_model };
     let memory = crate::hist::bytes_text(machine.memory_bytes as f64);
@@ -75,7 +63,13 @@ pub fn seconds(s: f64) -> String {
 /// One line that names a run: its scenario, its beginning, its version, and whether it is whole.
 pub fn title(record: &Record) -> String {
     let cut = record.cut.as_ref().map_or(String::new(), |cut| format!(" · {}", cut.text()));
-    format!("{} · {} · tickerd loadtest {}{cut}", record.scenario.name, utc(record.began_unix_s), record.version)
+    let connections = plural(u64::from(record.scenario.connections.count), "connection");
+    format!("{}, {connections} · {} · tickerd loadtest {}{cut}", record.scenario.name, utc(record.began_unix_s), record.version)
+}
+
+/// What a scenario shows; where flags changed its sizes, also what was run instead, because its sentence has the original ones.
+pub fn about(about: &str, scaled: &[String]) -> String {
+    if scaled.is_empty() { about.to_owned() } else { format!("{about}\nSCALED by flags: {}.", scaled.join("; ")) }
 }
 
 /// `2026-11-21 13:22:45 UTC`.

@@ -119,6 +119,7 @@ pub(super) fn close(totals: &mut Totals, finals: &[Final]) -> Result<(), String>
     for last in finals {
         totals.received += last.received.iter().sum::<u64>();
         totals.faults.add(&last.faults);
+        totals.apart.add(&last.apart);
         totals.told_missing += last.told_missing;
         totals.conflated += last.conflated;
         totals.transient_lost += last.transient_lost;

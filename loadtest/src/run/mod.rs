@@ -41,6 +41,8 @@ const SECOND_MAX: Duration = Duration::from_millis(1_700);
 pub struct Options {
     /// What; checked, flags applied.
     pub scenario: Scenario,
+    /// What flags changed of its sizes and rates, in words.
+    pub scaled: Vec<String>,
     /// Against what.
     pub target: Target,
     /// Where to publish; `None`: over a WebSocket.
@@ -117,20 +119,22 @@ struct Usage {
 impl<'a, W: Write> Run<'a, W> {
     fn start(options: &'a Options, live: &'a mut Live<W>) -> Result<Run<'a, W>, String> {
         let url = Url::parse(&options.target.url)?;
+        let connections = process::connections(url.address);
         drop(reach(&url, &options.target.url)?);
         let server = find_server(options, &url, live);
-        let rss_before_bytes = server.as_ref().and_then(process::Server::usage).map_or(0, |usage| usage.rss_bytes);
         let mut number = [0; 4];
         getrandom::fill(&mut number).map_err(|error| format!("no random bytes: {error}"))?;
         let run_number = u32::from_ne_bytes(number);
         let (sender, happenings) = channel();
-        let publisher = start_publisher(options, run_number, &sender)?;
         let plans = plans(options, run_number);
+        // The server as it is before it is given anything to do.
+        let record = new_record(options, server.as_ref(), connections, plans.len());
+        let publisher = start_publisher(options, run_number, &sender)?;
         let workers = Workers::start(&options.program, &plans, &sender)?;
         let worker_probes = workers.pids().into_iter().map(|pid| process::Server::of_pid(pid).ok()).collect();
         Ok(Run {
             ledger: Ledger::new(&options.scenario, workers.len()),
-            record: new_record(options, server.as_ref(), rss_before_bytes, workers.len()),
+            record,
             options,
             live,
             happenings,
@@ -293,7 +297,7 @@ impl<'a, W: Write> Run<'a, W> {
             let why = format!("the server's process, {}, has ended", server.pid);
             self.fail(why);
         }
-        self.live.second(&moment, self.options.scenario.connections.count).ok();
+        self.live.second(&moment).ok();
         self.record.seconds.push(moment);
     }
 
@@ -342,13 +346,17 @@ fn plans(options: &Options, run: u32) -> Vec<WorkerPlan> {
     (0..workers).map(plan).collect()
 }
 
-fn new_record(options: &Options, server: Option<&process::Server>, rss_before_bytes: u64, workers: usize) -> Record {
-    let server_of = |server: &process::Server| Server {
-        pid: server.pid,
-        command: server.command.clone(),
-        rss_before_bytes,
-        rss_max_bytes: rss_before_bytes,
-        ..Server::default()
+fn new_record(options: &Options, server: Option<&process::Server>, connections: usize, workers: usize) -> Record {
+    let server_of = |server: &process::Server| {
+        let rss_before_bytes = server.usage().map_or(0, |usage| usage.rss_bytes);
+        Server {
+            pid: server.pid,
+            command: server.command.clone(),
+            used_before: server.used_before(connections),
+            rss_before_bytes,
+            rss_max_bytes: rss_before_bytes,
+            ..Server::default()
+        }
     };
     Record {
         format: 1,
@@ -357,6 +365,7 @@ fn new_record(options: &Options, server: Option<&process::Server>, rss_before_by
         machine: probe::machine(),
         target: options.target.url.clone(),
         scenario: options.scenario.clone(),
+        scaled: options.scaled.clone(),
         connect: Connect::default(),
         windows: Vec::new(),
         seconds: Vec::new(),
@@ -384,6 +393,7 @@ mod tests {
     fn every_connection_has_one_worker() {
         let mut options = Options {
             scenario: named("broadcast").expect("built in"),
+            scaled: Vec::new(),
             target: Target { url: String::new(), key: None, issuer: None, audience: None, is_floor: false },
             publish_socket: None,
             workers: 3,

@@ -195,12 +195,10 @@ impl<W: Write> Run<'_, W> {
         record.generator.turn_ns_max = finals.iter().map(|last| last.turn_ns_max).max().unwrap_or(0);
         record.totals.published = account.sent.iter().sum();
         record.totals.answers = account.answers;
+        record.totals.last_refusal = account.last_refusal;
+        record.totals.refused_of = account.refused.iter().map(|refused| refused.len() as u64).collect();
         record.totals.expected = ledger::owed(&self.options.scenario, &account.sent, &account.refused).iter().sum();
         ledger::close(&mut record.totals, &finals)?;
-        if record.totals.refused() > 0 && !account.last_refusal.is_empty() {
-            let text = format!("the server refused publishes, the last one with: {}", account.last_refusal);
-            self.note(&text);
-        }
         self.record.cut = self.cut.take().map(|cut| Cut {
             measured_s: self.record.windows.iter().fold(0.0, |sum, window| sum + window.seconds),
             wanted_s: self.options.scenario.ramp.is_none().then_some(self.options.scenario.duration_s),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::scenario::{Flow, Mode, Ramp, RoomClass, Scenario, Slow, Storm};
 use crate::slo::{self, Slo};
+use crate::stamp::STAMP_LEN;
 use crate::{layout, payload};
 
 const CONNECTIONS_MAX: u32 = 1_000_000;
@@ -83,7 +84,14 @@ fn check_flow(scenario: &Scenario, flow: &Flow) -> Result<(), String> {
     demand(flow.key.is_none() || flow.mode == Mode::State, || "only a flow of mode `state` has a key".to_owned())?;
     between("rate", flow.rate, 1e-3, RATE_MAX)?;
     within("burst", flow.burst, 1, BURST_MAX)?;
-    within("bytes", flow.bytes, payload::bytes_min(flow, class), DATA_BYTES_MAX)
+    let least = payload::bytes_min(flow, class);
+    demand((least..=DATA_BYTES_MAX).contains(&flow.bytes), || {
+        format!(
+            "bytes = {}: give {least} to {DATA_BYTES_MAX}; {least} is what `data` needs for its `fields` and for the mark of {STAMP_LEN} characters by \
+             which a receiver knows the event, its number and its time",
+            flow.bytes
+        )
+    })
 }
 
 /// Two flows that change the same state would look like faults of the server.
@@ -203,7 +211,11 @@ bytes = 200
             ("rooms = \"private\"", "rooms = \"public\"", "there are: private"),
             ("type = \"lt.note\"", "type = \"lt note\"", "its `type` must be"),
             ("rate = 100\nbytes = 200", "rate = 0\nbytes = 200", "flow 1 (lt.note): rate = 0"),
-            ("bytes = 200", "bytes = 20", "bytes = 20: give "),
+            (
+                "bytes = 200",
+                "bytes = 20",
+                "bytes = 20: give 79 to 60000; 79 is what `data` needs for its `fields` and for the mark of 61 characters",
+            ),
             ("bytes = 200", "bytes = 200\nkey = \"k\"", "only a flow of mode `state`"),
             ("mode = \"stream\"", "mode = \"streams\"", "unknown variant `streams`"),
             (

@@ -1,6 +1,6 @@
 //! An SLO against what was found. What was not measured does not hold, and says why.
 
-use crate::hist::{self, Hist};
+use crate::hist::{self, Hist, grouped};
 use crate::payload::lane_name;
 use crate::record::{FlowRecord, Record, Verdict, Window};
 
@@ -10,38 +10,66 @@ impl Slo {
     /// Judges it: latencies and rates of that window, everything else of the whole run.
     pub fn judge(&self, record: &Record, window: &Window) -> Verdict {
         let measured = match &self.subject {
-            Subject::Delay { of, is_service, stat } => delay(of, *is_service, *stat, window),
+            Subject::Delay { of, is_service, stat } => delay(of, *is_service, *stat, record, window),
             Subject::Figure(figure) => measure(figure, record, window),
         };
         match measured {
-            Ok(value) => Verdict { slo: self.text.clone(), measured: self.subject.unit().text(value), holds: self.holds(value) },
+            Ok(value) => Verdict { slo: self.text.clone(), measured: self.measured(value) + self.remark(record), holds: self.holds(value) },
             Err(why) => Verdict { slo: self.text.clone(), measured: why, holds: false },
         }
+    }
+
+    /// The value, to as many digits as tell it from the bound: `0.9999` is not 1.
+    fn measured(&self, value: f64) -> String {
+        let unit = self.subject.unit();
+        let texts = (3..=9).map(|digits| (unit.text(value, digits), unit.text(self.bound, digits)));
+        let differing = texts.into_iter().find(|(text, bound)| text != bound);
+        differing.map_or_else(|| unit.text(value, 3), |(text, _)| text)
+    }
+
+    /// What must be known beside the value.
+    fn remark(&self, record: &Record) -> &'static str {
+        let is_memory = matches!(self.subject, Subject::Figure(figure) if figure.unit == Unit::Size);
+        let was_used = record.server.as_ref().is_some_and(|server| !server.used_before.is_empty());
+        if is_memory && was_used { " (of a server that had been in use: start it anew)" } else { "" }
     }
 }
 
 impl Unit {
-    fn text(self, value: f64) -> String {
+    fn text(self, value: f64, digits: usize) -> String {
         match self {
-            Unit::Time => hist::time_text(value),
-            Unit::Size => hist::bytes_text(value),
-            Unit::Count if value.fract() == 0.0 => format!("{value}"),
-            Unit::Count => hist::three_digits(value),
+            Unit::Time => hist::time_digits(value, digits),
+            Unit::Size => hist::bytes_digits(value, digits),
+            Unit::Count => {
+                let text = hist::digits(value, digits);
+                let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+                let (whole, part) = (whole.parse().map_or(whole.to_owned(), grouped), part.trim_end_matches('0'));
+                if part.is_empty() { whole } else { format!("{whole}.{part}") }
+            }
         }
     }
 }
 
-fn delay(of: &Of, is_service: bool, stat: Stat, window: &Window) -> Result<f64, String> {
+fn delay(of: &Of, is_service: bool, stat: Stat, record: &Record, window: &Window) -> Result<f64, String> {
     let is_meant = |flow: &&FlowRecord| match of {
         Of::All => true,
         Of::Lane(lane) => flow.lane == *lane,
         Of::Class(class) => flow.class == *class,
     };
     let texts = window.flows.iter().filter(is_meant).map(|flow| if is_service { &flow.service } else { &flow.latency });
-    statistic(&hist::merge(texts.map(String::as_str))?, stat).ok_or_else(|| match of {
-        Of::All => "nothing arrived".to_owned(),
-        Of::Lane(lane) => format!("nothing arrived in lane {}", lane_name(*lane)),
-        Of::Class(class) => format!("nothing arrived in {class}"),
+    let value = statistic(&hist::merge(texts.map(String::as_str))?, stat);
+    value.ok_or_else(|| {
+        let nothing = match of {
+            Of::All => "nothing arrived".to_owned(),
+            Of::Lane(lane) => format!("nothing arrived in lane {}", lane_name(*lane)),
+            Of::Class(class) => format!("nothing arrived in {class}"),
+        };
+        let totals = &record.totals;
+        let refused = window.flows.iter().filter(is_meant).filter_map(|flow| totals.refused_of.get(flow.flow)).sum::<u64>();
+        if refused == 0 {
+            return nothing;
+        }
+        format!("{nothing}: the server refused {} of its publishes, the last one with: {}", grouped(refused), totals.last_refusal)
     })
 }
 
@@ -137,6 +165,7 @@ mod tests {
             machine: Machine::default(),
             target: String::new(),
             scenario,
+            scaled: Vec::new(),
             connect: Connect { wanted: 10, joined: 10, seconds: 0.1, took_us: hist_of([700]), ..Connect::default() },
             windows: vec![window],
             seconds: Vec::new(),
@@ -162,7 +191,7 @@ mod tests {
     #[test]
     fn figures_come_from_where_they_are() {
         says("alert.p99<100ms", "99.0 ms", true);
-        says("alert.max<100ms", "100 ms", false);
+        says("alert.max<100ms", "100.01 ms", false);
         says("all.p50<500ms", "100 ms", true);
         says("all.p90<500ms", "1.00 s", false);
         says("update.service.mean<1ms", "500 µs", true);
@@ -175,7 +204,40 @@ mod tests {
         says("publishes_per_s>=100", "10", false);
         says("generator.slip.p99<1ms", "1.00 µs", true);
         says("server.cpu_per_delivery<20us", "10.0 µs", true);
-        says("server.rss_per_connection<1536B", "1.46 KB", true);
+        says("server.rss_per_connection<1536B", "1.46 KiB", true);
+    }
+
+    /// A value that rounds to its bound is told apart from it.
+    #[test]
+    fn a_value_beside_its_bound_is_not_shown_as_the_bound() {
+        let scenario = named("smoke").expect("built in");
+        let text = |slo: &str, value| Slo::parse(slo, &scenario).expect(slo).measured(value);
+        assert_eq!(text("connect.success>=1", 0.9999), "0.9999");
+        assert_eq!(text("connect.success>=1", 1.0), "1");
+        assert_eq!(text("all.p99<5ms", 5_003_000.0), "5.003 ms");
+        assert_eq!(text("deliveries_per_s>=50000", 49_999.6), "49,999.6");
+        assert_eq!(text("deliveries_per_s>=50000", 51_234.6), "51,235");
+        assert_eq!(text("server.rss_per_connection<1KiB", 1024.5), "1.0005 KiB");
+    }
+
+    #[test]
+    fn memory_of_a_used_server_is_marked() {
+        let scenario = named("smoke").expect("built in");
+        let mut record = record(scenario.clone());
+        record.server.as_mut().expect("found").used_before = "it had 3 connections".into();
+        let slo = Slo::parse("server.rss_per_connection<1536B", &scenario).expect("a figure");
+        assert_eq!(slo.judge(&record, &record.windows[0]).measured, "1.46 KiB (of a server that had been in use: start it anew)");
+    }
+
+    #[test]
+    fn a_flow_of_which_everything_was_refused_says_so() {
+        let scenario = named("smoke").expect("built in");
+        let mut record = record(scenario.clone());
+        record.windows[0].flows[0].latency = String::new();
+        (record.totals.refused_of, record.totals.last_refusal) = (vec![1_200, 0], "no such lane".into());
+        let slo = Slo::parse("alert.p99<1s", &scenario).expect("a lane");
+        let told = "nothing arrived in lane alert: the server refused 1,200 of its publishes, the last one with: no such lane";
+        assert_eq!(slo.judge(&record, &record.windows[0]).measured, told);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::client::{codec, handshake};
+use crate::client::codec::{self, Header};
+use crate::client::handshake;
 use crate::layout;
 use crate::scenario::{Lane, Scenario};
 
@@ -61,6 +62,8 @@ pub struct Session {
     pub out: Vec<u8>,
     /// The beginning of a frame whose end has not come.
     pub partial: Vec<u8>,
+    /// The beginning of a message that comes in several frames.
+    pieces: Option<Vec<u8>>,
     /// When it began to connect.
     pub began_ns: u64,
     /// All rooms were resumed without loss.
@@ -121,6 +124,7 @@ impl Default for Session {
             phase: Phase::Waiting,
             out: Vec::new(),
             partial: Vec::new(),
+            pieces: None,
             began_ns: 0,
             is_recovered: false,
             after_ms: 0,
@@ -158,18 +162,53 @@ impl Session {
             };
             let payload = &frame[header.header_len..];
             at += frame.len();
-            if header.opcode != codec::TEXT {
-                self.control(header.opcode, payload, shared)?;
-                continue;
-            }
-            match shared.verifier.message(conn, payload) {
-                Outcome::Fresh { flow, intended_ns, sent_ns, is_timed } => {
-                    shared.recorder.record(flow, intended_ns, sent_ns, now_ns, is_timed);
-                }
-                Outcome::Done => {}
-                Outcome::Message => self.notice(conn, payload, scenario, shared)?,
+            if header.opcode == codec::TEXT && header.is_final && self.pieces.is_none() {
+                self.message(conn, payload, now_ns, scenario, shared)?;
+            } else if let Some(message) = self.other(header, payload, shared)? {
+                self.message(conn, &message, now_ns, scenario, shared)?;
             }
         }
+    }
+
+    #[inline]
+    fn message(&mut self, conn: u32, message: &[u8], now_ns: u64, scenario: &Scenario, shared: &mut Shared) -> Result<(), End> {
+        match shared.verifier.message(conn, message) {
+            Outcome::Fresh { flow, intended_ns, sent_ns, is_timed } => {
+                shared.recorder.record(flow, intended_ns, sent_ns, now_ns, is_timed);
+                Ok(())
+            }
+            Outcome::Done => Ok(()),
+            Outcome::Message => self.notice(conn, message, scenario, shared),
+        }
+    }
+
+    /// A control frame, or a piece of a message: the whole of it, if this was the last piece.
+    #[cold]
+    fn other(&mut self, header: Header, payload: &[u8], shared: &mut Shared) -> Result<Option<Vec<u8>>, End> {
+        let mut pieces = match (header.opcode, self.pieces.take()) {
+            (codec::TEXT, None) => Vec::new(),
+            (codec::CONTINUATION, Some(pieces)) => pieces,
+            (codec::TEXT | codec::CONTINUATION, _) => {
+                shared.verifier.unreadable();
+                return Err(End::lost("the server sent pieces of messages in a wrong order"));
+            }
+            // Control frames may come between the pieces.
+            (opcode, pieces) => {
+                self.pieces = pieces;
+                self.control(opcode, payload, shared)?;
+                return Ok(None);
+            }
+        };
+        if pieces.len() + payload.len() > codec::MESSAGE_BYTES_MAX {
+            shared.verifier.unreadable();
+            return Err(End::lost("the server sent a message over 1 MiB"));
+        }
+        pieces.extend_from_slice(payload);
+        if header.is_final {
+            return Ok(Some(pieces));
+        }
+        self.pieces = Some(pieces);
+        Ok(None)
     }
 
     #[cold]

@@ -209,6 +209,7 @@ impl Engine {
         let report = Final {
             received: self.shared.verifier.received().to_vec(),
             faults: account.faults,
+            apart: account.apart,
             told_missing: account.told_missing,
             conflated: account.conflated,
             transient_lost: account.transient_lost,

@@ -115,6 +115,17 @@ fn a_line_rises_to_the_right_and_ends_at_its_last_percentile() {
     assert!(svg.contains(">alert.p99 &lt; 5ms<") && svg.contains(">99.99 %<") && svg.contains(">max 2.00 ms<"), "{svg}");
 }
 
+/// A bound that is far from what was measured is told, not left out.
+#[test]
+fn what_is_too_far_away_to_be_drawn_is_named() {
+    let mut record = testing::plain();
+    record.verdicts[0].slo = "alert.p99<20s".into();
+    record.verdicts[1].slo = "update.p50<1us".into();
+    let svg = percentiles(&record).expect("well formed");
+    assert!(svg.contains(">above this plot: alert.p99 &lt; 20s; below this plot: update.p50 &lt; 1us<"), "{svg}");
+    assert!(!percentiles(&testing::plain()).expect("well formed").contains("this plot:"));
+}
+
 #[test]
 fn an_overlay_has_both_runs() {
     let svg = overlay(&testing::plain(), &testing::troubled()).expect("well formed");

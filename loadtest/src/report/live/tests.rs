@@ -17,15 +17,17 @@ fn moment(lanes: &[Lane]) -> Moment {
 
 #[test]
 fn a_second_reads_as_printed_here() {
-    let mut live = live(true, 120);
-    live.second(&moment(&[Lane::Alert, Lane::Update, Lane::Metric]), 1000).expect("a Vec takes all");
-    live.second(&moment(&[Lane::Alert]), 1002).expect("a Vec takes all");
+    let mut live = live(true, 140);
+    live.second(&moment(&[Lane::Alert, Lane::Update, Lane::Metric])).expect("a Vec takes all");
+    let mut next = moment(&[Lane::Alert]);
+    (next.phase, next.joined, next.bytes, next.published) = (crate::record::Phase::Measured, 9_998, 1_234_567_890, 12_345_678);
+    live.second(&next).expect("a Vec takes all");
     let text = text(live);
     let wanted = concat!(
-        "                                  ─ alert ───────────  ─ update ──────────  ─ metric ──────────\n",
-        " time  conns publ/s recv/s  MB/s   p50  p99 99.9  max   p50  p99 99.9  max   p50  p99 99.9  max faults slip rss MB  cpu\n",
-        "    1  1.00k  2.10k  4.57k   2.3  2.3m  12m  12m  12m  2.3m  12m  12m  12m  2.3m  12m  12m  12m      0  61µ   22.9   5%\n",
-        "    1     -2  2.10k  4.57k   2.3  2.3m  12m  12m  12m     –    –    –    –     –    –    –    –      0  61µ   22.9   5%\n",
+        " times in ms                              ─ alert ───────────  ─ update ──────────  ─ metric ──────────\n",
+        "phase time   conns  publ/s  recv/s  MB/s   p50  p99 99.9  max   p50  p99 99.9  max   p50  p99 99.9  max faults slip rss MiB  cpu\n",
+        " warm    1   1,000   2,102   4,567   2.3  2.25 11.9 12.3 12.3  2.25 11.9 12.3 12.3  2.25 11.9 12.3 12.3      0 0.06    22.9   5%\n",
+        " meas    1   9,998   12.3M   4,567 1,235  2.25 11.9 12.3 12.3     –    –    –    –     –    –    –    –      0 0.06    22.9   5%\n",
     );
     assert_eq!(text, wanted, "a lost connection is seen, and a lane in which nothing came has dashes\n{text}");
 }
@@ -38,7 +40,7 @@ fn lines_fit_the_terminal_and_keep_what_matters() {
             let mut live = live(true, width);
             let mut moment = moment(&all[..lanes]);
             (moment.joined, moment.received, moment.faults) = (100_000, 10_500_000, 123_456);
-            live.second(&moment, 100_000).expect("a Vec takes all");
+            live.second(&moment).expect("a Vec takes all");
             let text = text(live);
             let longest = text.lines().map(columns_of).max().expect("lines");
             assert!(longest <= usize::from(width), "{longest} columns of {width} with {lanes} lanes\n{text}");
@@ -53,7 +55,7 @@ fn lines_fit_the_terminal_and_keep_what_matters() {
 fn the_header_comes_again() {
     let mut live = live(true, 120);
     for _ in 0..=HEADER_EVERY {
-        live.second(&moment(&[Lane::Alert]), 1000).expect("a Vec takes all");
+        live.second(&moment(&[Lane::Alert])).expect("a Vec takes all");
     }
     assert_eq!(text(live).matches("publ/s").count(), 2);
 }
@@ -91,7 +93,7 @@ fn a_step_says_whether_it_held() {
     }
     let text = text(live);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "step ×1.00: 2.10k published/s, 4.57k received/s, alert p99 1.94 ms, update p99 71.9 ms: held");
+    assert_eq!(lines[0], "step ×1.00: 2,103 published/s, 4,567 received/s, alert p99 1.94 ms, update p99 71.9 ms: held");
     assert!(lines[1].starts_with("step ×4.00: ") && lines[1].ends_with(": failed: update.p99 81.2 ms, bound 50ms"), "{text}");
 }
 
@@ -99,14 +101,15 @@ fn a_step_says_whether_it_held() {
 fn quiet_is_quiet() {
     let mut live = Live::new(Vec::new(), true, 120, true);
     live.connecting(1, 2, 1.0, 0).expect("a Vec takes all");
-    live.second(&moment(&[Lane::Alert]), 1000).expect("a Vec takes all");
+    live.second(&moment(&[Lane::Alert])).expect("a Vec takes all");
     live.note("hello").expect("a Vec takes all");
     live.step(&testing::ramp().windows[0]).expect("a Vec takes all");
     assert_eq!(text(live), "");
 }
 
 #[test]
-fn short_times_take_four_columns() {
-    let texts = [0, 999, 1_000, 9_949, 9_960, 412_000, 999_600, 12_345_678, 999_499_999, 60_000_000_000].map(short_time);
-    assert_eq!(texts, ["0n", "999n", "1.0µ", "9.9µ", "10µ", "412µ", "1.0m", "12m", "999m", "60s"]);
+fn times_take_four_columns_and_one_unit() {
+    let texts =
+        [0, 999, 61_000, 1_240_000, 9_996_000, 12_345_678, 99_960_000, 999_600_000, 9_999_400_000, 60_000_000_000].map(milliseconds);
+    assert_eq!(texts, ["0.00", "0.00", "0.06", "1.24", "10.0", "12.3", "100", "1000", "9999", "60s"]);
 }

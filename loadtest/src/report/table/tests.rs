@@ -27,6 +27,34 @@ fn a_run_without_a_window_says_so() {
     assert!(text.contains("\nNothing was measured: the run ended before its first window.\n"), "{text}");
 }
 
+/// PRF-10: a run in which nothing is sent has no empty tables, and says when its memory figure is not one of a server just started.
+#[test]
+fn idle_connections_have_no_latencies() {
+    let mut record = testing::plain();
+    record.scenario.flows.clear();
+    (record.windows[0].flows, record.windows[0].slip_ns) = (Vec::new(), String::new());
+    record.server.as_mut().expect("found").used_before = "it had 3 connections before".into();
+    let text = written(|out| print(&record, out));
+    assert!(text.contains("rooms       1,000 challenge rooms of 1 member, 1 market room of 1,000 members\n"), "{text}");
+    assert!(!["Latency", "Service time", "p99.9", "slip", "answers", "for each delivery"].iter().any(|word| text.contains(word)), "{text}");
+    assert!(
+        text.contains("(1.50 KiB for each connection)") && text.contains("\n            it had 3 connections before: start it anew"),
+        "{text}"
+    );
+}
+
+/// The sentence of the scenario has the original sizes: what was run instead stands below it.
+#[test]
+fn a_scaled_run_says_what_it_was() {
+    let mut record = testing::plain();
+    record.scenario.connections.count = 20;
+    record.scaled = vec!["20 connections instead of 1,000".into(), "20 challenge rooms instead of 1,000".into()];
+    let text = written(|out| print(&record, out));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("desk, 20 connections · "), "{text}");
+    assert_eq!(lines[2], "SCALED by flags: 20 connections instead of 1,000; 20 challenge rooms instead of 1,000.");
+}
+
 #[test]
 fn what_holds_of_a_part_passes_nothing() {
     let text = written(|out| print(&testing::interrupted(), out));

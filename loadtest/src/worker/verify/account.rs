@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::control::Faults;
+use crate::control::{Apart, Faults};
 use crate::layout;
 use crate::scenario::{Mode, Scenario};
 
@@ -23,6 +23,8 @@ pub struct Published {
 pub struct Account {
     /// Everything, `missing` and `stale` as this account has them.
     pub faults: Faults,
+    /// Slow readers and those that never joined.
+    pub apart: Apart,
     /// See [`Final`](crate::control::Final).
     pub told_missing: u64,
     /// Likewise.
@@ -71,13 +73,35 @@ impl Verifier {
     pub fn account(&self, published: &Published) -> Account {
         let mut account = Account { faults: Faults { missing: 0, ..self.faults }, ..Account::default() };
         for conn in 0..self.begins.len() as u32 - 1 {
-            if !self.is_slow(conn) {
-                for member in self.members(conn).iter().filter(|member| member.epoch.is_some()) {
+            for member in self.members(conn) {
+                if member.epoch.is_none() || self.is_slow(conn) {
+                    self.set_apart(member, published, &mut account.apart);
+                } else {
                     self.settle(member, published, &mut account);
                 }
             }
         }
         account
+    }
+
+    /// A member that is charged for nothing.
+    fn set_apart(&self, member: &Member, published: &Published, apart: &mut Apart) {
+        let (mut owed, mut came) = (0, 0);
+        for flow in 0..self.flow_at.len() as u8 {
+            let (class, _, mode) = self.reader.flow(flow);
+            if class == member.place.0 && mode == Mode::Stream {
+                let track = &self.tracks[(member.tracks + self.flow_at[usize::from(flow)]) as usize];
+                owed += u64::from(published.to(flow, member.place.1).0);
+                came += u64::from(track.came);
+            }
+        }
+        if member.epoch.is_none() {
+            apart.absent_owed += owed;
+            return;
+        }
+        apart.slow_owed += owed;
+        apart.slow_came += came;
+        apart.slow_told += member.lanes.iter().map(|lane| lane.told).sum::<u64>();
     }
 
     /// Whether all that was published has come to all that are joined, and all are.
