@@ -23,7 +23,7 @@
 //! - **hub** owns the rooms: sequences, histories, states, windows. It gets inputs by two links, alerts and commands before all
 //!   else, encodes each event once, and pushes one reference to each reactor that has members of its room.
 //! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
-//! - **signals** turns SIGTERM into an ordered drain.
+//! - **signals** turns SIGTERM into an ordered drain, and SIGHUP into new certificates.
 //!
 //! Threads meet in links (bounded lock-free queues with a coalesced wake-up, [`net::link`], [`net::bell`]) and in nothing else on
 //! the hot path.
@@ -37,7 +37,7 @@
 //! | [`base`] | ids with generations, lanes, codes, limits, time as data, counters |
 //! | [`wire`] | bytes in, values out, and back: frames, WebSocket, HTTP, publish lines, commands, replies |
 //! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
-//! | [`net`] | outbox, timer wheel, links, listeners, the clock |
+//! | [`net`] | outbox, timer wheel, links, listeners, TLS, the clock |
 //! | [`reactor`] | the event loop, sessions, publishers, memberships |
 //! | [`ops`] | health, metrics, the admin listener, the log |
 //! | [`config`] | flags, environment and file to one validated value |
@@ -58,7 +58,7 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: TLS and compression, the durable journal and deltas,
+//! through byte for byte), and anonymous access. Not here yet: compression, the durable journal and deltas,
 //! reload at SIGHUP, SSE and the browser client, Redis, analytics.
 
 pub mod auth;

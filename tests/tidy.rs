@@ -60,6 +60,7 @@ const PURE: &[&str] = &[
     "src/hub/",
     "src/net/outbox.rs",
     "src/net/timer.rs",
+    "src/net/tls/session.rs",
     "src/reactor/session.rs",
     "loadtest/src/control.rs",
     "loadtest/src/hist.rs",

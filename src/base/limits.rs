@@ -62,6 +62,14 @@ pub const LOWER_LANE_WRITE_BYTES: usize = 16 * 1024;
 pub const NOTSENT_LOWAT_BYTES: u32 = 16 * 1024;
 /// Kernel send buffer asked for (`SO_SNDBUF`; Linux doubles it for its own bookkeeping).
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Plaintext of one TLS record; RFC 8446 allows no more.
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// What a TLS connection may have sent of a record, or of a handshake message, that has not come to its end.
+pub const TLS_PARTIAL_BYTES_MAX: usize = 20 * 1024;
+/// Answers of TLS itself that a peer has not read yet; beyond it we stop reading from it.
+pub const TLS_UNSENT_BYTES_MAX: usize = 64 * 1024;
+/// How long one loop turn may go on opening connections: TLS handshakes and signatures of tokens. Live pushes come between the turns.
+pub const OPENING_SLICE: Duration = Duration::from_micros(500);
 /// Consecutive bad commands before 4008.
 pub const BAD_COMMANDS_MAX: u32 = 5;
 /// The HTTP head, and then the token, must be complete within this.
@@ -108,5 +116,7 @@ const _: () = {
     assert!(COMMAND_BYTES_MAX <= PUBLISH_BYTES_MAX);
     assert!(TOKEN_BYTES_MAX < COMMAND_BYTES_MAX && TOKEN_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
     assert!(HTTP_LINES_MAX >= CREDIT_WINDOW);
+    // A read has room for what is left of the last one.
+    assert!(2 * TLS_PARTIAL_BYTES_MAX < PARSE_BYTES_PER_TURN && LOWER_LANE_WRITE_BYTES <= TLS_RECORD_BYTES_MAX);
     assert!(URGENT_INGEST_SLOTS >= OUTSTANDING_PER_REACTOR);
 };

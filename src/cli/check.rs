@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::config::{self, Loaded, ServeArgs, Surroundings};
 use crate::daemon;
+use crate::net::tls::{self, Identity};
 
 use super::{Failure, complain, emit};
 
@@ -20,8 +21,29 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         complain(&format!("warning: {warning}"));
     }
     let keys = key_lines(&loaded)?;
-    daemon::load(&loaded.config)?;
-    emit(&mut io::stdout(), format!("{}\n{keys}", loaded.show()).as_bytes())
+    let read = daemon::load(&loaded.config)?;
+    for note in read.notes() {
+        complain(&format!("warning: {note}"));
+    }
+    let tls = tls_lines(&loaded, read.certificates());
+    emit(&mut io::stdout(), format!("{}\n{keys}{tls}", loaded.show()).as_bytes())
+}
+
+/// NET-02: what is offered to clients, and with which certificates.
+fn tls_lines(loaded: &Loaded, certificates: &[Identity]) -> String {
+    if certificates.is_empty() {
+        return "# tls: none, plaintext is served\n".to_owned();
+    }
+    let mut lines = Vec::new();
+    for version in ["TLS 1.3", "TLS 1.2"] {
+        let suites = tls::offered().filter(|(of, _)| *of == version).map(|(_, suite)| suite).collect::<Vec<_>>();
+        lines.push(format!("# tls: {version}, the preferred suite first: {}\n", suites.join(", ")));
+    }
+    for (identity, files) in certificates.iter().zip(&loaded.config.tls) {
+        let (file, names) = (files.certificate.display(), identity.names.join(", "));
+        lines.push(format!("# certificate {file}: {}; for {names}; expires {}\n", identity.subject, identity.not_after));
+    }
+    lines.concat()
 }
 
 /// One comment line for each key file; all that cannot be read are told at once.

@@ -1,29 +1,35 @@
 //! `tickerd serve`: the daemon, until a signal ends it.
 
-use std::convert::Infallible;
 use std::io::Write;
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::{self, ServeArgs, Surroundings};
-use crate::daemon::{self, Ready};
+use crate::daemon::{self, Ready, Running};
 use crate::ops::log;
 
 use super::Failure;
 
-/// Runs the daemon: prints one JSON line when it is ready, drains at the first SIGTERM or SIGINT, and ends at once at the second.
+/// How often the daemon looks after what time changes.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A SIGHUP.
+pub(super) struct Hangup;
+
+/// Runs the daemon: prints one JSON line when it is ready, reloads at SIGHUP, drains at the first SIGTERM or SIGINT, and ends at once at the second.
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let loaded = config::load(args, &Surroundings::of_process())?;
     log::start(loaded.config.log, loaded.config.log_level).map_err(|error| Failure::Failed(format!("cannot start the log: {error}")))?;
     for warning in &loaded.warnings {
         tracing::warn!(event = "config_warning", "{warning}");
     }
-    let stop = stop_signal().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    let signals = signals().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
     let running = daemon::start(&loaded.config)?;
     print_ready(running.ready())?;
-    wait(&stop);
+    wait(&signals, &running);
     running.stop();
     Ok(())
 }
@@ -41,28 +47,35 @@ fn print_ready(ready: &Ready) -> Result<(), Failure> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Failure::Failed(format!("cannot print the ready line: {error}")))
 }
 
-/// Waits for the first SIGTERM or SIGINT.
-fn wait(stop: &Receiver<Infallible>) {
-    // Nothing is ever sent: the channel is closed by the signal.
-    if let Ok(never) = stop.recv() {
-        match never {}
+/// Reloads at each SIGHUP, until the first SIGTERM or SIGINT.
+fn wait(signals: &Receiver<Hangup>, running: &Running) {
+    loop {
+        match signals.recv_timeout(DAY) {
+            Ok(Hangup) => running.reload(),
+            Err(RecvTimeoutError::Timeout) => running.look_after(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
-/// A channel that is closed by the first SIGTERM or SIGINT.
-pub(super) fn stop_signal() -> std::io::Result<Receiver<Infallible>> {
+/// A channel that has a message for each SIGHUP, those that come while one waits being one with it, and is closed by the first SIGTERM or SIGINT.
+pub(super) fn signals() -> std::io::Result<Receiver<Hangup>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (told, stop) = bounded(0);
+    let (told, received) = bounded(1);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut told = Some(told);
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                tracing::warn!(event = "reload_ignored", "nothing is reloaded at SIGHUP yet: restart to take on a new configuration");
-            } else if told.take().is_none() {
-                tracing::warn!(event = "stopped_at_once", "a second signal came while draining");
-                std::process::exit(1);
-            } // the sender is dropped with the first signal, which is what the receiver waits for
+            match &told {
+                Some(told) if signal == SIGHUP => drop(told.try_send(Hangup)),
+                None if signal != SIGHUP => {
+                    tracing::warn!(event = "stopped_at_once", "a second signal came while draining");
+                    std::process::exit(1);
+                }
+                _ if signal == SIGHUP => {}
+                // Dropping the sender is what the receiver waits for.
+                _ => told = None,
+            }
         }
     })?;
-    Ok(stop)
+    Ok(received)
 }

@@ -75,13 +75,27 @@ const fn under<const N: usize>(heading: &'static str, mut keys: [Key; N]) -> [Ke
 
 use Kind::{Duration, List, Number, Size, Switch, Text};
 
-static LISTENERS: [Key; 7] = under(
+static LISTENERS: [Key; 9] = under(
     "Listeners",
     [
         key("listen", List, "ADDR", "127.0.0.1:8080", "Address for clients and publishers; repeatable, port 0 takes a free one"),
         key("admin-listen", Text, "ADDR", "127.0.0.1:9100", "Address for metrics, health and administration; loopback only"),
         key("publish-socket", Text, "PATH", "", "Unix socket for publishers on this machine; its file mode is the gate"),
         key("publish-socket-mode", Text, "OCTAL", "0660", "File mode of the publish socket"),
+        key(
+            "tls-cert",
+            List,
+            "FILE",
+            "",
+            "Certificate chain in PEM: all of --listen then speaks TLS; repeatable, for other names or kinds of key",
+        ),
+        key(
+            "tls-key",
+            List,
+            "FILE",
+            "",
+            "Private key of the certificate, in PEM; one for each --tls-cert, or none if they are in its file",
+        ),
         key("origin", List, "ORIGIN", "", "Web origin whose pages may connect, such as https://desk.example; repeatable; none: any"),
         key("behind-proxy", List, "CIDR", "", "Network of the TLS proxies in front; repeatable; other peers are refused"),
         key(

@@ -39,7 +39,7 @@ const DESCRIPTORS_RESERVE: u64 = 1024;
 /// The validated configuration: every value is within its bounds and goes with the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Addresses for clients and publishers; never empty, and on loopback unless `behind_proxy` is given.
+    /// Addresses for clients and publishers; never empty, and on loopback unless `tls` or `behind_proxy` is given.
     pub listen: Vec<SocketAddr>,
     /// The loopback address for metrics, health and administration.
     pub admin_listen: SocketAddr,
@@ -47,6 +47,8 @@ pub struct Config {
     pub publish_socket: Option<PathBuf>,
     /// Its file mode.
     pub publish_socket_mode: u32,
+    /// Certificates and their keys; if there are any, `listen` speaks TLS. They are read later, and again on reload.
+    pub tls: Vec<TlsFiles>,
     /// Origins whose pages may connect, as browsers send them; empty: any.
     pub origins: Vec<String>,
     /// If not empty, the only networks that may connect.
@@ -112,6 +114,15 @@ pub struct Config {
     pub conformance_echo: bool,
     /// Routes beyond the built-in catalog; no type twice.
     pub catalog: Vec<CatalogEntry>,
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's certificate first.
+    pub certificate: PathBuf,
+    /// The private key; may be the same file.
+    pub key: PathBuf,
 }
 
 impl Config {

@@ -13,6 +13,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("admin-listen", "127.0.0.1:4", "[::1]:5", "\"127.0.0.1:6\""),
     ("publish-socket", "/run/a", "/run/b", "\"/run/c\""),
     ("publish-socket-mode", "0600", "666", "\"0o640\""),
+    ("tls-cert", "/t/a", "/t/b", "[\"/t/c\"]"),
+    ("tls-key", "/t/a", "/t/b", "[\"/t/c\"]"),
     ("origin", "https://a.example", "http://b.example:81", "[\"https://c.example\"]"),
     ("behind-proxy", "10.0.0.0/8", "fd00::/8", "[\"192.0.2.1\"]"),
     ("client-address", "forwarded", "peer", "\"x-forwarded-for\""),
@@ -127,6 +129,9 @@ fn flags_win_over_environment_over_file_over_default() {
                 continue;
             }
             let mut argv = if *flag == "jwt-key" { Vec::new() } else { KEY.to_vec() };
+            if *flag == "tls-key" && mask != 0 {
+                argv.extend(["--tls-cert", "/t"]);
+            }
             argv.extend(flagged.then_some(flag_argument.as_str()));
             let variables = [(variable.as_str(), *by_variable)];
             let file = format!("# a comment\n{name} = {by_file}\n");
@@ -154,6 +159,7 @@ fn the_defaults_are_the_documented_ones() {
         admin_listen: "127.0.0.1:9100".parse().unwrap(),
         publish_socket: None,
         publish_socket_mode: 0o660,
+        tls: Vec::new(),
         origins: Vec::new(),
         behind_proxy: Vec::new(),
         client_address: ClientAddress::XForwardedFor,
@@ -197,6 +203,8 @@ fn every_bad_value_is_named() {
         ("admin-listen", &["", "0.0.0.0:9100", "192.0.2.1:9100", "127.0.0.1"]),
         ("publish-socket", &[""]),
         ("publish-socket-mode", &["", "0888", "rw", "1777", "-1", "+7"]),
+        ("tls-cert", &[""]),
+        ("tls-key", &[""]),
         ("origin", &["", "*", "null", "desk.example", "https://", "https://a/b", "https://u@a", "://a", "https://a b"]),
         ("behind-proxy", &["", "proxy", "10.0.0.0/33", "10.0.0.1/8"]),
         ("client-address", &["", "x-real-ip", "Forwarded"]),
@@ -363,10 +371,21 @@ fn a_switch_is_on_by_its_name_and_can_be_switched_off_again() {
     args(&["--pin-cores", "false"]).unwrap_err();
 }
 
+#[test]
+fn each_certificate_has_its_key() {
+    let problem = only_problem(load_flags(&["--tls-cert=/a", "--tls-cert=/b", "--tls-key=/c"]));
+    assert!(problem.key == "tls_key" && problem.message.contains("1 keys for 2 certificates"), "{problem}");
+    only_problem(load_flags(&["--tls-key=/c"]));
+    let files = |argv: &[&str]| load_flags(argv).unwrap().config.tls;
+    let one = |certificate: &str, key: &str| TlsFiles { certificate: certificate.into(), key: key.into() };
+    assert_eq!(files(&["--tls-cert=/a", "--tls-cert=/b", "--tls-key=/c", "--tls-key=/d"]), [one("/a", "/c"), one("/b", "/d")]);
+    assert_eq!(files(&["--tls-cert=/a"]), [one("/a", "/a")], "both in one file");
+}
+
 /// Secrets are never flags (AUT-09): nothing but the file's name is.
 #[test]
 fn only_these_flags_exist() {
-    for flag in ["--jwt-secret=x", "--token=x", "--tls-cert=x", "--redis=x", "extra"] {
+    for flag in ["--jwt-secret=x", "--token=x", "--tls-password=x", "--redis=x", "extra"] {
         args(&[flag]).unwrap_err();
     }
 }

@@ -1,7 +1,7 @@
 //! Raw settings to the one value that nothing checks again.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::cidr::Cidr;
@@ -15,7 +15,7 @@ use super::error::{Origin, Problem};
 use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
-use super::{Config, parse::duration, parse::number, parse::size};
+use super::{Config, TlsFiles, parse::duration, parse::number, parse::size};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,15 +31,17 @@ pub(super) fn validate(
 ) -> Config {
     let mut read = Reader { settings, problems };
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (tls_certificates, tls_keys) = (read.files("tls-cert", credentials), read.files("tls-key", credentials));
     let config = Config {
         listen: read.list("listen", parse::address),
         admin_listen: read.one("admin-listen", nowhere, parse::loopback_address),
         publish_socket: read.maybe("publish-socket", parse::socket_path),
         publish_socket_mode: read.one("publish-socket-mode", 0, parse::file_mode),
+        tls: read.pair_up(tls_certificates, tls_keys),
         origins: read.list("origin", parse::origin),
         behind_proxy: read.list("behind-proxy", Cidr::parse),
         client_address: read.one("client-address", ClientAddress::Peer, parse::name(ClientAddress::ALL, ClientAddress::name)),
-        jwt_keys: read.list("jwt-key", |text| parse::key_file(text, credentials)),
+        jwt_keys: read.files("jwt-key", credentials),
         jwt_issuer: read.maybe("jwt-iss", parse::nonempty),
         jwt_audience: read.maybe("jwt-aud", parse::nonempty),
         jwt_user_claims: read.list("jwt-user-claim", parse::nonempty),
@@ -111,6 +113,24 @@ impl Reader<'_> {
                 issuer
             }
         }
+    }
+
+    fn files(&mut self, flag: &str, credentials: Option<&str>) -> Vec<PathBuf> {
+        self.list(flag, |text| parse::key_file(text, credentials))
+    }
+
+    /// Each certificate has its key at the same place in the other list, or in its own file.
+    fn pair_up(&mut self, certificates: Vec<PathBuf>, keys: Vec<PathBuf>) -> Vec<TlsFiles> {
+        if !keys.is_empty() && keys.len() != certificates.len() {
+            let message = format!(
+                "there are {} keys for {} certificates: give one --tls-key for each --tls-cert, in the same order",
+                keys.len(),
+                certificates.len()
+            );
+            self.problem("tls-key", message);
+        }
+        let keys = if keys.is_empty() { certificates.clone() } else { keys };
+        certificates.into_iter().zip(keys).map(|(certificate, key)| TlsFiles { certificate, key }).collect()
     }
 
     fn setting(&self, flag: &str) -> Setting {
@@ -192,14 +212,14 @@ impl Reader<'_> {
 
     /// Tokens in plaintext on a network are tokens given away. A proxy that ends TLS is the one exception, and then only its networks may connect.
     fn check_plaintext(&mut self, config: &Config) {
-        if !self.setting("behind-proxy").values.is_empty() {
+        if !self.setting("behind-proxy").values.is_empty() || !self.setting("tls-cert").values.is_empty() {
             return;
         }
         for address in config.listen.iter().filter(|address| !is_loopback(address.ip())) {
             self.problem(
                 "listen",
                 format!(
-                    "`{address}` would take tokens in plaintext from the network: listen on 127.0.0.1, or put a TLS proxy in front and name its network with --behind-proxy CIDR"
+                    "`{address}` would take tokens in plaintext from the network: give --tls-cert and --tls-key, or listen on 127.0.0.1, or put a TLS proxy in front and name its network with --behind-proxy CIDR"
                 ),
             );
         }

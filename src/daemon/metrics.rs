@@ -13,10 +13,14 @@ use crate::hub::ports::{Input, Output};
 use crate::net::link::Link;
 use crate::ops::exposition::{Exposition, Metric, Type, label};
 use crate::ops::process;
-use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats};
+use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats, TLS_RESULTS};
+
+use super::certificates::Served;
 
 /// Whence the figures come.
 pub(super) struct Sources {
+    /// Where TLS is spoken.
+    pub(super) certificates: Option<Arc<Served>>,
     pub(super) hub: Arc<Mutex<HubStats>>,
     pub(super) reactors: Vec<Arc<ReactorStats>>,
     /// The links to the reactors.
@@ -47,6 +51,9 @@ metrics! {
     TOKENS_KNOWN = Counter "tokens_known_total" "Tokens that were found good less than a minute before, and needed no signature check.";
     SIGNATURE_CHECKS = Counter "signature_checks_total" "Signatures of tokens checked.";
     TOKEN_ERRORS = Counter "token_errors_total" "Tokens refused by reason.";
+    TLS_HANDSHAKES = Counter "tls_handshakes_total" "TLS handshakes by result.";
+    TLS_BYTES = Counter "tls_bytes_total" "Bytes of TLS records by direction, handshakes included.";
+    TLS_EXPIRY = Gauge "tls_certificate_expiry_seconds" "Seconds until the first of the certificates expires; 0 when it has.";
     CLOSES = Counter "closed_total" "Ended connections by reason.";
     REFUSALS = Counter "refused_total" "Refusals told to clients and publishers by error.";
     PUBLISHES = Counter "publish_lines_total" "Lines to publish that were read.";
@@ -87,6 +94,7 @@ impl Sources {
         let mut out = Exposition::default();
         out.samples(&BUILD, [(label("version", env!("CARGO_PKG_VERSION")), 1)]);
         self.delivery(&mut out);
+        self.tls(&mut out);
         self.connections(&mut out);
         self.publishing(&mut out, &hub);
         self.sending(&mut out, &hub);
@@ -130,6 +138,14 @@ impl Sources {
         out.samples(&TOKEN_ERRORS, labelled("reason", none.chain(self.reactors.iter().flat_map(|stats| stats.token_errors()))));
         out.samples(&CLOSES, labelled("reason", self.reactors.iter().flat_map(|stats| stats.closes())));
         out.samples(&REFUSALS, labelled("error", self.reactors.iter().flat_map(|stats| stats.refusals())));
+    }
+
+    fn tls(&self, out: &mut Exposition) {
+        let results = TLS_RESULTS.iter().enumerate();
+        out.samples(&TLS_HANDSHAKES, results.map(|(i, result)| (label("result", result), self.sum(|stats| &stats.tls_handshakes[i]))));
+        let bytes = [("received", self.sum(|stats| &stats.tls_bytes_received)), ("sent", self.sum(|stats| &stats.tls_bytes_sent))];
+        out.samples(&TLS_BYTES, bytes.map(|(direction, count)| (label("direction", direction), count)));
+        out.samples(&TLS_EXPIRY, self.certificates.iter().map(|served| (String::new(), served.expires_in_s())));
     }
 
     fn publishing(&self, out: &mut Exposition, hub: &HubStats) {
@@ -216,6 +232,7 @@ mod tests {
         let door = Door::new(Waker::Thread(std::thread::current()));
         let link = || Arc::new(Link::new(4, Arc::clone(&door)));
         Sources {
+            certificates: None,
             hub: Arc::default(),
             reactors: vec![Arc::default(), Arc::default()],
             inboxes: vec![Arc::new(Link::new(4, Arc::clone(&door)))],

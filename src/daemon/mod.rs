@@ -1,5 +1,6 @@
-//! Puts the daemon together: keys, catalog, links, named threads; and takes it apart in order.
+//! Puts the daemon together: keys, certificates, catalog, links, named threads; and takes it apart in order.
 
+mod certificates;
 mod data_dir;
 mod hub_seat;
 mod hub_thread;
@@ -31,12 +32,14 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
 use crate::net::listener::Listener;
 use crate::net::sys;
+use crate::net::tls::{Identity, ServerTls};
 use crate::ops::admin::{self, Action, Admin};
 use crate::ops::health::{Health, State};
 use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::{Control, Reactor, ReactorParts, ReactorPoll};
 
+use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
 use self::lock::AddressLock;
@@ -83,6 +86,7 @@ pub struct Running {
     controls: Vec<Arc<Link<Control>>>,
     reactors: Vec<JoinHandle<()>>,
     hub: HubHandle,
+    certificates: Option<Arc<Served>>,
     drain_timeout: Duration,
     /// Held until the threads have ended.
     _data_dir: Option<DataDir>,
@@ -94,22 +98,39 @@ pub struct Running {
 pub struct Loaded {
     catalog: Catalog,
     verifier: Verifier,
+    certificates: Vec<Identity>,
+    notes: Vec<String>,
 }
 
-/// Reads what the configuration names: keys, catalog, revocations.
+/// Reads what the configuration names: keys, certificates, catalog, revocations.
 pub fn load(config: &Config) -> Result<Loaded, StartError> {
     let catalog = options::catalog(&config.catalog).map_err(StartError::Config)?;
     let verifier = options::verifier(config).map_err(StartError::Config)?;
     if let Some(dir) = &config.data_dir {
         revocation_file::read(&dir.join(REVOCATIONS), Clock::start().now().wall_ms / 1000).map_err(StartError::Config)?;
     }
-    Ok(Loaded { catalog, verifier })
+    let (certificates, notes) = certificates::read(&config.tls).map_err(StartError::Config)?;
+    Ok(Loaded { catalog, verifier, certificates, notes })
+}
+
+impl Loaded {
+    /// The certificates that would be served.
+    pub fn certificates(&self) -> &[Identity] {
+        &self.certificates
+    }
+
+    /// What is doubtful, and no error.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
 }
 
 /// Binds, starts all threads, and returns when clients can connect.
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::start();
-    let Loaded { catalog, verifier } = load(config)?;
+    let Loaded { catalog, verifier, certificates, notes } = load(config)?;
+    certificates::tell(&notes);
+    let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     abort_on_panic();
 
     let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
@@ -122,6 +143,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         verifier: Arc::new(verifier),
         revocations: Arc::new(RwLock::new(revocations)),
         registry: Arc::new(registry),
+        tls: served.as_ref().map(|served| served.tls()).transpose()?,
         urgent: Arc::clone(&seat.urgent),
         bulk: Arc::clone(&seat.bulk),
     };
@@ -131,20 +153,43 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let revoker = Revoker { clock, list: Arc::clone(&shared.revocations), file: Mutex::new(revocation_file), controls: controls.clone() };
-    let admin = serve_admin(config, &health, sources(&shared, &parts, &figures), revoker)?;
+    let admin = serve_admin(config, &health, sources(&shared, &parts, &figures, served.clone()), revoker)?;
     let hub = seat.occupy(config, clock, parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(), figures)?;
     let reactors = start_reactors(config, parts)?;
     health.enter(State::Ready);
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
     tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
     let drain_timeout = config.drain_timeout;
-    Ok(Running { ready, health, controls, reactors, hub, drain_timeout, _data_dir: data_dir, _locks: bound.locks })
+    let running =
+        Running { ready, health, controls, reactors, hub, certificates: served, drain_timeout, _data_dir: data_dir, _locks: bound.locks };
+    running.look_after();
+    Ok(running)
 }
 
 impl Running {
     /// Where it can be reached.
     pub fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Reads again what can be taken on without a restart. Each part stands for itself: one that is bad stays as it was.
+    pub fn reload(&self) {
+        let parts = [("certificates", self.certificates.as_ref().map(|served| served.reload()))];
+        for (part, outcome) in parts {
+            match outcome {
+                None => {}
+                Some(Ok(())) => tracing::info!(event = "reloaded", part),
+                Some(Err(error)) => tracing::error!(event = "reload_failed", part, "what was served before is served on: {error}"),
+            }
+        }
+        self.look_after();
+    }
+
+    /// What is to be looked at when the daemon starts, reloads, and once a day.
+    pub fn look_after(&self) {
+        if let Some(served) = &self.certificates {
+            served.warn_of_expiry();
+        }
     }
 
     /// Tells clients to come back elsewhere, waits for them to leave, and ends all threads.
@@ -175,6 +220,7 @@ struct Shared {
     verifier: Arc<Verifier>,
     revocations: Arc<RwLock<Revocations>>,
     registry: Arc<Registry>,
+    tls: Option<ServerTls>,
     urgent: Arc<Link<Input>>,
     bulk: Arc<Link<Input>>,
 }
@@ -189,6 +235,7 @@ impl Shared {
             catalog: Arc::clone(&self.catalog),
             verifier: Arc::clone(&self.verifier),
             revocations: Arc::clone(&self.revocations),
+            tls: self.tls.clone(),
             registry: Arc::clone(&self.registry),
             poll,
             inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR, Arc::clone(&door))),
@@ -218,8 +265,9 @@ fn open_data_dir(config: &Config, clock: Clock) -> Result<(Option<DataDir>, Revo
     Ok((Some(dir), content.list, Some(file)))
 }
 
-fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) -> metrics::Sources {
+fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>, certificates: Option<Arc<Served>>) -> metrics::Sources {
     metrics::Sources {
+        certificates,
         hub: Arc::clone(hub),
         reactors: parts.iter().map(|parts| Arc::clone(&parts.stats)).collect(),
         inboxes: parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(),

@@ -8,6 +8,7 @@ pub mod outbox;
 pub mod stream;
 pub mod sys;
 pub mod timer;
+pub mod tls;
 
 /// The atomics of [`bell`]; the loom test puts its own in their place.
 mod sync {

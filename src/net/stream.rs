@@ -1,4 +1,4 @@
-//! A connection's byte stream, whatever carries it. TLS takes its place here later.
+//! A connection's byte stream, whatever carries it: TCP, TLS or a unix socket.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -9,28 +9,82 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use crate::base::limits::{NOTSENT_LOWAT_BYTES, SEND_BUFFER_BYTES};
+use crate::base::time::Mono;
+
+use super::tls::{Handshake, Session, TlsSocket};
 
 /// A non-blocking stream.
 #[derive(Debug)]
 pub enum Stream {
     /// From a TCP listener.
     Tcp(TcpStream),
+    /// From a TCP listener that speaks TLS.
+    Tls(Box<TlsSocket>),
     /// From a unix socket listener.
     Unix(UnixStream),
 }
 
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes that came. None is no end: a TLS record may have none for us.
+    pub bytes: usize,
+    /// Another read may give something.
+    pub more: bool,
+    /// The peer sends no more.
+    pub end: bool,
+}
+
+/// Memory that all TLS connections of a reactor use in turn, and what went through it.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    records: Vec<u8>,
+    pub(super) record: Vec<u8>,
+    /// Bytes of records received since the last [`Scratch::take_counts`].
+    pub(super) received: u64,
+    /// Bytes of records sent since then.
+    pub(super) sent: u64,
+}
+
+impl Scratch {
+    pub(super) fn records(&mut self, len: usize) -> &mut [u8] {
+        if self.records.len() < len {
+            self.records.resize(len, 0);
+        }
+        &mut self.records[..len]
+    }
+
+    /// Bytes of records received and sent since this was asked last.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.received), std::mem::take(&mut self.sent))
+    }
+}
+
 impl Stream {
+    /// Speaks TLS from the first byte on, where that can be.
+    #[must_use]
+    pub fn with_tls(self, session: Session) -> Stream {
+        match self {
+            Stream::Tcp(tcp) => Stream::Tls(Box::new(TlsSocket::new(tcp, session))),
+            other => other,
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(tcp) => Some(tcp),
+            Stream::Tls(tls) => Some(tls.tcp()),
+            Stream::Unix(_) => None,
+        }
+    }
+
     /// Small kernel buffers: bulk bytes wait in our lanes, where an alert can overtake them.
     pub fn prepare(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(tcp) => {
-                let socket = SockRef::from(tcp);
-                socket.set_tcp_nodelay(true)?;
-                socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-                socket.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)
-            }
-            Stream::Unix(_) => Ok(()),
-        }
+        let Some(tcp) = self.tcp() else { return Ok(()) };
+        let socket = SockRef::from(tcp);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)
     }
 
     /// Registers for both directions, edge-triggered, once for the stream's life.
@@ -38,6 +92,7 @@ impl Stream {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self {
             Stream::Tcp(tcp) => registry.register(tcp, token, interest),
+            Stream::Tls(tls) => registry.register(tls.tcp_mut(), token, interest),
             Stream::Unix(unix) => registry.register(unix, token, interest),
         }
     }
@@ -46,53 +101,70 @@ impl Stream {
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
             Stream::Tcp(tcp) => registry.deregister(tcp),
+            Stream::Tls(tls) => registry.deregister(tls.tcp_mut()),
             Stream::Unix(unix) => registry.deregister(unix),
         }
     }
 
-    /// Makes the coming close a reset, which frees what the kernel still holds for a reader that does not read.
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(tcp) => SockRef::from(tcp).set_linger(Some(Duration::ZERO)),
-            Stream::Unix(_) => Ok(()),
-        }
+    /// Reads once, at most as much as `buf` holds. See [`TlsSocket::read`] for what is special there.
+    pub fn read(&mut self, buf: &mut [u8], scratch: &mut Scratch) -> io::Result<Received> {
+        let bytes = match self {
+            Stream::Tcp(tcp) => tcp.read(buf)?,
+            Stream::Tls(tls) => return tls.read(buf, scratch),
+            Stream::Unix(unix) => unix.read(buf)?,
+        };
+        Ok(Received { bytes, more: bytes == buf.len(), end: bytes == 0 })
     }
 
-    /// Tells the peer that nothing more comes; it may still send.
-    pub fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
-            Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
-        }
-    }
-
-    /// Who is at the other end, for the log.
-    pub fn peer(&self) -> String {
-        match self {
-            Stream::Tcp(tcp) => tcp.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string()),
-            Stream::Unix(_) => "unix".to_owned(),
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(tcp) => tcp.read(buf),
-            Stream::Unix(unix) => unix.read(buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+    /// Writes what can be written now; how much that is. Over TLS that is what is sealed, of which the last bytes may be
+    /// [`Stream::unsent`]: they go first at the next write, be it one of nothing.
+    pub fn write(&mut self, buf: &[u8], now: Mono, scratch: &mut Scratch) -> io::Result<usize> {
         match self {
             Stream::Tcp(tcp) => tcp.write(buf),
+            Stream::Tls(tls) => tls.write(buf, now, scratch),
             Stream::Unix(unix) => unix.write(buf),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Bytes that are written and wait here, as the kernel did not take them.
+    pub fn unsent(&self) -> usize {
+        if let Stream::Tls(tls) = self { tls.unsent() } else { 0 }
+    }
+
+    /// Since when they wait.
+    pub fn unsent_since(&self) -> Option<Mono> {
+        if let Stream::Tls(tls) = self { tls.unsent_since() } else { None }
+    }
+
+    /// How far the TLS handshake has come, if it speaks TLS.
+    pub fn handshake(&self) -> Option<Handshake> {
+        if let Stream::Tls(tls) = self { Some(tls.handshake()) } else { None }
+    }
+
+    /// Makes the coming close a reset, which frees what the kernel still holds for a reader that does not read.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), |tcp| SockRef::from(tcp).set_linger(Some(Duration::ZERO)))
+    }
+
+    /// Tells the peer that nothing more comes; it may still send.
+    pub fn shutdown_write(&mut self, scratch: &mut Scratch) -> io::Result<()> {
+        match self {
+            Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+            Stream::Tls(tls) => tls.shutdown_write(scratch),
+            Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Before the close: TLS says that this is the end, if the kernel takes it at once.
+    pub fn say_end(&mut self, scratch: &mut Scratch) -> io::Result<()> {
+        if let Stream::Tls(tls) = self { tls.say_end(scratch) } else { Ok(()) }
+    }
+
+    /// Who is at the other end, for the log.
+    pub fn peer(&self) -> String {
+        match self.tcp() {
+            Some(tcp) => tcp.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string()),
+            None => "unix".to_owned(),
+        }
     }
 }

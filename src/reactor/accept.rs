@@ -90,6 +90,10 @@ fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, c
         core.stats.accept_refused.inc();
         return None;
     }
+    let Some(stream) = with_tls(stream, core) else {
+        core.stats.accept_errors.inc();
+        return None;
+    };
     let mut conn = Box::new(Connection::new(conns.next_id(index), stream, peer, core.now.mono));
     let prepared = conn.stream.prepare().and_then(|()| conn.stream.register(registry, slots::token(conn.id)));
     if prepared.is_err() {
@@ -102,6 +106,13 @@ fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, c
     let slot = conn.id.slot;
     conns.insert(conn);
     Some(slot)
+}
+
+/// TCP connections speak TLS if there is a certificate.
+fn with_tls(stream: Stream, core: &Core) -> Option<Stream> {
+    let Some(tls) = &core.tls else { return Some(stream) };
+    // Fails for want of random numbers alone.
+    tls.session().ok().map(|session| stream.with_tls(session))
 }
 
 fn token(at: usize) -> Token {

@@ -1,22 +1,23 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{debug, field, info};
 
 use crate::auth::Whom;
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
 use crate::base::limits::{
-    CLOSE_LINGER, MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
+    CLOSE_LINGER, MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES,
+    WRITE_BYTES_PER_TURN,
 };
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Joined};
 use crate::net::clock::Clock;
 use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome};
-use crate::net::stream::Stream;
+use crate::net::stream::{Scratch, Stream};
 use crate::wire::frame::{Frame, Tag};
 use crate::wire::reply;
 
@@ -34,6 +35,8 @@ pub(super) struct Io {
     pub(super) clock: Clock,
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
+    /// What TLS needs in between.
+    pub(super) scratch: Scratch,
     /// When the last write was done.
     pub(super) now: Mono,
 }
@@ -77,7 +80,7 @@ pub(super) struct Connection {
 pub(super) enum Direct {
     /// All of it is written.
     Done,
-    /// A part; the rest is in the outbox.
+    /// A part; the rest is in the outbox, or sealed.
     Rest,
     /// Nothing: other things go first, or the kernel has no room.
     NotNow,
@@ -128,7 +131,7 @@ impl Connection {
     /// A connection that was just accepted.
     pub(super) fn new(id: ConnId, stream: Stream, peer: Option<IpAddr>, now: Mono) -> Connection {
         let protocol = match &stream {
-            Stream::Tcp(_) => Protocol::Http(Box::new(Http::new(peer, now))),
+            Stream::Tcp(_) | Stream::Tls(_) => Protocol::Http(Box::new(Http::new(peer, now))),
             Stream::Unix(_) => Protocol::Lines(Box::default()),
         };
         Connection {
@@ -179,26 +182,42 @@ impl Connection {
         }
         // What is left of the last read, mostly the beginning of a line, goes before what is read now, so that both are one.
         let kept = if self.rest.len() <= REST_BYTES_JOINED { self.rest.len() } else { 0 };
-        match self.stream.read(&mut io.input[kept..kept + PARSE_BYTES_PER_TURN]) {
-            Ok(0) => self.on_eof(core),
-            Ok(n) => {
-                self.readable = n == PARSE_BYTES_PER_TURN || self.read_closed;
-                core.now = io.clock.now();
-                core.stats.bytes_received.add(n as u64);
-                self.bytes_received += n as u64;
-                io.input[..kept].copy_from_slice(&self.rest[..kept]);
-                self.rest.drain(..kept);
-                self.on_bytes(&mut io.input[..kept + n], core);
-            }
-            Err(error) => return self.on_read_error(&error),
+        let handshake = self.stream.handshake();
+        let read = self.stream.read(&mut io.input[kept..kept + PARSE_BYTES_PER_TURN], &mut io.scratch);
+        core.stats.handshake_step(handshake, self.stream.handshake());
+        let received = match read {
+            Ok(received) => received,
+            Err(error) => return self.on_read_error(&error, core, io),
+        };
+        self.readable = received.more || self.read_closed;
+        if received.bytes > 0 {
+            core.now = io.clock.now();
+            core.stats.bytes_received.add(received.bytes as u64);
+            self.bytes_received += received.bytes as u64;
+            io.input[..kept].copy_from_slice(&self.rest[..kept]);
+            self.rest.drain(..kept);
+            self.on_bytes(&mut io.input[..kept + received.bytes], core);
+        }
+        if received.end {
+            self.on_eof(core);
         }
         None
     }
 
-    fn on_read_error(&mut self, error: &io::Error) -> Option<Reason> {
+    fn on_read_error(&mut self, error: &io::Error, core: &Core, io: &mut Io) -> Option<Reason> {
         match error.kind() {
             ErrorKind::WouldBlock => self.readable = false,
             ErrorKind::Interrupted => {}
+            // Nothing was said yet but by TLS, whose alert shall arrive: what still comes is read, or the close would be a reset.
+            ErrorKind::InvalidData if self.bytes_received == 0 => {
+                debug!(event = "tls_refused", client = self.client.map(field::display), %error);
+                self.finish(Reason::Tls, core);
+            }
+            ErrorKind::InvalidData => {
+                // Best effort: an error here changes nothing, for the reason is known.
+                drop(self.stream.say_end(&mut io.scratch));
+                return Some(Reason::Tls);
+            }
             _ => return Some(self.ending.as_ref().map_or(Reason::Io, |ending| ending.reason)),
         }
         None
@@ -311,6 +330,9 @@ impl Connection {
 
     /// Whether nothing more may be read for now: answers are owed, or are not read.
     fn is_blocked(&self) -> bool {
+        if self.stream.unsent() > TLS_UNSENT_BYTES_MAX {
+            return true; // also an ending one: each key update that it asks for would add an answer
+        }
         let is_unread = self.outbox.bytes() > UNREAD_ANSWER_BYTES_MAX;
         self.ending.is_none()
             && match &self.protocol {
@@ -330,7 +352,31 @@ impl Connection {
         if self.outbox.is_urgent() || self.ending.is_some() || self.eof || core.is_draining() {
             return Some(Dirty::Urgent);
         }
-        (!self.outbox.is_empty()).then_some(Dirty::Bulk)
+        (!self.is_flushed()).then_some(Dirty::Bulk)
+    }
+
+    /// Whether nothing waits to be written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outbox.is_empty() && self.stream.unsent() == 0
+    }
+
+    /// Bytes that wait to be written, sealed ones included.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.outbox.bytes() + self.stream.unsent()
+    }
+
+    /// Since when the oldest of them waits.
+    fn oldest(&self) -> Option<Mono> {
+        self.outbox.oldest().into_iter().chain(self.stream.unsent_since()).min()
+    }
+
+    /// Whether it has yet to show who it is: handshakes and signatures of tokens cost much more than what comes later.
+    pub(super) fn is_opening(&self) -> bool {
+        match &self.protocol {
+            Protocol::Http(http) => http.is_idle(),
+            Protocol::WebSocket(websocket) => websocket.session.user().is_none(),
+            Protocol::Lines(_) => false,
+        }
     }
 
     /// Writes what waits, or what is urgent of it, as much as the kernel and one turn allow. A reason ends the connection.
@@ -342,20 +388,21 @@ impl Connection {
             return Some(reason);
         }
         let mut left = WRITE_BYTES_PER_TURN;
-        while self.writable && left > 0 && if dirty == Dirty::Urgent { self.outbox.is_urgent() } else { !self.outbox.is_empty() } {
+        while self.writable && left > 0 && if dirty == Dirty::Urgent { self.outbox.is_urgent() } else { !self.is_flushed() } {
             match self.write(core, io) {
                 Ok(n) => left = left.saturating_sub(n),
                 Err(reason) => return Some(reason),
             }
         }
-        self.over(core)
+        self.over(core, io)
     }
 
     /// One write of the most urgent whole frames.
     fn write(&mut self, core: &Core, io: &mut Io) -> Result<usize, Reason> {
         io.output.clear();
         self.outbox.fill(&mut io.output, WRITE_BYTES);
-        match self.stream.write(&io.output) {
+        match self.stream.write(&io.output, core.now.mono, &mut io.scratch) {
+            Ok(0) if io.output.is_empty() => Ok(0),
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
                 self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, io.now));
@@ -380,14 +427,14 @@ impl Connection {
 
     /// Writes a batch as it is, if nothing else waits.
     pub(super) fn write_batch(&mut self, batch: &mut Batch, core: &Core, io: &mut Io) -> Direct {
-        if !self.writable || !self.outbox.is_empty() || self.ending.is_some() {
+        if !self.writable || !self.is_flushed() || self.ending.is_some() {
             return Direct::NotNow;
         }
-        match self.stream.write(batch.chunk()) {
+        match self.stream.write(batch.chunk(), core.now.mono, &mut io.scratch) {
             Ok(n) if n == batch.len() => {
                 self.note_write(n, core, io);
                 batch.count(|span| core.stats.sent_span(span, io.now), |frame| core.stats.sent_frame(frame, io.now));
-                Direct::Done
+                if self.is_flushed() { Direct::Done } else { Direct::Rest }
             }
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
@@ -408,7 +455,8 @@ impl Connection {
 
     /// Brings the reactor's figures up to date with the outbox.
     pub(super) fn account(&mut self, pressure: &mut Pressure) {
-        pressure.account(&mut self.share, self.outbox.bytes(), self.writable);
+        let bytes = self.queued_bytes();
+        pressure.account(&mut self.share, bytes, self.writable);
     }
 
     /// Queues frames that came as it happened.
@@ -422,8 +470,8 @@ impl Connection {
     }
 
     /// Whether nothing is left to be done, and why it ends.
-    fn over(&mut self, core: &Core) -> Option<Reason> {
-        let is_flushed = self.outbox.is_empty();
+    fn over(&mut self, core: &Core, io: &mut Io) -> Option<Reason> {
+        let is_flushed = self.is_flushed();
         if let Some(ending) = &self.ending {
             let reason = ending.reason;
             let is_over = is_flushed && (ending.peer_done || self.eof);
@@ -433,7 +481,7 @@ impl Connection {
             if is_flushed && !is_over && !self.shut && !peer_closes_first {
                 self.shut = true;
                 // A peer that is gone already shows at the next read.
-                drop(self.stream.shutdown_write());
+                drop(self.stream.shutdown_write(&mut io.scratch));
             }
             return is_over.then_some(reason);
         }
@@ -539,7 +587,7 @@ impl Connection {
         if let Some(ending) = &self.ending {
             return ending.until;
         }
-        let slow = self.outbox.oldest().map_or(Mono::NEVER, |oldest| oldest.plus(core.options.slow_timeout));
+        let slow = self.oldest().map_or(Mono::NEVER, |oldest| oldest.plus(core.options.slow_timeout));
         slow.min(match &self.protocol {
             Protocol::Http(http) => http.deadline(),
             Protocol::WebSocket(websocket) => websocket.deadline(core),
@@ -559,7 +607,7 @@ impl Connection {
             }
             return Some(ending.reason);
         }
-        if self.outbox.oldest().is_some_and(|oldest| oldest.plus(core.options.slow_timeout) <= now) {
+        if self.oldest().is_some_and(|oldest| oldest.plus(core.options.slow_timeout) <= now) {
             return self.drop_slow(core);
         }
         match &mut self.protocol {
@@ -574,7 +622,10 @@ impl Connection {
     }
 
     /// Gives back what the connection holds, and logs its end. The socket closes with the drop that follows.
-    pub(super) fn end(&mut self, reason: Reason, core: &mut Core) {
+    pub(super) fn end(&mut self, reason: Reason, core: &mut Core, io: &mut Io) {
+        core.stats.handshake_ended(self.stream.handshake(), reason);
+        // A peer that is gone already needs no word.
+        drop(self.stream.say_end(&mut io.scratch));
         let mut rooms = self.leave_rooms(core);
         rooms += self.ending.as_ref().map_or(0, |ending| ending.rooms);
         core.stats.closed(reason);
@@ -588,7 +639,7 @@ impl Connection {
             core.registry.close();
         }
         let user = user.as_deref().unwrap_or("-");
-        let client = self.client().map(tracing::field::display);
+        let client = self.client().map(field::display);
         info!(reason = reason.name(), user, client, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
     }
 }

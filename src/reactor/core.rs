@@ -8,6 +8,7 @@ use crate::base::ids::RoomId;
 use crate::base::time::{Mono, Now};
 use crate::hub::catalog::Catalog;
 use crate::net::outbox::{Entry, Limits, Outbox};
+use crate::net::tls::ServerTls;
 use crate::wire::frame::Frame;
 use crate::wire::reply;
 use crate::wire::request_id::RequestId;
@@ -26,6 +27,8 @@ pub(super) struct Core {
     pub(super) options: ReactorOptions,
     pub(super) catalog: Arc<Catalog>,
     pub(super) tokens: Tokens,
+    /// What TCP connections speak, if not plaintext.
+    pub(super) tls: Option<ServerTls>,
     pub(super) registry: Arc<Registry>,
     pub(super) stats: Arc<ReactorStats>,
     /// What publishers on the unix socket may do.

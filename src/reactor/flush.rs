@@ -196,7 +196,7 @@ impl Reactor {
         self.schedule(slot);
         let Some(conn) = self.conns.at(slot) else { return };
         conn.account(&mut self.pressure);
-        if conn.writable && !conn.outbox.is_empty() {
+        if conn.writable && !conn.is_flushed() {
             self.backlog.mark(slot, &mut conn.listed, Dirty::Bulk);
         }
         if !conn.serving && conn.wants_serving() {

@@ -36,10 +36,11 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::{AHEAD_MAX, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
+use crate::base::limits::{AHEAD_MAX, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
+use crate::net::stream::Scratch;
 use crate::net::timer::{Timer, Wheel};
 
 use self::accept::Listeners;
@@ -94,6 +95,7 @@ impl Reactor {
             options,
             catalog: parts.catalog,
             tokens: Tokens::new(parts.verifier, parts.revocations),
+            tls: parts.tls,
             registry: parts.registry,
             stats: parts.stats,
             unix_grants: Arc::new(Grants::unix_socket()),
@@ -114,7 +116,13 @@ impl Reactor {
             listeners,
             conns: Slots::default(),
             core,
-            io: Io { clock: parts.clock, input: vec![0; REST_BYTES_JOINED + PARSE_BYTES_PER_TURN], output: Vec::new(), now: now.mono },
+            io: Io {
+                clock: parts.clock,
+                input: vec![0; REST_BYTES_JOINED + PARSE_BYTES_PER_TURN],
+                output: Vec::new(),
+                scratch: Scratch::default(),
+                now: now.mono,
+            },
             wheel: Wheel::new(TICK, now.mono),
             serve: Vec::new(),
             backlog: Backlog::default(),
@@ -225,12 +233,21 @@ impl Reactor {
         }
     }
 
-    /// Serves those with input, each within its budget; those that have more are served again next turn.
+    /// Serves those with input, each within its budget; those that have more are served again next turn. Those that are opening share a slice of
+    /// time, so that a storm of them does not delay live pushes; at least one is served.
     fn serve(&mut self) {
+        let mut opening = Duration::ZERO;
         for slot in std::mem::take(&mut self.serve) {
             let Some(conn) = self.conns.at(slot) else { continue };
+            if opening >= OPENING_SLICE && conn.is_opening() {
+                self.serve.push(slot);
+                continue;
+            }
             conn.serving = false;
-            match conn.serve(&mut self.core, &mut self.io) {
+            let began = conn.is_opening().then(|| self.io.clock.mono());
+            let reason = conn.serve(&mut self.core, &mut self.io);
+            opening += began.map_or(Duration::ZERO, |began| self.io.clock.mono().since(began));
+            match reason {
                 Some(reason) => self.close(slot, reason),
                 None => self.enlist(slot),
             }
@@ -385,15 +402,18 @@ impl Reactor {
     fn close(&mut self, slot: u32, reason: Reason) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
         self.pressure.account(&mut conn.share, 0, false);
-        conn.end(reason, &mut self.core);
+        conn.end(reason, &mut self.core, &mut self.io);
         // The kernel forgets a closed descriptor by itself; this is for the order's sake.
         drop(conn.stream.deregister(self.poll.registry()));
     }
 
-    fn publish_gauges(&self) {
+    fn publish_gauges(&mut self) {
         let stats = &self.core.stats;
         stats.memberships.set(self.core.rooms.memberships() as u64);
         stats.queued_bytes.set(self.pressure.queued_bytes() as u64);
+        let (received, sent) = self.io.scratch.take_counts();
+        stats.tls_bytes_received.add(received);
+        stats.tls_bytes_sent.add(sent);
         stats.outstanding.set(self.core.uplink.outstanding() as u64);
     }
 }

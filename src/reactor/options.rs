@@ -17,6 +17,7 @@ use crate::hub::ports::{Input, Output};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 use crate::net::listener::Listener;
+use crate::net::tls::ServerTls;
 use crate::wire::forwarded::ClientAddress;
 use crate::wire::http::Request;
 
@@ -73,6 +74,8 @@ pub struct ReactorParts {
     pub verifier: Arc<Verifier>,
     /// Tokens that are good no more.
     pub revocations: Arc<RwLock<Revocations>>,
+    /// What TCP connections speak, if not plaintext.
+    pub tls: Option<ServerTls>,
     /// Caps over all reactors.
     pub registry: Arc<Registry>,
     /// Its poll, from [`ReactorPoll::new`].

@@ -8,6 +8,7 @@ use crate::base::codes::{CLOSES, CloseCode, ERRORS, ErrorCode};
 use crate::base::counters::{Counter, DurationHistogram};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
+use crate::net::tls;
 use crate::wire::frame::{Frame, Kind, Tag};
 
 use super::runs::Span;
@@ -31,6 +32,24 @@ pub enum Handshake {
 
 /// The names of [`Handshake`], in its order.
 pub const HANDSHAKES: [&str; 6] = ["upgraded", "bad_request", "bad_origin", "bad_token", "over_capacity", "shutting_down"];
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsResult {
+    /// With a signature.
+    Full,
+    /// With a ticket of a former session.
+    Resumed,
+    /// With an alert: no version or suite in common, or no TLS at all.
+    Refused,
+    /// Not in time.
+    Timeout,
+    /// The peer went before.
+    Gone,
+}
+
+/// The names of [`TlsResult`], in its order.
+pub const TLS_RESULTS: [&str; 5] = ["full", "resumed", "refused", "timeout", "gone"];
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +78,12 @@ pub enum Reason {
     Done,
     /// A request did not come in time.
     Timeout,
+    /// The peer broke the rules of TLS, or has no version or suite in common with us.
+    Tls,
 }
 
 /// The names of the reasons that are no close code.
-const TRANSPORT_REASONS: [&str; 4] = ["eof", "io_error", "done", "timeout"];
+const TRANSPORT_REASONS: [&str; 5] = ["eof", "io_error", "done", "timeout", "tls_error"];
 
 impl Reason {
     /// The label in metrics and logs.
@@ -73,6 +94,7 @@ impl Reason {
             Reason::Io => TRANSPORT_REASONS[1],
             Reason::Done => TRANSPORT_REASONS[2],
             Reason::Timeout => TRANSPORT_REASONS[3],
+            Reason::Tls => TRANSPORT_REASONS[4],
         }
     }
 
@@ -95,6 +117,12 @@ pub struct ReactorStats {
     pub connections: [Counter; CONN_KINDS.len()],
     /// Requests to speak WebSocket, by [`Handshake`].
     pub handshakes: [Counter; HANDSHAKES.len()],
+    /// TLS handshakes, by [`TlsResult`].
+    pub tls_handshakes: [Counter; TLS_RESULTS.len()],
+    /// Bytes of TLS records read from sockets.
+    pub tls_bytes_received: Counter,
+    /// Bytes of TLS records handed to sockets.
+    pub tls_bytes_sent: Counter,
     closes: Vec<Counter>,
     /// Frames of each lane handed to sockets.
     pub frames_sent: PerLane<Counter>,
@@ -127,8 +155,8 @@ pub struct ReactorStats {
     pub outstanding: Counter,
     /// Joins that the hub denied.
     pub joins_denied: Counter,
-    /// From a publish being accepted (the read that completed the event) to its bytes being handed to the socket, for each
-    /// member; replays are left out, and so is what the kernel and the network add.
+    /// From a publish being accepted (the read that completed the event) to its bytes being handed to the socket (over TLS: being sealed, and the
+    /// first of them handed to it), for each member; replays are left out, and so is what the kernel and the network add.
     pub delivery: PerLane<DurationHistogram>,
     /// The part of it before the hub let the event go: ingest queue and hold.
     pub delivery_hub: PerLane<DurationHistogram>,
@@ -151,6 +179,9 @@ impl Default for ReactorStats {
             accept_errors: Counter::default(),
             connections: Default::default(),
             handshakes: Default::default(),
+            tls_handshakes: Default::default(),
+            tls_bytes_received: Counter::default(),
+            tls_bytes_sent: Counter::default(),
             closes: counters(Reason::names().count()),
             frames_sent: Default::default(),
             frame_bytes_sent: Default::default(),
@@ -201,6 +232,26 @@ impl ReactorStats {
     /// Counts how a handshake ended.
     pub fn handshake(&self, result: Handshake) {
         self.handshakes[result as usize].inc();
+    }
+
+    /// Counts a TLS handshake that a read has brought to its end, from how far it had come to how far it has.
+    pub(super) fn handshake_step(&self, before: Option<tls::Handshake>, after: Option<tls::Handshake>) {
+        if before == Some(tls::Handshake::Running) {
+            match after {
+                Some(tls::Handshake::Full) => self.tls_handshakes[TlsResult::Full as usize].inc(),
+                Some(tls::Handshake::Resumed) => self.tls_handshakes[TlsResult::Resumed as usize].inc(),
+                Some(tls::Handshake::Failed) => self.tls_handshakes[TlsResult::Refused as usize].inc(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts a TLS handshake that did not come to an end before its connection did.
+    pub(super) fn handshake_ended(&self, at: Option<tls::Handshake>, reason: Reason) {
+        if at == Some(tls::Handshake::Running) {
+            let result = if reason == Reason::Timeout { TlsResult::Timeout } else { TlsResult::Gone };
+            self.tls_handshakes[result as usize].inc();
+        }
     }
 
     /// Counts a frame handed to a socket, and how long it took if it is a live event.

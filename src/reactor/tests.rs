@@ -56,6 +56,7 @@ impl House {
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             verifier: verifier(),
             revocations: Arc::default(),
+            tls: None,
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2 })),
             poll,
             door,

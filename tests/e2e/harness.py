@@ -321,8 +321,10 @@ class Response:
 class RawHttp:
     """A socket that sends what it is told, well-formed or not, and reads answers one by one."""
 
-    def __init__(self, address):
+    def __init__(self, address, tls=None):
         self.socket = socket.create_connection(address, timeout=DEADLINE_S)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
         self.rest = b""
 
     def __enter__(self):
@@ -358,9 +360,9 @@ class RawHttp:
             return not self.rest
 
 
-def exchange(address, data):
+def exchange(address, data, tls=None):
     """One raw request: its answer."""
-    with RawHttp(address) as raw:
+    with RawHttp(address, tls) as raw:
         raw.send(data)
         return raw.response()
 
@@ -369,14 +371,14 @@ def exchange(address, data):
 
 
 class Client:
-    """A WebSocket client (the library `websockets`) that speaks the protocol. `by` says where its token goes."""
+    """A WebSocket client (the library `websockets`) that speaks the protocol. `by` says where its token goes, `tls` is a context."""
 
-    def __init__(self, address, token, *, by="header", origin=None, welcome=True, path="/v1/ws"):
+    def __init__(self, address, token, *, by="header", origin=None, welcome=True, path="/v1/ws", tls=None):
         headers = {"Authorization": f"Bearer {token}"} if by == "header" else {}
         protocols = ["tickerd.v1", f"bearer.{token}"] if by == "subprotocol" else ["tickerd.v1"]
-        url = f"ws://{address[0]}:{address[1]}{path}" + (f"?token={token}" if by == "query" else "")
+        url = f"{'wss' if tls else 'ws'}://{address[0]}:{address[1]}{path}" + (f"?token={token}" if by == "query" else "")
         self.websocket = websocket_connect(
-            url, origin=origin, subprotocols=protocols, additional_headers=headers, compression=None, proxy=None,
+            url, ssl=tls, origin=origin, subprotocols=protocols, additional_headers=headers, compression=None, proxy=None,
             open_timeout=DEADLINE_S, ping_interval=None, close_timeout=DEADLINE_S, max_size=None, legacy=True,  # one connection, no reconnecting
         )  # fmt: skip
         self.pending, self.last_id, self.fenced = [], 0, False

@@ -67,12 +67,14 @@ def split_frames(buffer):
 class RawClient:
     """A client on a bare socket, which reads only when told to."""
 
-    def __init__(self, address, token, receive_buffer_bytes=None, **headers):
+    def __init__(self, address, token, receive_buffer_bytes=None, tls=None, **headers):
         self.socket = socket.socket()
         self.socket.settimeout(DEADLINE_S)
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.connect(address)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
         self.socket.sendall(upgrade_request(token, **headers))
         self.buffer, self.frames = bytearray(), []
         while b"\r\n\r\n" not in self.buffer:

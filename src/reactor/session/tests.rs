@@ -67,6 +67,7 @@ impl Desk {
     fn waiting() -> Desk {
         let (uplink, urgent, _bulk) = uplink::tests::links(4096);
         let core = Core {
+            tls: None,
             options: options(),
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             tokens: Tokens::new(verifier(), Arc::default()),
