@@ -1,12 +1,12 @@
 //! As much of an HTTP/1.1 client as `tickerd publish` needs: POST with a body of known length over one kept connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 use super::endpoint::Endpoint;
+use super::line::{Connector, Line};
 
 /// The daemon answers a publish when its events are durable, which takes milliseconds; a minute is a hang.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -15,9 +15,9 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// A client of one server.
 pub(super) struct HttpClient {
-    endpoint: Endpoint,
+    connector: Connector,
     token: Option<String>,
-    connection: Option<BufReader<TcpStream>>,
+    connection: Option<BufReader<Line>>,
 }
 
 /// What the server answered.
@@ -36,8 +36,8 @@ struct Head {
 }
 
 impl HttpClient {
-    pub(super) fn new(endpoint: Endpoint, token: Option<String>) -> HttpClient {
-        HttpClient { endpoint, token, connection: None }
+    pub(super) fn new(connector: Connector, token: Option<String>) -> HttpClient {
+        HttpClient { connector, token, connection: None }
     }
 
     /// Posts NDJSON and waits for the answer.
@@ -45,10 +45,9 @@ impl HttpClient {
     /// A connection that the server has closed meanwhile is replaced before anything is sent; after that nothing is sent twice,
     /// because a publish without `event_id` would count twice.
     pub(super) fn post(&mut self, body: &[u8]) -> io::Result<Response> {
-        let mut connection = match self.connection.take() {
-            Some(kept) if is_open(&kept) => kept,
-            _ => self.connect()?,
-        };
+        let mut kept = self.connection.take();
+        let is_kept = kept.as_mut().is_some_and(is_open);
+        let mut connection = kept.filter(|_| is_kept).map_or_else(|| self.connect(), Ok)?;
         connection.get_mut().write_all(&self.request(body))?;
         let head = read_head(&mut connection)?;
         let body = read_body(&mut connection, head.body_bytes)?;
@@ -58,16 +57,16 @@ impl HttpClient {
         Ok(Response { status: head.status, body })
     }
 
-    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
-        let stream = self.endpoint.connect()?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(BufReader::new(stream))
+    fn connect(&self) -> io::Result<BufReader<Line>> {
+        let line = self.connector.connect()?;
+        line.tcp().set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        line.tcp().set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(BufReader::new(line))
     }
 
     /// Head and body in one buffer, for one write.
     fn request(&self, body: &[u8]) -> Vec<u8> {
-        let Endpoint { path, authority, .. } = &self.endpoint;
+        let Endpoint { path, authority, .. } = &self.connector.endpoint;
         let authorization = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{authorization}Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
@@ -78,11 +77,8 @@ impl HttpClient {
 }
 
 /// Whether a kept connection still has a server: one that closed it, or sent what nobody asked for, is not to be used again.
-fn is_open(kept: &BufReader<TcpStream>) -> bool {
-    let stream = kept.get_ref();
-    let quiet = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
-    let restored = stream.set_nonblocking(false);
-    kept.buffer().is_empty() && restored.is_ok() && quiet.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+fn is_open(kept: &mut BufReader<Line>) -> bool {
+    kept.buffer().is_empty() && kept.get_mut().is_quiet()
 }
 
 fn read_head(connection: &mut impl BufRead) -> io::Result<Head> {
@@ -152,7 +148,7 @@ fn bad(message: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread::{self, JoinHandle};
 
     use super::*;
@@ -172,7 +168,8 @@ mod tests {
             }
             requests
         });
-        (HttpClient::new(Endpoint::parse(&url, "http", "/v1/publish").unwrap(), Some("to.k.en".to_owned())), served)
+        let connector = Connector::new(Endpoint::parse(&url, "http", "/v1/publish").unwrap(), None).unwrap();
+        (HttpClient::new(connector, Some("to.k.en".to_owned())), served)
     }
 
     fn request(peer: &mut BufReader<TcpStream>) -> String {
@@ -213,7 +210,7 @@ mod tests {
             assert_eq!(client.post(body).unwrap().status, 200);
         }
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while client.connection.as_ref().is_some_and(is_open) {
+        while client.connection.as_mut().is_some_and(is_open) {
             assert!(std::time::Instant::now() < deadline, "the server's close never arrived");
             thread::yield_now();
         }

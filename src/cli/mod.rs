@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod endpoint;
 mod http;
+mod line;
 mod lines;
 mod loadtest;
 mod publish;

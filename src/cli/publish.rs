@@ -15,6 +15,7 @@ use crate::base::limits::{HTTP_BODY_BYTES_MAX, PUBLISH_BYTES_MAX};
 
 use super::endpoint::Endpoint;
 use super::http::{HttpClient, Response};
+use super::line::Connector;
 use super::lines::{Line, Lines};
 use super::{Failure, complain, emit, token};
 
@@ -32,11 +33,14 @@ pub(super) struct PublishArgs {
     /// The daemon's publish socket
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    #[arg(long, value_name = "URL", help = "The daemon's address, such as http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", help = "The daemon's address, such as http://127.0.0.1:8080 or https://desk.example")]
     url: Option<String>,
     /// File with a token that has the scope `publish`, for --url; without it, the token itself in `TICKERD_TOKEN`
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     token_file: Option<PathBuf>,
+    /// File with the certificates of the authorities to trust, for an https URL; without it, those that this machine trusts
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    ca: Option<PathBuf>,
     /// Print each answer
     #[arg(long)]
     acks: bool,
@@ -49,7 +53,8 @@ pub(super) fn run(args: PublishArgs) -> Result<(), Failure> {
         (Some(path), _) => over_socket(&path, io::stdin(), out)?,
         (None, Some(url)) => {
             let endpoint = Endpoint::parse(&url, "http", "/v1/publish").map_err(|e| Failure::Usage(format!("--url: {e}")))?;
-            over_http(HttpClient::new(endpoint, token(args.token_file.as_deref())?), io::stdin(), out)?
+            let connector = Connector::new(endpoint, args.ca.as_deref())?;
+            over_http(HttpClient::new(connector, token(args.token_file.as_deref())?), io::stdin(), out)?
         }
         (None, None) => return Err(Failure::Usage("give --socket PATH or --url URL".to_owned())),
     };

@@ -1,7 +1,6 @@
 //! `tickerd subscribe`: the messages of rooms, one JSON line each.
 
 use std::io::{self, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +20,7 @@ use crate::base::lane::{Lane, PerLane};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, ROOMS_PER_CONN_MAX, SILENCE_MAX};
 
 use super::endpoint::Endpoint;
+use super::line::{Connector, Line};
 use super::{Failure, complain, emit, stop_flag, token};
 
 /// How long a read waits before it looks whether Ctrl-C was pressed.
@@ -40,6 +40,9 @@ pub(super) struct SubscribeArgs {
     /// File with a token that may read the rooms; without it, the token itself in `TICKERD_TOKEN`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with the certificates of the authorities to trust, for a wss URL; without it, those that this machine trusts
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Position to resume from, such as `k3:alert.118,update.8840`; with one room only
     #[arg(long, value_name = "POSITION", value_parser = since)]
     since: Option<Value>,
@@ -55,11 +58,12 @@ pub(super) struct SubscribeArgs {
 pub(super) fn run(args: &SubscribeArgs) -> Result<(), Failure> {
     let requests = requests(args)?;
     let endpoint = Endpoint::parse(&args.url, "ws", "/v1/ws").map_err(|e| Failure::Usage(format!("--url: {e}")))?;
+    let connector = Connector::new(endpoint, args.ca.as_deref())?;
     let stop = stop_flag().map_err(|e| Failure::Failed(format!("cannot watch for signals: {e}")))?;
     let token = token(args.token_file.as_deref())?;
     let no_token =
         || Failure::Usage("no token: give --token-file FILE, or the token in TICKERD_TOKEN (`tickerd token` mints one)".to_owned());
-    let mut socket = connect(&endpoint, Some(&token.ok_or_else(no_token)?))?;
+    let mut socket = connect(&connector, Some(&token.ok_or_else(no_token)?))?;
     for request in requests {
         socket.send(Message::text(request)).map_err(|e| Failure::Failed(format!("cannot subscribe: {e}")))?;
     }
@@ -107,10 +111,12 @@ fn since(text: &str) -> Result<Value, String> {
     Ok(json!({"epoch": epoch, "seq": seq}))
 }
 
-fn connect(endpoint: &Endpoint, token: Option<&str>) -> Result<WebSocket<TcpStream>, Failure> {
+fn connect(connector: &Connector, token: Option<&str>) -> Result<WebSocket<Line>, Failure> {
+    let endpoint = &connector.endpoint;
     let failed = |why: String| Failure::Failed(format!("--url: cannot connect to {}: {why}", endpoint.authority));
-    let stream = endpoint.connect().map_err(|e| failed(e.to_string()))?;
-    let timeouts = stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).and_then(|()| stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT)));
+    let stream = connector.connect().map_err(|e| failed(e.to_string()))?;
+    let tcp = stream.tcp();
+    let timeouts = tcp.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).and_then(|()| tcp.set_write_timeout(Some(HANDSHAKE_TIMEOUT)));
     timeouts.map_err(|e| failed(e.to_string()))?;
 
     let mut request = format!("ws://{}{}", endpoint.authority, endpoint.path).into_client_request().map_err(|e| failed(e.to_string()))?;
@@ -122,7 +128,7 @@ fn connect(endpoint: &Endpoint, token: Option<&str>) -> Result<WebSocket<TcpStre
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let (socket, _) = client_with_config(request, stream, Some(client_config())).map_err(|e| failed(handshake_error(e)))?;
-    socket.get_ref().set_read_timeout(Some(READ_SLICE)).map_err(|e| failed(e.to_string()))?;
+    socket.get_ref().tcp().set_read_timeout(Some(READ_SLICE)).map_err(|e| failed(e.to_string()))?;
     Ok(socket)
 }
 
@@ -175,7 +181,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn follow(&mut self, socket: &mut WebSocket<TcpStream>, out: &mut impl Write, stop: &AtomicBool) -> Result<(), Failure> {
+    fn follow(&mut self, socket: &mut WebSocket<Line>, out: &mut impl Write, stop: &AtomicBool) -> Result<(), Failure> {
         let mut heard = Instant::now();
         while !stop.load(Ordering::Relaxed) && self.count.is_none_or(|count| self.events < count) {
             match socket.read() {
@@ -298,6 +304,7 @@ mod tests {
             url: String::new(),
             rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
             token_file: None,
+            ca: None,
             since: position.map(|text| since(text).unwrap()),
             count: None,
             latency: false,
@@ -325,7 +332,7 @@ mod tests {
     }
 
     /// A server that speaks through tungstenite: sends the texts after the first command, then closes with that code.
-    fn server(texts: Vec<&'static str>, code: u16) -> (Endpoint, JoinHandle<(String, String)>) {
+    fn server(texts: Vec<&'static str>, code: u16) -> (Connector, JoinHandle<(String, String)>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let served = thread::spawn(move || {
@@ -345,12 +352,12 @@ mod tests {
             while socket.read().is_ok() {}
             (authorization, command)
         });
-        (Endpoint::parse(&url, "ws", "/v1/ws").unwrap(), served)
+        (Connector::new(Endpoint::parse(&url, "ws", "/v1/ws").unwrap(), None).unwrap(), served)
     }
 
     fn follow(texts: &[&'static str], code: u16, count: Option<u64>) -> (Result<(), Failure>, String, Watch, (String, String)) {
-        let (endpoint, served) = server(texts.to_vec(), code);
-        let mut socket = connect(&endpoint, Some("to.k.en")).unwrap();
+        let (connector, served) = server(texts.to_vec(), code);
+        let mut socket = connect(&connector, Some("to.k.en")).unwrap();
         socket.send(Message::text("{\"id\":1}")).unwrap();
         let mut watch = Watch { count, events: 0, latency: Some(Latency::new()) };
         let mut out = Vec::new();
@@ -393,8 +400,8 @@ mod tests {
 
     #[test]
     fn a_signal_ends_it_in_peace() {
-        let (endpoint, served) = server(Vec::new(), 1000);
-        let mut socket = connect(&endpoint, Some("t")).unwrap();
+        let (connector, served) = server(Vec::new(), 1000);
+        let mut socket = connect(&connector, Some("t")).unwrap();
         let mut watch = Watch { count: None, events: 0, latency: None };
         watch.follow(&mut socket, &mut io::sink(), &AtomicBool::new(true)).unwrap();
         socket.send(Message::text("x")).unwrap();
@@ -405,7 +412,8 @@ mod tests {
     #[test]
     fn a_refused_handshake_shows_the_answer_and_not_the_token() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = Endpoint::parse(&format!("ws://{}", listener.local_addr().unwrap()), "ws", "/v1/ws").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let connector = Connector::new(Endpoint::parse(&url, "ws", "/v1/ws").unwrap(), None).unwrap();
         let served = thread::spawn(move || {
             use std::io::BufRead;
             let mut peer = io::BufReader::new(listener.accept().unwrap().0);
@@ -413,7 +421,7 @@ mod tests {
             while !head.ends_with("\r\n\r\n") && peer.read_line(&mut head).unwrap() > 0 {}
             peer.get_mut().write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\n{\"name\":\"auth\"}").unwrap();
         });
-        let message = connect(&endpoint, Some("hush")).map(drop).unwrap_err().to_string();
+        let message = connect(&connector, Some("hush")).map(drop).unwrap_err().to_string();
         served.join().unwrap();
         assert!(message.contains("401") && message.contains("auth") && !message.contains("hush"), "{message}");
     }

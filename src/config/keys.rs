@@ -103,7 +103,7 @@ static LISTENERS: [Key; 9] = under(
             Text,
             "SOURCE",
             "x-forwarded-for",
-            "Where these proxies say who the client is: x-forwarded-for, forwarded, or peer (nowhere)",
+            "Where these proxies say who the client is: x-forwarded-for, forwarded, proxy-v2, or peer (nowhere)",
         ),
     ],
 );

@@ -371,6 +371,13 @@ fn a_switch_is_on_by_its_name_and_can_be_switched_off_again() {
     args(&["--pin-cores", "false"]).unwrap_err();
 }
 
+/// NET-03: who may say who the client is must be named.
+#[test]
+fn a_proxy_header_comes_from_named_networks() {
+    assert_eq!(only_problem(load_flags(&["--client-address=proxy-v2"])).key, "client_address");
+    load_flags(&["--client-address=proxy-v2", "--behind-proxy=127.0.0.1"]).unwrap();
+}
+
 #[test]
 fn each_certificate_has_its_key() {
     let problem = only_problem(load_flags(&["--tls-cert=/a", "--tls-cert=/b", "--tls-key=/c"]));

@@ -150,6 +150,7 @@ impl Reader<'_> {
         self.check_listeners_given();
         self.check_no_address_twice(config);
         self.check_plaintext(config);
+        self.check_proxy_header(config);
     }
 
     fn check_key_given(&mut self, config: &Config) {
@@ -207,6 +208,14 @@ impl Reader<'_> {
             if *address == config.admin_listen {
                 self.problem("admin-listen", format!("`{address}` is also in `listen`: give each listener a port of its own"));
             }
+        }
+    }
+
+    /// Whoever may send the header may be whom he likes.
+    fn check_proxy_header(&mut self, config: &Config) {
+        if config.client_address == ClientAddress::ProxyV2 && self.setting("behind-proxy").values.is_empty() {
+            let message = "`proxy-v2` lets everybody say who he is: name the networks of the proxies with --behind-proxy CIDR";
+            self.problem("client-address", message.to_owned());
         }
     }
 

@@ -116,6 +116,16 @@ impl Stream {
         Ok(Received { bytes, more: bytes == buf.len(), end: bytes == 0 })
     }
 
+    /// Looks at what has come, and leaves it there: below TLS, if that is spoken.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.tcp().map_or(Ok(0), |tcp| tcp.peek(buf))
+    }
+
+    /// Takes what [`Stream::peek`] has shown.
+    pub fn discard(&self, peeked: &mut [u8]) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), |mut tcp| tcp.read_exact(peeked))
+    }
+
     /// Writes what can be written now; how much that is. Over TLS that is what is sealed, of which the last bytes may be
     /// [`Stream::unsent`]: they go first at the next write, be it one of nothing.
     pub fn write(&mut self, buf: &[u8], now: Mono, scratch: &mut Scratch) -> io::Result<usize> {

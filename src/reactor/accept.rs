@@ -10,6 +10,7 @@ use crate::base::limits::{ACCEPT_REST, ACCEPTS_PER_TURN};
 use crate::base::time::Mono;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
+use crate::wire::forwarded::ClientAddress;
 
 use super::connection::Connection;
 use super::core::Core;
@@ -95,6 +96,7 @@ fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, c
         return None;
     };
     let mut conn = Box::new(Connection::new(conns.next_id(index), stream, peer, core.now.mono));
+    conn.awaits_proxy = peer.is_some() && core.options.client_address == ClientAddress::ProxyV2;
     let prepared = conn.stream.prepare().and_then(|()| conn.stream.register(registry, slots::token(conn.id)));
     if prepared.is_err() {
         // Mostly a peer that has gone already.

@@ -73,6 +73,8 @@ pub(super) struct Connection {
     pub(super) serving: bool,
     /// Our side is shut down.
     shut: bool,
+    /// A proxy has yet to say whose connection it is.
+    pub(super) awaits_proxy: bool,
 }
 
 /// What came of writing a batch as it is.
@@ -153,6 +155,7 @@ impl Connection {
             listed: Listed::default(),
             serving: false,
             shut: false,
+            awaits_proxy: false,
         }
     }
 

@@ -11,7 +11,9 @@ use crate::base::ids::{ConnId, Ticket};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX};
 use crate::base::time::Mono;
 use crate::net::outbox::Outbox;
-use crate::wire::http::{BodyLen, Head, HttpRefusal, Request, Upgrade, parse_head, strip_body, token_of, write_switching};
+use crate::wire::http::{
+    BodyLen, Head, HttpRefusal, Request, Upgrade, add_headers, parse_head, strip_body, token_of, write_response, write_switching,
+};
 
 use super::body::Body;
 use super::connection::{Then, Took};
@@ -27,9 +29,14 @@ pub(super) struct Http {
     peer: Option<IpAddr>,
     answers: Answers,
     body: Option<Box<Body>>,
+    /// The origin of the page that sent the request, if it may read the answer.
+    reader: Option<Box<str>>,
     /// When what is awaited of the client must be here.
     due: Mono,
 }
+
+/// For a year browsers come by TLS alone. Other names below this one are not ours to speak for.
+const HSTS: &str = "max-age=31536000";
 
 /// What a request head leads to.
 enum Route {
@@ -40,7 +47,12 @@ enum Route {
 impl Http {
     /// For a connection on which nothing was read yet.
     pub(super) fn new(peer: Option<IpAddr>, now: Mono) -> Http {
-        Http { peer, answers: Answers::default(), body: None, due: now.plus(HANDSHAKE_TIMEOUT) }
+        Http { peer, answers: Answers::default(), body: None, reader: None, due: now.plus(HANDSHAKE_TIMEOUT) }
+    }
+
+    /// A proxy has said who connected.
+    pub(super) fn set_peer(&mut self, peer: IpAddr) {
+        self.peer = Some(peer);
     }
 
     /// Takes a head, or what is there of a body. A head also tells who the client is.
@@ -57,11 +69,17 @@ impl Http {
             Ok(Head::Partial) => return Took { used: 0, more: false, then: Then::Go },
             Ok(Head::Complete { request, used }) => (request, used),
             Err(refusal) => {
-                refuse(&refusal, false, "", core, outbox);
+                self.reader = None;
+                self.refuse(&refusal, false, "", core, outbox);
                 return Took { used: input.len(), more: false, then: Then::Finish };
             }
         };
         *client = self.peer.map(|peer| core.options.client(peer, &request));
+        self.reader = reader(&request, core);
+        if let Some(methods) = preflight(&request) {
+            let has_more = used < input.len();
+            return Took { used, ..self.answer_preflight(methods, &request, has_more, core, outbox) };
+        }
         match route(&request, id, core, outbox) {
             Ok(Route::WebSocket(websocket, next)) => Took { used, more: used < input.len(), then: Then::Upgrade(websocket, next) },
             Ok(Route::Publish(body)) => {
@@ -77,7 +95,7 @@ impl Http {
                 let keep_alive =
                     request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
                 let keep_alive = keep_alive && request.method != "HEAD";
-                refuse(&refusal, keep_alive, request.method, core, outbox);
+                self.refuse(&refusal, keep_alive, request.method, core, outbox);
                 self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
                 Took { used, more: keep_alive && used < input.len(), then: if keep_alive { Then::Go } else { Then::Finish } }
             }
@@ -98,10 +116,56 @@ impl Http {
             return Then::Go;
         }
         let keep_alive = body.keep_alive && !core.is_draining();
-        outbox.push_raw(core.now.mono, |out| body.write_answer(out, keep_alive));
-        self.body = None;
+        let body = self.body.take();
+        self.answer(core, outbox, |out| body.iter().for_each(|body| body.write_answer(out, keep_alive)));
         self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
         if keep_alive { Then::Go } else { Then::Finish }
+    }
+
+    /// Writes an answer, with the headers that all answers have.
+    fn answer(&self, core: &Core, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut headers = Vec::new();
+        if core.tls.is_some() {
+            headers.push(("Strict-Transport-Security", HSTS));
+        }
+        if !core.options.origins.is_empty() {
+            headers.push(("Vary", "Origin"));
+        }
+        headers.extend(self.reader.as_deref().map(|origin| ("Access-Control-Allow-Origin", origin)));
+        outbox.push_raw(core.now.mono, |out| {
+            let start = out.len();
+            write(out);
+            add_headers(out, start, &headers);
+        });
+    }
+
+    /// The answer to HEAD has no body (RFC 9110 section 9.3.2): one would be taken for the next answer.
+    fn refuse(&self, refusal: &HttpRefusal, keep_alive: bool, method: &str, core: &Core, outbox: &mut Outbox) {
+        core.stats.refused(refusal.refusal.error);
+        self.answer(core, outbox, |out| {
+            let start = out.len();
+            refusal.write(out, keep_alive);
+            if method == "HEAD" {
+                strip_body(out, start);
+            }
+        });
+    }
+
+    /// NET-06: a browser asks before a page of another origin may send a request with a token.
+    fn answer_preflight(&mut self, methods: &str, request: &Request<'_>, has_more: bool, core: &Core, outbox: &mut Outbox) -> Took {
+        let keep_alive = request.keep_alive() && !core.is_draining();
+        if self.reader.is_some() {
+            let allowed = [
+                ("Access-Control-Allow-Methods", methods),
+                ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+                ("Access-Control-Max-Age", "600"),
+            ];
+            self.answer(core, outbox, |out| write_response(out, 204, "", keep_alive, &allowed, b""));
+        } else {
+            self.refuse(&bad_origin().into(), keep_alive, request.method, core, outbox);
+        }
+        self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
+        Took { used: 0, more: keep_alive && has_more, then: if keep_alive { Then::Go } else { Then::Finish } }
     }
 
     /// Whether nothing more may be read until the hub has answered.
@@ -125,16 +189,21 @@ impl Http {
     }
 }
 
-/// The answer to HEAD has no body (RFC 9110 section 9.3.2): one would be taken for the next answer.
-fn refuse(refusal: &HttpRefusal, keep_alive: bool, method: &str, core: &Core, outbox: &mut Outbox) {
-    core.stats.refused(refusal.refusal.error);
-    outbox.push_raw(core.now.mono, |out| {
-        let start = out.len();
-        refusal.write(out, keep_alive);
-        if method == "HEAD" {
-            strip_body(out, start);
-        }
-    });
+/// The origin of the page that sent the request, if it is listed: it may read the answer. Others may not, and `*` is nobody.
+fn reader(request: &Request<'_>, core: &Core) -> Option<Box<str>> {
+    let origin = request.header("origin").ok().flatten()?;
+    is_listed(origin, core).then(|| origin.into())
+}
+
+fn is_listed(origin: &str, core: &Core) -> bool {
+    core.options.origins.iter().any(|known| known.eq_ignore_ascii_case(origin))
+}
+
+/// The methods of a path that a browser asks about for a page.
+fn preflight(request: &Request<'_>) -> Option<&'static str> {
+    let asks = request.method == "OPTIONS" && request.values("access-control-request-method").next().is_some();
+    let has_body = !matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
+    (asks && !has_body && request.path == "/v1/publish").then_some("POST")
 }
 
 fn route(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
@@ -231,11 +300,13 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
 fn check_origin(upgrade: &Upgrade<'_>, core: &Core) -> Result<(), HttpRefusal> {
     let allowed = &core.options.origins;
     match upgrade.origin {
-        Some(origin) if !allowed.is_empty() && !allowed.iter().any(|known| known.eq_ignore_ascii_case(origin)) => {
-            Err(Refusal::new(FORBIDDEN, "pages of this origin may not connect: the operator lists origins by --origin").into())
-        }
+        Some(origin) if !allowed.is_empty() && !is_listed(origin, core) => Err(bad_origin().into()),
         _ => Ok(()),
     }
+}
+
+fn bad_origin() -> Refusal {
+    Refusal::new(FORBIDDEN, "pages of this origin may not connect: the operator lists origins by --origin")
 }
 
 fn no_upgrade(request: &Request<'_>) -> HttpRefusal {

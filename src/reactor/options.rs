@@ -55,7 +55,7 @@ impl ReactorOptions {
         let header = match self.client_address {
             ClientAddress::XForwardedFor => "x-forwarded-for",
             ClientAddress::Forwarded => "forwarded",
-            ClientAddress::Peer => return peer,
+            ClientAddress::ProxyV2 | ClientAddress::Peer => return peer,
         };
         let is_trusted = |ip| self.peers.iter().any(|network| network.contains(ip));
         self.client_address.client(peer, request.values(header), is_trusted)

@@ -80,10 +80,12 @@ pub enum Reason {
     Timeout,
     /// The peer broke the rules of TLS, or has no version or suite in common with us.
     Tls,
+    /// A proxy began without its header, or with a bad one.
+    ProxyHeader,
 }
 
 /// The names of the reasons that are no close code.
-const TRANSPORT_REASONS: [&str; 5] = ["eof", "io_error", "done", "timeout", "tls_error"];
+const TRANSPORT_REASONS: [&str; 6] = ["eof", "io_error", "done", "timeout", "tls_error", "proxy_header"];
 
 impl Reason {
     /// The label in metrics and logs.
@@ -95,6 +97,7 @@ impl Reason {
             Reason::Done => TRANSPORT_REASONS[2],
             Reason::Timeout => TRANSPORT_REASONS[3],
             Reason::Tls => TRANSPORT_REASONS[4],
+            Reason::ProxyHeader => TRANSPORT_REASONS[5],
         }
     }
 

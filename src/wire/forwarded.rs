@@ -12,19 +12,23 @@ pub enum ClientAddress {
     XForwardedFor,
     /// In the header `Forwarded`.
     Forwarded,
+    /// In a PROXY protocol header (version 2) before all else, which every connection then begins with.
+    ProxyV2,
     /// Nowhere: the client is whoever connects.
     Peer,
 }
 
 impl ClientAddress {
     /// All of them.
-    pub const ALL: [ClientAddress; 3] = [ClientAddress::XForwardedFor, ClientAddress::Forwarded, ClientAddress::Peer];
+    pub const ALL: [ClientAddress; 4] =
+        [ClientAddress::XForwardedFor, ClientAddress::Forwarded, ClientAddress::ProxyV2, ClientAddress::Peer];
 
     /// The name that flags and files use.
     pub const fn name(self) -> &'static str {
         match self {
             ClientAddress::XForwardedFor => "x-forwarded-for",
             ClientAddress::Forwarded => "forwarded",
+            ClientAddress::ProxyV2 => "proxy-v2",
             ClientAddress::Peer => "peer",
         }
     }
@@ -34,7 +38,7 @@ impl ClientAddress {
         let read = match self {
             ClientAddress::XForwardedFor => node,
             ClientAddress::Forwarded => for_node,
-            ClientAddress::Peer => return peer,
+            ClientAddress::ProxyV2 | ClientAddress::Peer => return peer,
         };
         let elements: Vec<&[u8]> = lines.flat_map(elements).collect();
         let mut client = peer.to_canonical();

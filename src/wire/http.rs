@@ -13,7 +13,7 @@ use crate::base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 mod answer;
 mod upgrade;
 
-pub use answer::{strip_body, write_refusal, write_response, write_switching};
+pub use answer::{add_headers, strip_body, write_refusal, write_response, write_switching};
 pub use upgrade::{Subprotocol, Upgrade, token_of};
 
 /// What came of parsing a head.

@@ -6,6 +6,7 @@ pub mod forwarded;
 pub mod frame;
 pub mod http;
 mod json;
+pub mod proxy;
 pub mod reply;
 pub mod request_id;
 pub mod text;

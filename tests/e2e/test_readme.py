@@ -38,7 +38,7 @@ def end(process):
 
 def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
     """A key, two tokens, the daemon, a subscriber, a publish: as they stand in README, but for the ports."""
-    blocks = [block_with("tickerd serve"), block_with("tickerd subscribe"), block_with("/v1/publish")]
+    blocks = [block_with("--generate-key desk.key"), block_with("ws://127.0.0.1:8080"), block_with("/v1/publish")]
     setup, serve = blocks[0].rsplit("\n", 2)[0], blocks[0].strip().rsplit("\n", 1)[1]
     assert serve.startswith("tickerd serve"), serve
     setup = "\n".join(line for line in setup.splitlines() if line != BUILD and not line.startswith("export PATH="))
@@ -84,7 +84,7 @@ def test_the_main_command_shows_an_alert_overtaking_metrics(tmp_path):
 
 def test_the_load_generator_runs_as_readme_says(tmp_path):
     """The commands of "Measure your host", on a daemon with the key of "By hand"; `full` is made small, and a bound wide, for a busy machine."""
-    serve = block_with("tickerd serve").strip().rsplit("\n", 1)[1]
+    serve = block_with("--generate-key desk.key").strip().rsplit("\n", 1)[1]
     commands = block_with("tickerd loadtest")
     # 10,000 members are all that a daemon takes by default: the publisher must not be one connection more.
     full = [line for line in commands.splitlines() if "loadtest full" in line]
@@ -98,6 +98,26 @@ def test_the_load_generator_runs_as_readme_says(tmp_path):
         shown = subprocess.run(["bash", "-ec", script.format(listen=listen)], cwd=tmp_path, env=environment(), capture_output=True, timeout=60)
         assert shown.returncode == 0, shown.stderr.decode()
         assert shown.stdout.decode().count("PASS  faults<=0") == 3, shown.stdout.decode()
+    finally:
+        end(daemon)
+
+
+def test_tls_by_hand(tmp_path):
+    """The commands of "TLS and proxies": a certificate, the daemon, a subscriber over wss."""
+    tls, subscribe = block_with("openssl req"), block_with("--ca server.pem")
+    for command in ["--generate-key desk.key", "--key desk.key --sub u1 --room challenge:8f > u1.token"]:
+        subprocess.run(["bash", "-ec", f"tickerd token {command}"], cwd=tmp_path, env=environment(), check=True)
+    make, serve = tls.strip().rsplit("\n", 1)
+    subprocess.run(["bash", "-ec", make], cwd=tmp_path, env=environment(), check=True, capture_output=True)
+    daemon = spawn(f"exec {serve.replace(':8443', ':0')} --admin-listen 127.0.0.1:0", tmp_path)
+    try:
+        port = json.loads(daemon.stdout.readline())["listen"][0].rsplit(":", 1)[1]
+        output = tmp_path / "subscriber.out"
+        subscriber = spawn(f"exec {subscribe.strip().replace('8443', port)} > {output}", tmp_path)
+        try:
+            wait_until(lambda: "caught_up" in output.read_text() if output.exists() else False, "the subscriber is caught up")
+        finally:
+            end(subscriber)
     finally:
         end(daemon)
 

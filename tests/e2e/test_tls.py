@@ -307,7 +307,7 @@ def test_certificates_are_replaced_under_load(serve, authority):
     members = [Client(daemon.address, mint(f"m{n}", rooms=["*"]), tls=authority.context()) for n in range(10)]
     for member in members:
         member.subscribe("load:0")
-    pump = Pump(daemon, 200, 100_000, "load:0", "update", "stream")
+    pump = Pump(daemon, 1_000, 1_000_000, "load:0", "update", "stream")
     assert served(daemon, authority) == serial
     for number in range(3):
         new_certificate, new_key, new_serial = authority.issue("next")
@@ -321,10 +321,11 @@ def test_certificates_are_replaced_under_load(serve, authority):
     wait_until(lambda: events(daemon, "reload_failed"), "the bad key is told")
     assert str(key) in events(daemon, "reload_failed")[0]["message"]
     assert served(daemon, authority) == new_serial
-    pump.stop()
+    published = pump.stop()
+    assert published["refused"] == 0 and published["sent"] > 50
     for member in members:
         numbers = [message["seq"] for message in member.everything(daemon) if message["type"] == "note"]
-        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 50
+        assert numbers == list(range(1, published["sent"] + 1)), "nobody was dropped, nothing lost"
         member.close()
 
 
@@ -405,3 +406,95 @@ def test_plaintext_stays_with_the_publish_socket(serve_tls):
             raw.sendall(upgrade_request(mint()))
             assert raw.recv(1) == b"\x15"
     assert daemon.publish(note("r:1"))[0]["ok"]
+
+
+# ---- pages, and our own clients --------------------------------------------------------------------------------------
+
+DESK, EVIL = "https://desk.example", "https://evil.example"
+
+
+def publish_request(origin=None, method="POST", **headers):
+    """A publish, or what a browser asks before one."""
+    body = json.dumps(note("r:1")).encode() if method == "POST" else b""
+    headers |= {"Origin": origin, "Content-Length": len(body) if body else None}
+    return upgrade_request(mint(**PUBLISHER), path="/v1/publish", Upgrade=None, Connection=None, **headers).replace(b"GET", method.encode(), 1) + body
+
+
+def preflight(origin):
+    return publish_request(origin, "OPTIONS", Authorization=None, Access_Control_Request_Method="POST", Access_Control_Request_Headers="authorization")
+
+
+def test_https_answers_carry_hsts(serve_tls, serve, authority):
+    """NET-04: all of them, refusals too; plaintext has none, for it would be a lie there."""
+    daemon, plain = serve_tls(), serve()
+    for request in [publish_request(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"nonsense\r\n\r\n"]:
+        assert exchange(daemon.address, request, authority.context()).headers["strict-transport-security"] == "max-age=31536000"
+        assert "strict-transport-security" not in exchange(plain.address, request).headers
+
+
+def test_listed_origins_alone_may_read(serve):
+    """NET-06: preflight and answer name the page's own origin, if it is listed; `*` is never said, nor anything to others."""
+    daemon = serve(origin=DESK)
+    asked = exchange(daemon.address, preflight(DESK))
+    assert (asked.status, asked.headers["access-control-allow-origin"], asked.headers["access-control-allow-methods"]) == (204, DESK, "POST")
+    assert asked.headers["vary"] == "Origin" and "authorization" in asked.headers["access-control-allow-headers"].lower()
+    answered = exchange(daemon.address, publish_request(DESK))
+    assert (answered.status, answered.headers["access-control-allow-origin"]) == (200, DESK)
+    refused = exchange(daemon.address, publish_request(DESK, Authorization="Bearer nonsense"))
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, DESK), "a page may read why"
+    for response in [exchange(daemon.address, preflight(EVIL)), exchange(daemon.address, publish_request(EVIL)), exchange(daemon.address, publish_request())]:
+        assert "access-control-allow-origin" not in response.headers
+    assert exchange(daemon.address, preflight(EVIL)).status == 403
+    for response in [exchange(serve().address, preflight(DESK)), exchange(serve(origin=DESK).address, preflight("null"))]:
+        assert response.status == 403 and "access-control-allow-origin" not in response.headers
+
+
+def test_preflights_leave_the_connection_open(serve):
+    """A browser publishes on the connection on which it asked."""
+    daemon = serve(origin=DESK)
+    with RawHttp(daemon.address) as raw:
+        for _ in range(3):
+            raw.send(preflight(DESK) + publish_request(DESK))
+            assert [raw.response().status for _ in range(2)] == [204, 200]
+
+
+def test_our_own_clients_speak_tls(serve_tls, authority, tmp_path):
+    """`publish` and `subscribe` by https and wss: --ca FILE, or what the machine trusts."""
+    daemon = serve_tls()
+    port, tokens = daemon.address[1], {"pub": mint(**PUBLISHER), "sub": mint(rooms=["*"])}
+    for name, token in tokens.items():
+        (tmp_path / name).write_text(token)
+    to = ["--url", f"wss://localhost:{port}", "--token-file", tmp_path / "sub", "--room", ROOM]
+    subscriber = subprocess.Popen([BINARY, "subscribe", *to, "--ca", authority.file, "--count", "300"], stdout=subprocess.PIPE)
+    wait_until(lambda: daemon.metric("tickerd_members") == 1, "the subscriber has joined")
+    lines = b"".join(json.dumps(note(ROOM, data={"n": n})).encode() + b"\n" for n in range(300))
+    publish = [BINARY, "publish", "--url", f"https://localhost:{port}", "--token-file", tmp_path / "pub"]
+    done = subprocess.run([*publish, "--ca", authority.file, "--acks"], input=lines, capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 0 and done.stdout.count(b'"ok":true') == 300, done.stderr
+    out, _ = subscriber.communicate(timeout=PATIENCE_S)
+    assert [json.loads(line)["data"]["n"] for line in out.splitlines() if b'"note"' in line] == list(range(300))
+    for arguments, said in [
+        ([], b"give the authority's certificate by --ca FILE"),
+        (["--ca", "/nonexistent"], b"--ca /nonexistent"),
+        (["--ca", tmp_path / "pub"], b"it has no certificate"),
+    ]:
+        refused = subprocess.run([*publish, *arguments], input=lines, capture_output=True, timeout=PATIENCE_S)
+        assert refused.returncode in (1, 2) and said in refused.stderr, refused.stderr
+    plain = subprocess.run([BINARY, "subscribe", "--url", f"ws://127.0.0.1:{port}", *to[2:], "--ca", authority.file], capture_output=True, timeout=PATIENCE_S)
+    assert plain.returncode == 2 and b"--ca" in plain.stderr
+
+
+def test_sslscan_finds_nothing_weak(serve_tls):
+    """NET-02: TLS 1.2 and 1.3 alone, no weak suite, no compression, no renegotiation, no heartbeat."""
+    daemon = serve_tls()
+    done = subprocess.run(["sslscan", "--no-colour", "--no-check-certificate", f"127.0.0.1:{daemon.address[1]}"], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for version, state in [("SSLv2", "disabled"), ("SSLv3", "disabled"), ("TLSv1.0", "disabled"), ("TLSv1.1", "disabled"), ("TLSv1.2", "enabled"), ("TLSv1.3", "enabled")]:
+        assert f"{version} {state}" in lines, done.stdout
+    suites = [line for line in lines if line.startswith(("Accepted ", "Preferred "))]
+    assert len(suites) >= 4, done.stdout
+    for suite in suites:
+        assert ("GCM" in suite or "CHACHA20" in suite) and not any(weak in suite for weak in ("CBC", "RC4", "3DES", "NULL", "EXP")), suite
+    assert "Session renegotiation not supported" in lines and not any("compression enabled" in line.lower() for line in lines), done.stdout
+    assert not any("vulnerable to heartbleed" in line and "not vulnerable" not in line for line in lines)

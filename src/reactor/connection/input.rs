@@ -2,9 +2,11 @@
 
 use std::io::{self, ErrorKind};
 
-use tracing::{debug, field};
+use tracing::{debug, field, warn};
 
 use crate::base::limits::{MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
+
+use crate::wire::proxy;
 
 use super::super::core::Core;
 use super::super::stats::Reason;
@@ -19,6 +21,9 @@ impl Connection {
         }
         if self.more || !self.readable || self.eof || self.is_blocked() {
             return None;
+        }
+        if self.awaits_proxy {
+            return self.take_proxy_header(core, io);
         }
         // What is left of the last read, mostly the beginning of a line, goes before what is read now, so that both are one.
         let kept = if self.rest.len() <= REST_BYTES_JOINED { self.rest.len() } else { 0 };
@@ -42,6 +47,36 @@ impl Connection {
             self.on_eof(core);
         }
         None
+    }
+
+    /// Takes the header with which a proxy begins, once all of it is there (NET-03).
+    fn take_proxy_header(&mut self, core: &mut Core, io: &mut Io) -> Option<Reason> {
+        let input = &mut io.input[..proxy::HEADER_BYTES_MAX];
+        let n = match self.stream.peek(input) {
+            Ok(n) => n,
+            Err(error) => return self.on_read_error(&error, core, io),
+        };
+        match proxy::parse(&input[..n]) {
+            // What comes later is a new event; after the peer's end nothing comes.
+            Ok(proxy::Step::Partial) if n == 0 || self.read_closed => Some(Reason::Eof),
+            Ok(proxy::Step::Partial) => {
+                self.readable = false;
+                None
+            }
+            Ok(proxy::Step::Header { client, used }) => {
+                self.awaits_proxy = false;
+                if let (Some(client), Protocol::Http(http)) = (client, &mut self.protocol) {
+                    self.client = Some(client);
+                    http.set_peer(client);
+                }
+                self.stream.discard(&mut input[..used]).err().map(|_| Reason::Io)
+            }
+            Err(proxy::Malformed(why)) => {
+                let peer = self.client.map(field::display);
+                warn!(event = "proxy_header_refused", peer, "{why}: --client-address proxy-v2 wants a PROXY protocol header, version 2");
+                Some(Reason::ProxyHeader)
+            }
+        }
     }
 
     fn on_read_error(&mut self, error: &io::Error, core: &Core, io: &mut Io) -> Option<Reason> {

@@ -51,6 +51,18 @@ pub fn write_refusal(out: &mut Vec<u8>, status: u16, refusal: &Refusal, keep_ali
     write_response(out, status, "application/json", keep_alive, &headers, &body);
 }
 
+/// Puts header lines into the answer that begins at `start`.
+pub fn add_headers(out: &mut Vec<u8>, start: usize, headers: &[(&str, &str)]) {
+    if let Some(at) = out[start..].windows(4).position(|window| window == b"\r\n\r\n") {
+        let mut lines = Vec::new();
+        for (name, value) in headers {
+            header(&mut lines, name, value);
+        }
+        let at = start + at + 2;
+        out.splice(at..at, lines);
+    }
+}
+
 /// Takes the body off the answer that begins at `start`, and leaves the head as it is: the answer to HEAD.
 pub fn strip_body(out: &mut Vec<u8>, start: usize) {
     if let Some(at) = out[start..].windows(4).position(|window| window == b"\r\n\r\n") {

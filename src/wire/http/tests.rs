@@ -329,3 +329,14 @@ proptest! {
         prop_assert_eq!(used(format!("{head}GET / body").as_bytes()), Ok(Some(head.len())));
     }
 }
+
+/// A header that is added stands before the body, and cannot begin another.
+#[test]
+fn headers_are_added_to_an_answer_that_is_written() {
+    let mut out = b"before\r\n\r\n".to_vec();
+    let start = out.len();
+    write_response(&mut out, 200, "text/plain", true, &[], b"body\r\n\r\n");
+    add_headers(&mut out, start, &[("A", "1"), ("B", "2\r\nX: y")]);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with("before\r\n\r\nHTTP/1.1 200 OK\r\n") && text.ends_with("\r\nA: 1\r\nB: 2X: y\r\n\r\nbody\r\n\r\n"), "{text}");
+}
