@@ -31,10 +31,13 @@ pub struct WorkerPlan {
 /// How to reach the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
-    /// `ws://host:port/path`.
+    /// `ws://host:port/path` or `wss://…`.
     pub url: String,
     /// Signs the tokens: the same key that the server verifies with. `None`: the server wants no token (the floor).
     pub key: Option<PathBuf>,
+    /// Certificates that sign those of a server with `wss://`, in PEM; none: the system's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     /// Claims that the server demands.
     pub issuer: Option<String>,
     /// Likewise.

@@ -1,6 +1,7 @@
 //! The worker against a server that does wrong things on purpose: a generator that is wrong is worse than none.
 
 mod double;
+mod tls;
 
 use std::process::ExitCode;
 use std::sync::mpsc::channel;

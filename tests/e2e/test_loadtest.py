@@ -1,11 +1,14 @@
 """`tickerd loadtest` against the real daemon: what it counts is what was sent, what it times is what happened, and what fails is said."""
 
+import asyncio
 import contextlib
 import json
 import os
 import re
 import signal
+import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -335,6 +338,72 @@ def test_records_are_kept_and_compared(daemon1, tmp_path):
     assert compared.returncode == 0 and "alert" in compared.stdout.decode(), compared.stderr.decode()
     ended = subprocess.run(command(daemon1, "smoke", "--out", tmp_path / "a"), capture_output=True, timeout=PATIENCE_S)
     assert ended.returncode == 2 and "is not empty" in ended.stderr.decode(), "results are never overwritten"
+
+
+@pytest.fixture
+def terminated(daemon1, tmp_path):
+    """The daemon behind something that takes TLS off: its URL, and the certificate."""
+    certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=tickerd-test"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def copy(reader, writer):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            while some := await reader.read(65536):
+                writer.write(some)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader, writer):
+        plain_reader, plain_writer = await asyncio.open_connection(*daemon1.address)
+        await asyncio.gather(copy(reader, plain_writer), copy(plain_reader, writer))
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield "wss://127.0.0.1:%d/v1/ws" % server.sockets[0].getsockname()[1], certificate
+
+    async def end():
+        server.close()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(end(), loop).result(PATIENCE_S)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def over_tls(daemon, terminated, *arguments):
+    url, certificate = terminated
+    line = [str(part) for part in (BINARY, "loadtest", "smoke", "--duration", "1s", "--url", url, "--key", daemon.key_file, "--quiet", "--json", *arguments)]
+    return subprocess.run(line, capture_output=True, timeout=PATIENCE_S)
+
+
+def test_a_run_over_tls_loses_nothing(daemon1, terminated):
+    """Publisher and members with TLS; the server's figures are of its process still, the generator's include what TLS costs."""
+    ended = over_tls(daemon1, terminated, "--ca", terminated[1])
+    assert ended.returncode == 0, ended.stderr.decode()
+    record = json.loads(ended.stdout)
+    totals = record["totals"]
+    assert (record["connect"]["joined"], record["connect"]["failed"], totals["faults"]) == (50, {}, FAULTS)
+    assert totals["answers"] == {"accepted": totals["published"]} and totals["received"] >= totals["expected"] > 0
+    assert record["target"].startswith("wss://") and record["generator"]["cpu_s"] > 0
+
+
+def test_a_certificate_that_is_not_trusted_is_told(daemon1, terminated):
+    """Without `--ca` the system's roots count, and this is none of theirs."""
+    ended = over_tls(daemon1, terminated)
+    assert ended.returncode in (1, 2) and "--ca" in ended.stderr.decode(), ended.stderr.decode()
 
 
 def test_scenarios_can_be_listed_and_shown(tmp_path):

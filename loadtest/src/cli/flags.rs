@@ -61,6 +61,9 @@ pub(super) struct RunArgs {
     /// The key that the server verifies tokens with (raw secret, or private key in PEM): every connection gets a token of its own
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub(super) key: Option<PathBuf>,
+    /// With a URL of wss://: the certificate that signed the server's, in PEM; without it, those of the system
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub(super) ca: Option<PathBuf>,
     /// The claim `iss` of the tokens, if the server demands one
     #[arg(long, value_name = "ISSUER", help_heading = "Server")]
     pub(super) iss: Option<String>,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::client::tls::Trust;
 use crate::client::token::Signer;
 use crate::client::url::Url;
 use crate::control::Target;
@@ -21,7 +22,11 @@ const CONNECTIONS_PER_WORKER: u32 = 8_000;
 /// What the flags say. The message says which is wrong.
 pub(super) fn options(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<Options, String> {
     let (scenario, scaled) = scenario(args)?;
-    Url::parse(&args.url).map_err(|error| format!("--url: {error}"))?;
+    let url = Url::parse(&args.url).map_err(|error| format!("--url: {error}"))?;
+    Trust::of(&url, args.ca.as_deref()).map_err(|error| format!("--ca: {error}"))?;
+    if args.ca.is_some() && !url.is_tls {
+        return Err("--ca is for servers with TLS: give a --url with wss://, or leave it out".to_owned());
+    }
     let key = match &args.key {
         _ if args.floor => None,
         Some(key) => Some(key.clone()),
@@ -31,7 +36,14 @@ pub(super) fn options(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<Options, 
         Signer::load(key, None, None).map(drop).map_err(|error| format!("--key: {error}"))?;
     }
     let workers = args.workers.unwrap_or_else(|| scenario.connections.count.div_ceil(CONNECTIONS_PER_WORKER));
-    let target = Target { url: args.url.clone(), key, issuer: args.iss.clone(), audience: args.aud.clone(), is_floor: args.floor };
+    let target = Target {
+        url: args.url.clone(),
+        key,
+        ca: args.ca.clone(),
+        issuer: args.iss.clone(),
+        audience: args.aud.clone(),
+        is_floor: args.floor,
+    };
     Ok(Options {
         target,
         publish_socket: args.publish_socket.clone(),
@@ -150,6 +162,8 @@ mod tests {
             ("smoke", "give --key FILE"),
             ("smoke --key /nonexistent.key", "--key: cannot read the key /nonexistent.key"),
             ("smoke --url http://x", "--url: `http://x` does not begin with ws://"),
+            ("smoke --url wss://127.0.0.1:1/ --ca /nonexistent.pem", "--ca: the certificates /nonexistent.pem: No such file"),
+            ("smoke --url ws://127.0.0.1:1/ --ca /nonexistent.pem", "--ca is for servers with TLS"),
         ] {
             let error = options(&args(line), Arc::default()).err().expect(line);
             assert!(error.contains(told), "{line}: {error}");

@@ -2,5 +2,6 @@
 
 pub mod codec;
 pub mod handshake;
+pub mod tls;
 pub mod token;
 pub mod url;

@@ -293,7 +293,7 @@ impl Work {
 
     fn write(&mut self) -> Result<(), String> {
         if self.batch.is_empty() {
-            return Ok(());
+            return self.socket.flush().map_err(|error| format!("the server ended the publisher's connection: {error}"));
         }
         let sent_ns = now_ns();
         let written = match self.socket.write(self.batch.stamped(sent_ns)) {
@@ -390,7 +390,7 @@ impl Work {
         let next_ns = Some(self.schedule.next_ns()).filter(|next_ns| *next_ns < until_ns).unwrap_or(u64::MAX);
         let mut wanted = PollFlags::empty();
         let mut sleep_ns = SLEEP_NS_MAX;
-        if !self.batch.is_empty() {
+        if !self.batch.is_empty() || self.socket.is_pending() {
             wanted |= PollFlags::OUT | PollFlags::IN;
         } else if next_ns <= now_ns {
             return Ok(());

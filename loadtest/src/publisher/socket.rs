@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::client::token::Signer;
-use crate::client::{handshake, url::Url};
+use crate::client::{handshake, tls, url::Url};
 use crate::control::Target;
 
 use super::batch::Form;
@@ -28,7 +28,7 @@ pub struct Socket {
 
 enum Stream {
     Unix(UnixStream),
-    Tcp(TcpStream),
+    Tcp(tls::Stream<TcpStream>),
 }
 
 impl Socket {
@@ -55,13 +55,26 @@ impl Socket {
             Stream::Tcp(stream) => stream.write(bytes),
         }
     }
+
+    /// Sends what TLS has sealed and the socket has not taken, as far as it takes it now.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Unix(_) => Ok(()),
+            Stream::Tcp(stream) => stream.flush(),
+        }
+    }
+
+    /// Whether there is such.
+    pub fn is_pending(&self) -> bool {
+        matches!(&self.stream, Stream::Tcp(stream) if stream.is_pending())
+    }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.stream {
             Stream::Unix(stream) => stream.as_fd(),
-            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Tcp(stream) => stream.socket().as_fd(),
         }
     }
 }
@@ -78,10 +91,12 @@ fn unix(path: &Path) -> Result<Socket, String> {
 fn websocket(target: &Target) -> Result<Socket, String> {
     let url = Url::parse(&target.url)?;
     let token = publish_token(target)?;
-    let mut stream = reach(&url, &target.url)?;
+    let trust = tls::Trust::of(&url, target.ca.as_deref())?;
+    let failed = |error: io::Error| format!("{}: the publisher: {error}", target.url);
+    let mut stream = tls::Stream::new(reach(&url, &target.url)?, trust.as_ref()).map_err(failed)?;
     let early = upgrade(&mut stream, &url, token.as_deref()).map_err(|error| format!("{}: the publisher: {error}", target.url))?;
-    let ready = stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true));
-    ready.map_err(|error| format!("{}: the publisher: {error}", target.url))?;
+    let socket = stream.socket();
+    socket.set_nodelay(true).and_then(|()| socket.set_nonblocking(true)).map_err(failed)?;
     Ok(Socket { stream: Stream::Tcp(stream), form: Form::Frame, early })
 }
 
@@ -99,10 +114,10 @@ fn publish_token(target: &Target) -> Result<Option<String>, String> {
 }
 
 /// What came after the answer's head.
-fn upgrade(stream: &mut TcpStream, url: &Url, token: Option<&str>) -> Result<Vec<u8>, String> {
-    let io = |error: io::Error| format!("the handshake failed: {error}");
-    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(io)?;
-    stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(io)?;
+fn upgrade(stream: &mut tls::Stream<TcpStream>, url: &Url, token: Option<&str>) -> Result<Vec<u8>, String> {
+    let io = |error: io::Error| format!("the handshake failed: {error}{}", tls::hint(&error.to_string()));
+    stream.socket().set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(io)?;
+    stream.socket().set_write_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(io)?;
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| format!("no random bytes: {error}"))?;
     let key = handshake::key(nonce);
@@ -123,10 +138,10 @@ fn upgrade(stream: &mut TcpStream, url: &Url, token: Option<&str>) -> Result<Vec
 }
 
 /// The refusal with the reason that the answer's body gives, and what to do about it.
-fn refusal(error: &str, mut bytes: Vec<u8>, stream: &mut TcpStream) -> String {
+fn refusal(error: &str, mut bytes: Vec<u8>, stream: &mut tls::Stream<TcpStream>) -> String {
     let mut chunk = [0; 1024];
     // The body may come with the head or just after it; without it, the status must do.
-    stream.set_read_timeout(Some(Duration::from_millis(200))).ok();
+    stream.socket().set_read_timeout(Some(Duration::from_millis(200))).ok();
     while bytes.len() < REFUSAL_BYTES_MAX && !bytes.ends_with(b"}") && !bytes.ends_with(b"}\n") {
         match stream.read(&mut chunk) {
             Ok(len @ 1..) => bytes.extend_from_slice(&chunk[..len]),

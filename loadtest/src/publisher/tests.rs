@@ -42,7 +42,7 @@ fn server(name: &str, mut serve: impl FnMut(usize) -> Option<String> + Send + 's
 }
 
 fn start(server: &Server, has_answers: bool) -> (Publisher, Receiver<Said>) {
-    let target = Target { url: String::new(), key: None, issuer: None, audience: None, is_floor: false };
+    let target = Target { url: String::new(), key: None, ca: None, issuer: None, audience: None, is_floor: false };
     let socket = Socket::connect(&target, Some(&server.path)).expect("the server listens");
     let (sender, said) = channel();
     let mut scenario = named("broadcast").expect("built in");
@@ -171,7 +171,7 @@ fn a_server_that_goes_away_is_told() {
     assert!(matches!(said.recv_timeout(PATIENCE), Ok(Said::Account(_))));
     drop(publisher);
     gone.thread.join().expect("the server ends");
-    let nobody = Target { url: "ws://127.0.0.1:1/v1/ws".into(), key: None, issuer: None, audience: None, is_floor: true };
+    let nobody = Target { url: "ws://127.0.0.1:1/v1/ws".into(), key: None, ca: None, issuer: None, audience: None, is_floor: true };
     let error = Socket::connect(&nobody, None).err().expect("nobody listens on port 1");
     assert!(error.contains("is the daemon running there?"), "{error}");
 }

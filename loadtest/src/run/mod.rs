@@ -394,7 +394,7 @@ mod tests {
         let mut options = Options {
             scenario: named("broadcast").expect("built in"),
             scaled: Vec::new(),
-            target: Target { url: String::new(), key: None, issuer: None, audience: None, is_floor: false },
+            target: Target { url: String::new(), key: None, ca: None, issuer: None, audience: None, is_floor: false },
             publish_socket: None,
             workers: 3,
             pin: None,

@@ -7,6 +7,7 @@ use super::ledger::{self, Connecting};
 use super::search::Search;
 use super::step::{Step, Taken, instant, server_cpu_s, span_of};
 use super::{Happening, Run};
+use crate::client::tls;
 use crate::control::{Command, Final, Report};
 use crate::hist;
 use crate::publisher::{Account, Said};
@@ -248,6 +249,7 @@ fn hint(reasons: &str) -> &'static str {
             "; --key must be the key that the server verifies tokens with (and --iss, --aud what it demands)"
         }
         reasons if reasons.contains("503") => "; the server has as many connections as it allows: start it with a higher --max-connections",
+        reasons if !tls::hint(reasons).is_empty() => tls::hint(reasons),
         reasons if reasons.contains("4003") => "; the server allows a user fewer connections",
         _ => "",
     }

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::client::tls::{Stream, Trust};
 use crate::client::token::Signer;
 use crate::client::url::Url;
 use crate::client::{codec, handshake};
@@ -60,7 +61,7 @@ pub(super) enum Timer {
 /// One connection.
 pub(super) struct Link {
     pub(super) session: Session,
-    pub(super) socket: Option<TcpStream>,
+    pub(super) socket: Option<Stream<TcpStream>>,
     /// Its first attempt has come to an end, good or bad.
     pub(super) is_settled: bool,
     /// Bytes that a slow reader may read now.
@@ -76,6 +77,7 @@ pub(super) struct Engine {
     pub(super) stage: Stage,
     pub(super) bytes: u64,
     url: Url,
+    trust: Option<Trust>,
     signer: Option<Signer>,
     poll: Poll,
     waker: Arc<Waker>,
@@ -95,6 +97,7 @@ impl Engine {
     pub(super) fn new(plan: WorkerPlan) -> Result<Engine, String> {
         let target = &plan.target;
         let url = Url::parse(&target.url)?;
+        let trust = Trust::of(&url, target.ca.as_deref())?;
         let signer = target.key.as_deref().map(|path| Signer::load(path, target.issuer.clone(), target.audience.clone())).transpose()?;
         let verifier = Verifier::new(&plan.scenario, plan.run, target.is_floor, plan.first, plan.count)?;
         let broken = |error: io::Error| format!("the system gives no poll: {error}");
@@ -111,6 +114,7 @@ impl Engine {
             stage: Stage::new(),
             bytes: 0,
             url,
+            trust,
             signer,
             poll,
             waker,
@@ -237,7 +241,7 @@ impl Engine {
         let broken = |error: io::Error| format!("connect: {error}");
         let mut socket = socket::connect(self.url.address, position, self.shared.verifier.is_slow(conn)).map_err(broken)?;
         self.poll.registry().register(&mut socket, Token(conn as usize), Interest::READABLE | Interest::WRITABLE).map_err(broken)?;
-        link.socket = Some(socket);
+        link.socket = Some(Stream::new(socket, self.trust.as_ref()).map_err(broken)?);
         self.at(now_ns + JOIN_NS_MAX, Timer::Deadline(conn, now_ns));
         Ok(())
     }
@@ -261,7 +265,7 @@ impl Engine {
 
     fn writable(&mut self, conn: u32) -> Result<(), End> {
         let link = &mut self.links[conn as usize];
-        let Some(socket) = &link.socket else {
+        let Some(socket) = link.socket.as_ref().map(Stream::socket) else {
             return Ok(());
         };
         if link.session.phase == Phase::Connecting {
@@ -297,7 +301,7 @@ impl Engine {
         };
         let kept = link.session.partial.len();
         self.buffer[..kept].copy_from_slice(&link.session.partial);
-        let count = match socket.read(&mut self.buffer[kept..kept + bytes_max]) {
+        let count = match socket.fill(&mut self.buffer[kept..kept + bytes_max]) {
             Ok(0) => return Err(End::lost("ended by the server without a close code")),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -380,7 +384,7 @@ impl Engine {
                 continue;
             };
             self.stage.storm(link.session.phase == Phase::Joined);
-            socket::reset(socket);
+            socket::reset(socket.into_socket());
             link.session = Session::default();
             self.shared.verifier.left(conn);
             self.at(now_ns + nth * SECOND_NS / u64::from(rate.max(1)), Timer::Connect(conn));
@@ -409,13 +413,15 @@ impl Link {
         let (Some(socket), true) = (&mut self.socket, self.session.phase != Phase::Connecting) else {
             return Ok(());
         };
+        let broken = |error: io::Error| End::lost(format!("write: {error}"));
+        socket.flush().map_err(broken)?;
         while !self.session.out.is_empty() {
             match socket.write(&self.session.out) {
                 Ok(0) => return Err(End::lost("write: nothing was taken")),
                 Ok(count) => drop(self.session.out.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(End::lost(format!("write: {error}"))),
+                Err(error) => return Err(broken(error)),
             }
         }
         self.session.out = Vec::new();

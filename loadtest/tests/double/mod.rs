@@ -275,6 +275,6 @@ impl Worker {
 
 /// Four connections to that server.
 pub(crate) fn plan(address: SocketAddr) -> WorkerPlan {
-    let target = Target { url: format!("ws://{address}/v1/ws"), key: None, issuer: None, audience: None, is_floor: false };
+    let target = Target { url: format!("ws://{address}/v1/ws"), key: None, ca: None, issuer: None, audience: None, is_floor: false };
     WorkerPlan { worker: 0, scenario: scenario(), target, run: RUN, first: 0, count: 4, connect_rate: 1000, pin: None }
 }
