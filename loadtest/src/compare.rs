@@ -7,11 +7,14 @@ use serde_json::Value;
 
 use crate::hist::{self, Hist, bytes_text, three_digits, time_text};
 use crate::record::Record;
+use crate::report;
 use crate::report::figures::{self, Figures, Series, lane_name, per, quantile, rss_per_connection};
-use crate::report::grid::Grid;
-use crate::report::table;
 use crate::report::text::{grouped, rate, title, wrapped};
 use crate::scenario::Lane;
+
+mod table;
+
+use table::Table;
 
 /// Percentiles that are compared.
 const COMPARED: [(f64, &str); 4] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
@@ -20,25 +23,67 @@ const COMPARED: [(f64, &str); 4] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"
 pub fn print(a: &Record, b: &Record, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "A  {}\n   {}\nB  {}\n   {}", title(a), a.target, title(b), b.target)?;
     differences(a, b, out)?;
-    let (figures_a, figures_b) = (figures_of(a, "A")?, figures_of(b, "B")?);
-    let mut table = Table::new();
-    table.head("");
+    writeln!(out)?;
+    table_of(a, b, ["A", "B"])?.print(out)?;
+    reservations(a, "A", out)?;
+    reservations(b, "B", out)
+}
+
+/// Prints the comparison of runs that were made in turns, A B A B …: each pair saw the host in the same mood, so that ratios within pairs say more
+/// than those of any two runs.
+pub fn print_pairs(pairs: &[(Record, Record)], out: &mut impl Write) -> io::Result<()> {
+    for (name, side) in sides(pairs) {
+        for (at, record) in side.iter().enumerate() {
+            writeln!(out, "{:4}{}", format!("{name}{}", at + 1), title(record))?;
+        }
+    }
+    if let Some((a, b)) = pairs.first() {
+        differences(a, b, out)?;
+    }
+    for (name, side) in sides(pairs) {
+        for (at, other) in side.iter().enumerate().skip(1) {
+            if !same_work(side[0], other)? {
+                writeln!(out, "NOT COMPARABLE: {name}{} is not what {name}1 is; `compare` of these two says what differs.", at + 1)?;
+            }
+        }
+    }
+    let table = |(at, (a, b)): (usize, &(Record, Record))| table_of(a, b, [&format!("A{}", at + 1), &format!("B{}", at + 1)]);
+    let tables = pairs.iter().enumerate().map(table).collect::<io::Result<Vec<_>>>()?;
+    writeln!(out, "\nMedians of {} runs each, and the ratios within the {} pairs", pairs.len(), pairs.len())?;
+    table::print_many(&tables, out)?;
+    for (name, side) in sides(pairs) {
+        for (at, record) in side.iter().enumerate() {
+            reservations(record, &format!("{name}{}", at + 1), out)?;
+        }
+    }
+    Ok(())
+}
+
+fn sides(pairs: &[(Record, Record)]) -> [(&'static str, Vec<&Record>); 2] {
+    [("A", pairs.iter().map(|(a, _)| a).collect()), ("B", pairs.iter().map(|(_, b)| b).collect())]
+}
+
+/// All figures of two runs.
+fn table_of(a: &Record, b: &Record, [name_a, name_b]: [&str; 2]) -> io::Result<Table> {
+    let (figures_a, figures_b) = (figures_of(a, name_a)?, figures_of(b, name_b)?);
     let runs: [Run; 2] = [(a, figures_a.as_ref()), (b, figures_b.as_ref())];
+    let mut table = Table::new();
     rates(&mut table, runs);
     losses(&mut table, runs);
     cost(&mut table, runs);
     connect(&mut table, a, b)?;
     latencies(&mut table, runs[0].1, runs[1].1);
-    writeln!(out)?;
-    table.grid.print(out)?;
-    for (name, (record, figures)) in ["A", "B"].into_iter().zip(runs) {
-        if let Some(cut) = &record.cut {
-            let text = format!("WARNING, run {name} is not whole: {}. Its figures are those of a part.", cut.text());
-            writeln!(out, "\n{}", wrapped(&text, 100))?;
-        }
-        for doubt in figures.map(|figures| table::doubts(record, figures)).unwrap_or_default() {
-            writeln!(out, "\n{}", wrapped(&format!("WARNING, run {name}: {doubt}"), 100))?;
-        }
+    Ok(table)
+}
+
+/// Why a run's figures may not be what they seem.
+fn reservations(record: &Record, name: &str, out: &mut impl Write) -> io::Result<()> {
+    if let Some(cut) = &record.cut {
+        let text = format!("WARNING, run {name} is not whole: {}. Its figures are those of a part.", cut.text());
+        writeln!(out, "\n{}", wrapped(&text, 100))?;
+    }
+    for doubt in figures_of(record, name)?.map(|figures| report::table::doubts(record, &figures)).unwrap_or_default() {
+        writeln!(out, "\n{}", wrapped(&format!("WARNING, run {name}: {doubt}"), 100))?;
     }
     Ok(())
 }
@@ -64,12 +109,21 @@ fn differences(a: &Record, b: &Record, out: &mut impl Write) -> io::Result<()> {
     if a.version != b.version {
         writeln!(out, "  version: {} → {}", a.version, b.version)?;
     }
-    // The wording, what was asked, and the time before the measurement change no figure.
-    let counts = |difference: &&String| !["name:", "about:", "slo", "warmup_s:"].iter().any(|start| difference.starts_with(start));
-    if scenario.iter().any(|difference| counts(&difference)) {
+    if scenario.iter().any(|difference| changes_figures(difference)) {
         writeln!(out, "NOT COMPARABLE as one scenario: the two runs did different work.")?;
     }
     if machine.is_empty() { Ok(()) } else { writeln!(out, "NOT COMPARABLE as one machine: differences may be the hosts'.") }
+}
+
+/// Whether a difference of scenarios can be seen in figures: the wording, what was asked, and the time before the measurement cannot.
+fn changes_figures(difference: &str) -> bool {
+    !["name:", "about:", "slo", "warmup_s:"].iter().any(|start| difference.starts_with(start))
+}
+
+/// Whether two runs did the same, on the same kind of machine.
+fn same_work(one: &Record, other: &Record) -> io::Result<bool> {
+    let scenario = differing(&one.scenario, &other.scenario)?;
+    Ok(!scenario.iter().any(|difference| changes_figures(difference)) && differing(&one.machine, &other.machine)?.is_empty())
 }
 
 /// Paths of the values that differ, with both.
@@ -109,45 +163,12 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Rows of a name, two figures and their ratio.
-struct Table {
-    grid: Grid,
-}
-
-impl Table {
-    fn new() -> Table {
-        Table { grid: Grid::new(1..usize::MAX) }
-    }
-
-    fn head(&mut self, name: &str) {
-        self.grid.row([name, "A", "B", "B/A"]);
-    }
-
-    fn section(&mut self, name: &str) {
-        self.grid.row([""]);
-        self.grid.row([name]);
-    }
-
-    /// Nothing if neither run has the figure.
-    fn row(&mut self, name: &str, a: Option<f64>, b: Option<f64>, text: impl Fn(f64) -> String) {
-        if a.is_none() && b.is_none() {
-            return;
-        }
-        let ratio = match (a, b) {
-            (Some(a), Some(b)) if a > 0.0 => three_digits(b / a),
-            _ => "–".into(),
-        };
-        let cell = |value: Option<f64>| value.map_or("–".into(), &text);
-        self.grid.row([format!("  {name}"), cell(a), cell(b), ratio]);
-    }
-}
-
 /// A record and the figures of the window that stands for it.
 type Run<'a> = (&'a Record, Option<&'a Figures>);
 
 fn rates(table: &mut Table, [a, b]: [Run; 2]) {
     let is_ramp = [a.0, b.0].into_iter().any(figures::is_ramp);
-    table.grid.row([if is_ramp { "highest rate that held" } else { "rates" }]);
+    table.section(if is_ramp { "highest rate that held" } else { "rates" });
     let of = |run: Run, figure: fn(&Figures) -> f64| measured(run).map(figure);
     table.row("published/s", of(a, |figures| figures.published_per_s), of(b, |figures| figures.published_per_s), rate);
     table.row("deliveries/s", of(a, |figures| figures.received_per_s), of(b, |figures| figures.received_per_s), rate);

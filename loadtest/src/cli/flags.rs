@@ -30,12 +30,11 @@ pub(super) enum Sub {
         /// Its name
         name: String,
     },
-    /// Set two recorded runs side by side
+    /// Set two recorded runs side by side, or many pairs of them that were made in turns: A1 B1 A2 B2 …
     Compare {
-        /// `record.json` of a run, or the directory of its `--out`
-        a: PathBuf,
-        /// Likewise
-        b: PathBuf,
+        /// `record.json` of a run, or the directory of its `--out`: two, or an even number
+        #[arg(value_name = "RUN", num_args = 2.., required = true)]
+        runs: Vec<PathBuf>,
     },
     /// A part of the load: started by a run, told on stdin
     #[command(hide = true)]

@@ -7,7 +7,7 @@ mod plan;
 mod scaled;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -52,7 +52,7 @@ pub fn main(args: &LoadtestArgs, stop: impl FnOnce() -> io::Result<Arc<AtomicBoo
     match &args.command {
         Some(Sub::List) => list(&mut io::stdout().lock()).map(done),
         Some(Sub::Show { name }) => show(name, &mut io::stdout().lock()).map(done),
-        Some(Sub::Compare { a, b }) => set_side_by_side(a, b, &mut io::stdout().lock()).map(done),
+        Some(Sub::Compare { runs }) => set_side_by_side(runs, &mut io::stdout().lock()).map(done),
         Some(Sub::Worker) => Ok(worker::run()),
         None => {
             let stop = stop().map_err(|error| Failure::Failed(format!("cannot watch for signals: {error}")))?;
@@ -73,9 +73,16 @@ fn show(name: &str, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn set_side_by_side(a: &Path, b: &Path, out: &mut impl Write) -> Result<(), Failure> {
-    let (a, b) = (read_record(a)?, read_record(b)?);
-    compare::print(&a, &b, out)?;
+fn set_side_by_side(runs: &[PathBuf], out: &mut impl Write) -> Result<(), Failure> {
+    if !runs.len().is_multiple_of(2) {
+        return Err(Failure::Usage(format!("compare takes pairs of runs, A1 B1 A2 B2 …, and {} are no pairs", runs.len())));
+    }
+    let pair = |pair: &[PathBuf]| Ok((read_record(&pair[0])?, read_record(&pair[1])?));
+    let pairs = runs.chunks(2).map(pair).collect::<Result<Vec<_>, Failure>>()?;
+    match pairs.as_slice() {
+        [(a, b)] => compare::print(a, b, out)?,
+        pairs => compare::print_pairs(pairs, out)?,
+    }
     Ok(())
 }
 
@@ -125,4 +132,28 @@ fn judge(record: &Record) -> Result<(), Failure> {
 
 fn width() -> u16 {
     rustix::termios::tcgetwinsize(io::stderr()).map_or(WIDTH, |size| size.ws_col)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    #[test]
+    fn runs_are_compared_in_pairs() {
+        let runs = |line: &str| -> Result<Vec<PathBuf>, String> {
+            let command = <LoadtestArgs as clap::Args>::augment_args(Command::new("loadtest"));
+            let matches = command.try_get_matches_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+            match LoadtestArgs::from_arg_matches(&matches).expect(line).command {
+                Some(Sub::Compare { runs }) => Ok(runs),
+                other => panic!("{line}: {other:?}"),
+            }
+        };
+        assert_eq!(runs("loadtest compare a1 b1 a2 b2").map(|runs| runs.len()), Ok(4));
+        assert!(runs("loadtest compare a1").is_err());
+        let three = runs("loadtest compare a1 b1 a2").expect("is told later");
+        let error = set_side_by_side(&three, &mut Vec::new()).expect_err("no pairs");
+        assert!(matches!(&error, Failure::Usage(text) if text.contains("A1 B1 A2 B2")), "{error:?}");
+    }
 }

@@ -67,6 +67,26 @@ fn a_run_that_is_not_whole_is_marked() {
     assert!(text.contains("\nWARNING, run B is not whole: interrupted after 12.3 of 30 s."), "{text}");
 }
 
+/// Each run has its name, a run of another kind among those of its side is told, and a warning says whose it is.
+#[test]
+fn pairs_that_were_made_in_turns_are_compared_by_pairs() {
+    let mut slower = testing::plain();
+    slower.windows[0].flows[0].latency = testing::spread(200e3, 4e6, 3_000);
+    let pairs = [(testing::plain(), slower.clone()), (testing::plain(), testing::plain()), (testing::plain(), slower)];
+    let text = written(|out| print_pairs(&pairs, out));
+    assert!(text.contains("A1  desk, ") && text.contains("B3  desk, ") && text.contains("within the 3 pairs"), "{text}");
+    let row = text
+        .lines()
+        .skip_while(|line| !line.starts_with("alert challenge, latency"))
+        .find(|line| line.starts_with("  p50"))
+        .expect("a row");
+    assert!(row.split_whitespace().rev().take(3).eq(["2.00", "2.00", "1.00"]), "{row}");
+    assert!(!text.contains("NOT COMPARABLE") && !text.contains("WARNING"), "{text}");
+    let odd = [(testing::plain(), testing::plain()), (testing::interrupted(), other())];
+    let text = written(|out| print_pairs(&odd, out));
+    assert!(text.contains("NOT COMPARABLE: B2 is not what B1 is;") && text.contains("WARNING, run A2 is not whole"), "{text}");
+}
+
 #[test]
 fn a_spoilt_record_is_named() {
     let mut record = testing::plain();
