@@ -23,6 +23,8 @@
 //! - **hub** owns the rooms: sequences, histories, states, windows. It gets inputs by two links, alerts and commands before all
 //!   else, encodes each event once, and pushes one reference to each reactor that has members of its room.
 //! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
+//! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
+//!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.
 //! - **signals** turns SIGTERM into an ordered drain, and SIGHUP into new certificates.
 //!
 //! Threads meet in links (bounded lock-free queues with a coalesced wake-up, [`net::link`], [`net::bell`]) and in nothing else on

@@ -8,7 +8,7 @@ use tickerd::base::ids::ConnId;
 use tickerd::base::lane::Lane;
 use tickerd::base::time::{Mono, Now};
 use tickerd::hub::catalog::Catalog;
-use tickerd::hub::ports::{Answer, Event, Input, Join, NeedSeq, Outlet, Output, Publish};
+use tickerd::hub::ports::{Answer, Consent, Event, Input, Join, NeedSeq, Outlet, Output, Publish};
 use tickerd::hub::sequencer::LocalSequencer;
 use tickerd::hub::{Hub, HubOptions};
 use tickerd::net::link::{Door, Link, Waker};
@@ -94,7 +94,16 @@ impl HotPath {
 
     fn join(&mut self) {
         let room = "challenge:8f2c".into();
-        let join = Join { conn: CONN, request: None, room, user: "u-1001".into(), by_pattern: true, since: None, history: None };
+        let join = Join {
+            conn: CONN,
+            request: None,
+            room,
+            user: "u-1001".into(),
+            by_pattern: true,
+            consent: Consent::None,
+            since: None,
+            history: None,
+        };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.outputs);
         let Some(Output::Joined(joined)) = self.outputs.link.pop() else { panic!("a join by pattern is granted") };
         self.rooms.join(CONN.slot, joined.room, &joined.name, true, joined.floor);

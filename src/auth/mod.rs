@@ -16,9 +16,11 @@ mod attack_tables;
 #[cfg(test)]
 mod attacks;
 mod base64url;
+mod breaker;
 mod cache;
 mod claims;
 mod grants;
+mod inquiries;
 mod json;
 mod jwks;
 mod keys;
@@ -30,9 +32,11 @@ mod testing;
 mod verify;
 
 pub use base64url::encode as encode_base64url;
+pub use breaker::{Breaker, Permit};
 pub use cache::TokenCache;
 pub use claims::VerifyOptions;
 pub use grants::{Grants, Scope};
+pub use inquiries::{Answer, Failure, Inquiries, Inquiry, InquiryOptions, InquiryStats, Ruling, Verdict, Work};
 pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
 pub use revocation::{Full, Revocation, Revocations, Whom};

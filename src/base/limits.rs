@@ -26,6 +26,14 @@ pub const TOKEN_CACHED_FOR: Duration = Duration::from_secs(60);
 pub const TOKEN_CACHED_BYTES_MAX: usize = 2 * 1024;
 /// Revocations that hold at a time.
 pub const REVOCATIONS_MAX: usize = 100_000;
+/// Words of the authorizer that one reactor may wait for; the link back has as many slots.
+pub const AUTHORIZER_PENDING_PER_REACTOR: usize = 4 * 1024;
+/// Questions that may wait to be put to the authorizer.
+pub const AUTHORIZER_WAITING_MAX: usize = 4 * 1024;
+/// Answers of the authorizer that are kept.
+pub const AUTHORIZER_ANSWERS_MAX: usize = 16 * 1024;
+/// One answer of the authorizer.
+pub const AUTHORIZER_ANSWER_BYTES_MAX: u64 = 16 * 1024;
 /// One request to the admin listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// One client command (a publishing WebSocket's message: [`PUBLISH_BYTES_MAX`]).
@@ -71,7 +79,7 @@ pub const TLS_UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// How long one loop turn may go on opening connections: TLS handshakes and signatures of tokens. Live pushes come between the turns.
 pub const OPENING_SLICE: Duration = Duration::from_micros(500);
 /// Consecutive bad commands before 4008.
-pub const BAD_COMMANDS_MAX: u32 = 5;
+pub const BAD_COMMANDS_MAX: u8 = 5;
 /// The HTTP head, and then the token, must be complete within this.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a connection is dead.

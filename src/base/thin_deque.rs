@@ -29,6 +29,17 @@ impl<T> ThinDeque<T> {
         first
     }
 
+    /// Takes out the first that is wanted.
+    pub fn remove_first(&mut self, is_wanted: impl FnMut(&T) -> bool) -> Option<T> {
+        let queue = self.0.as_mut()?;
+        let at = queue.iter().position(is_wanted)?;
+        let wanted = queue.remove(at);
+        if queue.is_empty() {
+            self.0 = None;
+        }
+        wanted
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.len())
@@ -55,6 +66,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_first_wanted_is_taken_out_and_the_others_keep_their_order() {
+        let mut thin = ThinDeque::default();
+        (0..5).for_each(|element| thin.push_back(element));
+        assert_eq!((thin.remove_first(|element| element % 2 == 1), thin.remove_first(|element| *element > 4)), (Some(1), None));
+        assert!(thin.iter().eq(&[0, 2, 3, 4]));
+        while thin.remove_first(|_| true).is_some() {}
+        assert!(thin.0.is_none());
+    }
 
     proptest! {
         #[test]

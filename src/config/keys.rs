@@ -120,6 +120,17 @@ static TOKENS: [Key; 6] = under(
     ],
 );
 
+static AUTHORIZER: [Key; 5] = under(
+    "Authorizer",
+    [
+        key("authorizer-url", Text, "URL", "", "Asked by POST about joins that neither token nor ownership allows; none: they are denied"),
+        key("authorizer-token-file", Text, "FILE", "", "Bearer token for the authorizer"),
+        key("authorizer-timeout", Duration, "DURATION", "2s", "How long one request to the authorizer may take"),
+        key("authorizer-ttl", Duration, "DURATION", "30s", "How long a yes of the authorizer holds if it does not say; at most 1h"),
+        key("authorizer-ca", Text, "FILE", "", "Authorities, in PEM, for an https authorizer; none: those that this machine trusts"),
+    ],
+);
+
 static THREADS: [Key; 3] = under(
     "Threads",
     [
@@ -174,5 +185,14 @@ static LOG: [Key; 2] = under(
 
 /// Every option, in the order of the help.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    LISTENERS.iter().chain(&TOKENS).chain(&THREADS).chain(&WINDOWS).chain(&LIMITS).chain(&HISTORY).chain(&DATA).chain(&LOG)
+    LISTENERS
+        .iter()
+        .chain(&TOKENS)
+        .chain(&AUTHORIZER)
+        .chain(&THREADS)
+        .chain(&WINDOWS)
+        .chain(&LIMITS)
+        .chain(&HISTORY)
+        .chain(&DATA)
+        .chain(&LOG)
 }

@@ -69,6 +69,8 @@ pub struct Config {
     pub issuers: Vec<IssuerEntry>,
     /// Whether `?token=` is accepted.
     pub query_token: bool,
+    /// Who decides about joins that neither token nor ownership allows; nobody if none is given.
+    pub authorizer: Option<AuthorizerConfig>,
     /// Where what must outlive the process is kept; nowhere if none is given.
     pub data_dir: Option<PathBuf>,
     /// Threads that own connections.
@@ -123,6 +125,21 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The private key; may be the same file.
     pub key: PathBuf,
+}
+
+/// An external authorizer, asked by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizerConfig {
+    /// Where it is asked: http or https, without a user's name or password.
+    pub url: String,
+    /// The file of the bearer token that it wants.
+    pub token_file: Option<PathBuf>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How long an answer that allows is kept if it does not say.
+    pub ttl: Duration,
+    /// The authorities that https is checked with; those that this machine trusts if none is given.
+    pub ca: Option<PathBuf>,
 }
 
 impl Config {

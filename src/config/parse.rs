@@ -34,6 +34,40 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// An http or https URL without a user's name or password: those are secrets, which come from files.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let bad = || {
+        format!(
+            "`{}` is no URL: write http:// or https://, a host and a path, such as `http://127.0.0.1:9000/may-join`",
+            without_userinfo(text)
+        )
+    };
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or_else(bad)?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(format!("`{}` has a user's name or password: give the secret by --authorizer-token-file", without_userinfo(text)));
+    }
+    let host_ok = !authority.is_empty()
+        && !authority.starts_with(':')
+        && authority.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
+    if host_ok && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#') { Ok(text.to_owned()) } else { Err(bad()) }
+}
+
+/// What may stand in a message: all but what stands before `@`.
+fn without_userinfo(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("a file name is empty: write a path, or leave the key out".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("the path is empty: write a directory, or leave the key out".to_owned());

@@ -41,12 +41,18 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("state-bytes", "0", "1KiB", "\"2KiB\""),
     ("history-age", "1s", "2s", "\"3s\""),
     ("max-rooms", "1", "2", "3"),
+    ("authorizer-url", "http://a/", "https://b:1/x", "\"http://c\""),
+    ("authorizer-token-file", "/t/a", "/t/b", "\"/t/c\""),
+    ("authorizer-timeout", "1s", "2s", "\"3s\""),
+    ("authorizer-ttl", "0", "1s", "\"2s\""),
+    ("authorizer-ca", "/c/a", "/c/b", "\"/c/c\""),
     ("data-dir", "/d/a", "/d/b", "\"/d/c\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
 ];
 
 mod issuers;
+mod secrets;
 
 /// A configuration that lacks nothing.
 const KEY: &[&str] = &["--jwt-key", "/k"];
@@ -170,6 +176,7 @@ fn the_defaults_are_the_documented_ones() {
         jwt_age_max: None,
         issuers: Vec::new(),
         query_token: false,
+        authorizer: None,
         data_dir: None,
         reactors: 2,
         pin_cores: false,
@@ -231,6 +238,11 @@ fn every_bad_value_is_named() {
         ("state-bytes", &["", "-1", "2048GiB"]),
         ("history-age", &["", "0", "721h"]),
         ("max-rooms", &["", "0", "10000001"]),
+        ("authorizer-url", &["", "a", "ftp://a/", "http://", "http:///x", "http://a b/", "http://a/#x", "https://:80/"]),
+        ("authorizer-token-file", &[""]),
+        ("authorizer-timeout", &["", "0", "99ms", "31s"]),
+        ("authorizer-ttl", &["", "-1s", "2h"]),
+        ("authorizer-ca", &[""]),
         ("data-dir", &[""]),
         ("log", &["", "xml", "JSON"]),
         ("log-level", &["", "verbose", "INFO"]),
@@ -387,26 +399,6 @@ fn each_certificate_has_its_key() {
     let one = |certificate: &str, key: &str| TlsFiles { certificate: certificate.into(), key: key.into() };
     assert_eq!(files(&["--tls-cert=/a", "--tls-cert=/b", "--tls-key=/c", "--tls-key=/d"]), [one("/a", "/c"), one("/b", "/d")]);
     assert_eq!(files(&["--tls-cert=/a"]), [one("/a", "/a")], "both in one file");
-}
-
-/// Secrets are never flags (AUT-09): nothing but the file's name is.
-#[test]
-fn only_these_flags_exist() {
-    for flag in ["--jwt-secret=x", "--token=x", "--tls-password=x", "--redis=x", "extra"] {
-        args(&[flag]).unwrap_err();
-    }
-}
-
-/// AUT-09: a key may come as a credential of the unit.
-#[test]
-fn a_relative_key_is_sought_among_the_credentials() {
-    let path = scratch_file("secret");
-    let (dir, name) = (path.parent().unwrap().to_str().unwrap(), path.file_name().unwrap().to_str().unwrap());
-    let key = |name: &str| load_with(&["--jwt-key", name], &[("CREDENTIALS_DIRECTORY", dir)], None).unwrap().config.jwt_keys.remove(0);
-    assert_eq!(key(name), path);
-    assert_eq!(key("not-there"), PathBuf::from("not-there"));
-    assert_eq!(key("/etc/absolute"), PathBuf::from("/etc/absolute"));
-    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

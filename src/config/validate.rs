@@ -15,7 +15,7 @@ use super::error::{Origin, Problem};
 use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
-use super::{Config, TlsFiles, parse::duration, parse::number, parse::size};
+use super::{AuthorizerConfig, Config, TlsFiles, parse::duration, parse::number, parse::size};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -48,6 +48,7 @@ pub(super) fn validate(
         jwt_age_max: read.maybe("jwt-max-age", duration(SECOND..=366 * DAY)),
         issuers: issuers.into_iter().map(|issuer| read.issuer(issuer, credentials)).collect(),
         query_token: read.one("query-token", false, parse::switch),
+        authorizer: read.authorizer(credentials),
         data_dir: read.maybe("data-dir", parse::directory),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
@@ -101,6 +102,16 @@ impl Reader<'_> {
             }
         }
         values
+    }
+
+    /// The authorizer, if its URL is given.
+    fn authorizer(&mut self, credentials: Option<&str>) -> Option<AuthorizerConfig> {
+        let token_file = self.maybe("authorizer-token-file", |text| parse::key_file(text, credentials));
+        let timeout = self.one("authorizer-timeout", SECOND, duration(SECOND / 10..=MINUTE / 2));
+        let ttl = self.one("authorizer-ttl", SECOND, duration(Duration::ZERO..=HOUR));
+        let ca = self.maybe("authorizer-ca", parse::file);
+        let url = self.maybe("authorizer-url", parse::url);
+        Some(AuthorizerConfig { url: url?, token_file, timeout, ttl, ca })
     }
 
     /// Looks the key files of an issuer up.
@@ -246,6 +257,14 @@ fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
+fn is_plaintext_beyond_loopback(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(authority, |(host, _)| host);
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host != "localhost" && !ip.is_ok_and(is_loopback)
+}
+
 /// What is not wrong, but most likely not meant.
 pub(super) fn warnings(config: &Config, settings: &[Setting], descriptors_max: Option<u64>, cores: usize) -> Vec<String> {
     let origin =
@@ -264,6 +283,16 @@ pub(super) fn warnings(config: &Config, settings: &[Setting], descriptors_max: O
             "publish_socket_mode: {:04o} lets every user of this machine publish: the mode is the only gate ({})",
             config.publish_socket_mode,
             origin("publish-socket-mode"),
+        ));
+    }
+    if let Some(authorizer) = &config.authorizer
+        && authorizer.token_file.is_some()
+        && is_plaintext_beyond_loopback(&authorizer.url)
+    {
+        warnings.push(format!(
+            "authorizer_url: {} gets its token in plaintext over the network: use https ({})",
+            authorizer.url.split('?').next().unwrap_or_default(), // what stands behind may be a secret
+            origin("authorizer-url"),
         ));
     }
     if config.pin_cores && config.reactors > cores {

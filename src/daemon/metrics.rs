@@ -13,6 +13,7 @@ use crate::hub::ports::{Input, Output};
 use crate::net::link::Link;
 use crate::ops::exposition::{Exposition, Metric, Type, label};
 use crate::ops::process;
+use crate::reactor::authorizer::Authorizer;
 use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats, TLS_RESULTS};
 
 use super::certificates::Served;
@@ -21,6 +22,8 @@ use super::certificates::Served;
 pub(super) struct Sources {
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
+    /// Where there is one.
+    pub(super) authorizer: Option<Arc<Authorizer>>,
     pub(super) hub: Arc<Mutex<HubStats>>,
     pub(super) reactors: Vec<Arc<ReactorStats>>,
     /// The links to the reactors.
@@ -72,6 +75,11 @@ metrics! {
     LAGS = Counter "lagging_total" "Times that something was set aside because a reactor's link was full, by kind.";
     GAPS = Counter "gaps_total" "Gap frames made by the hub.";
     JOINS = Counter "joins_total" "Joins by result.";
+    AUTHORIZER_JOINS = Counter "authorizer_joins_total" "Joins that the authorizer was to decide, by how its word was had.";
+    AUTHORIZER_REQUESTS = Counter "authorizer_requests_total" "Requests to the authorizer by result.";
+    AUTHORIZER_SECONDS = Histogram "authorizer_seconds" "From a request to the authorizer to its answer, or to giving up.";
+    AUTHORIZER_BREAKER = Gauge "authorizer_breaker" "0: requests are made. 1: not for the time being, after failures. 2: one is made to see.";
+    AUTHORIZER_WAITING = Gauge "authorizer_waiting" "Questions that wait to be put to the authorizer.";
     ROOMS = Gauge "rooms" "Rooms in the table.";
     ROOMS_EVICTED = Counter "rooms_evicted_total" "Idle rooms evicted to make place.";
     MEMBERS = Gauge "members" "Memberships of rooms.";
@@ -100,6 +108,7 @@ impl Sources {
         self.sending(&mut out, &hub);
         self.rooms(&mut out, &hub);
         self.links(&mut out);
+        self.authorizer(&mut out);
         let usage = process::usage();
         out.single(&RSS, usage.resident_bytes);
         out.single(&CPU, usage.cpu_ms);
@@ -188,7 +197,7 @@ impl Sources {
     }
 
     fn rooms(&self, out: &mut Exposition, hub: &HubStats) {
-        let joins = [("granted", hub.joined), ("denied", hub.join_denied)];
+        let joins = [("granted", hub.joined), ("denied", self.sum(|stats| &stats.joins_denied))];
         out.samples(&JOINS, joins.map(|(result, count)| (label("result", result), count)));
         out.single(&ROOMS, hub.rooms);
         out.single(&ROOMS_EVICTED, hub.rooms_evicted);
@@ -198,6 +207,33 @@ impl Sources {
         out.single(&HISTORY, hub.history_bytes);
         out.single(&QUEUED, self.sum(|stats| &stats.queued_bytes));
         out.single(&OUTSTANDING, self.sum(|stats| &stats.outstanding));
+    }
+
+    /// Nothing without an authorizer.
+    fn authorizer(&self, out: &mut Exposition) {
+        let Some(figures) = self.authorizer.as_ref().map(|authorizer| authorizer.figures()) else { return };
+        let stats = figures.stats;
+        let asked = stats.allowed + stats.denied + stats.timeouts + stats.connection_errors + stats.bad_statuses + stats.bad_answers;
+        let joins = [
+            ("asked", asked),
+            ("shared", stats.shared),
+            ("known", stats.known),
+            ("breaker_open", stats.refused_open),
+            ("queue_full", stats.refused_full),
+        ];
+        out.samples(&AUTHORIZER_JOINS, joins.map(|(how, count)| (label("how", how), count)));
+        let requests = [
+            ("allowed", stats.allowed),
+            ("denied", stats.denied),
+            ("timeout", stats.timeouts),
+            ("connection", stats.connection_errors),
+            ("status", stats.bad_statuses),
+            ("bad_answer", stats.bad_answers),
+        ];
+        out.samples(&AUTHORIZER_REQUESTS, requests.map(|(result, count)| (label("result", result), count)));
+        out.histograms(&AUTHORIZER_SECONDS, "result", [("answered", figures.answered_in), ("failed", figures.failed_in)]);
+        out.single(&AUTHORIZER_BREAKER, figures.breaker_code);
+        out.single(&AUTHORIZER_WAITING, figures.waiting as u64);
     }
 
     fn links(&self, out: &mut Exposition) {
@@ -224,15 +260,20 @@ fn labelled(name: &str, rows: impl Iterator<Item = (&'static str, u64)>) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::auth::InquiryOptions;
     use crate::net::link::{Door, Waker};
     use crate::reactor::stats::Reason;
 
     fn sources() -> Sources {
         let door = Door::new(Waker::Thread(std::thread::current()));
         let link = || Arc::new(Link::new(4, Arc::clone(&door)));
+        let options = InquiryOptions { waiting_max: 1, answers_max: 1, kept_for: Duration::ZERO };
         Sources {
             certificates: None,
+            authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
             hub: Arc::default(),
             reactors: vec![Arc::default(), Arc::default()],
             inboxes: vec![Arc::new(Link::new(4, Arc::clone(&door)))],

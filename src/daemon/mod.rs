@@ -1,5 +1,6 @@
 //! Puts the daemon together: keys, certificates, catalog, links, named threads; and takes it apart in order.
 
+mod authorizer;
 mod certificates;
 mod data_dir;
 mod hub_seat;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::auth::{Revocations, Verifier};
-use crate::base::limits::{DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR};
+use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR};
 use crate::config::Config;
 use crate::hub::HubStats;
 use crate::hub::catalog::Catalog;
@@ -35,10 +36,12 @@ use crate::net::sys;
 use crate::net::tls::{Identity, ServerTls};
 use crate::ops::admin::{self, Action, Admin};
 use crate::ops::health::{Health, State};
+use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::{Control, Reactor, ReactorParts, ReactorPoll};
 
+use self::authorizer::Client;
 use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
@@ -100,9 +103,10 @@ pub struct Loaded {
     verifier: Verifier,
     certificates: Vec<Identity>,
     notes: Vec<String>,
+    authorizer: Option<Client>,
 }
 
-/// Reads what the configuration names: keys, certificates, catalog, revocations.
+/// Reads what the configuration names: keys, certificates, catalog, revocations, the authorizer's secret.
 pub fn load(config: &Config) -> Result<Loaded, StartError> {
     let catalog = options::catalog(&config.catalog).map_err(StartError::Config)?;
     let verifier = options::verifier(config).map_err(StartError::Config)?;
@@ -110,7 +114,8 @@ pub fn load(config: &Config) -> Result<Loaded, StartError> {
         revocation_file::read(&dir.join(REVOCATIONS), Clock::start().now().wall_ms / 1000).map_err(StartError::Config)?;
     }
     let (certificates, notes) = certificates::read(&config.tls).map_err(StartError::Config)?;
-    Ok(Loaded { catalog, verifier, certificates, notes })
+    let authorizer = config.authorizer.as_ref().map(Client::new).transpose().map_err(StartError::Config)?;
+    Ok(Loaded { catalog, verifier, certificates, notes, authorizer })
 }
 
 impl Loaded {
@@ -128,7 +133,7 @@ impl Loaded {
 /// Binds, starts all threads, and returns when clients can connect.
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::start();
-    let Loaded { catalog, verifier, certificates, notes } = load(config)?;
+    let Loaded { catalog, verifier, certificates, notes, authorizer } = load(config)?;
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     abort_on_panic();
@@ -147,13 +152,16 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         urgent: Arc::clone(&seat.urgent),
         bulk: Arc::clone(&seat.bulk),
     };
-    let parts =
+    let mut parts =
         bound.listeners.into_iter().enumerate().map(|(index, own)| shared.parts(index as u16, own)).collect::<Result<Vec<_>, _>>()?;
+
+    let authorizer = authorizer.map(|client| start_authorizer(config, &client, &mut parts, clock)).transpose()?;
 
     let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let revoker = Revoker { clock, list: Arc::clone(&shared.revocations), file: Mutex::new(revocation_file), controls: controls.clone() };
-    let admin = serve_admin(config, &health, sources(&shared, &parts, &figures, served.clone()), revoker)?;
+    let sources = metrics::Sources { certificates: served.clone(), authorizer, ..sources(&shared, &parts, &figures) };
+    let admin = serve_admin(config, &health, sources, revoker)?;
     let hub = seat.occupy(config, clock, parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(), figures)?;
     let reactors = start_reactors(config, parts)?;
     health.enter(State::Ready);
@@ -240,6 +248,8 @@ impl Shared {
             poll,
             inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR, Arc::clone(&door))),
             control: Arc::new(Link::new(CONTROL_SLOTS, Arc::clone(&door))),
+            words: Arc::new(Link::new(AUTHORIZER_PENDING_PER_REACTOR, Arc::clone(&door))),
+            authorizer: None,
             door,
             urgent: Arc::clone(&self.urgent),
             bulk: Arc::clone(&self.bulk),
@@ -265,9 +275,22 @@ fn open_data_dir(config: &Config, clock: Clock) -> Result<(Option<DataDir>, Revo
     Ok((Some(dir), content.list, Some(file)))
 }
 
-fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>, certificates: Option<Arc<Served>>) -> metrics::Sources {
+/// Starts the threads that ask the authorizer, and shows every reactor the desk at which they take the questions.
+fn start_authorizer(config: &Config, client: &Client, parts: &mut [ReactorParts], clock: Clock) -> Result<Arc<Authorizer>, String> {
+    let words = parts.iter().map(|parts| Arc::clone(&parts.words)).collect();
+    let desk = Arc::new(Authorizer::new(options::inquiries(config), words));
+    for parts in parts {
+        parts.authorizer = Some(Arc::clone(&desk));
+    }
+    authorizer::start(client, &desk, clock)?;
+    Ok(desk)
+}
+
+/// Those of all threads; certificates and authorizer are added where there are any.
+fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) -> metrics::Sources {
     metrics::Sources {
-        certificates,
+        certificates: None,
+        authorizer: None,
         hub: Arc::clone(hub),
         reactors: parts.iter().map(|parts| Arc::clone(&parts.stats)).collect(),
         inboxes: parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(),

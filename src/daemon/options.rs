@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::auth::{KeySet, Verifier, VerifyOptions};
+use crate::auth::{InquiryOptions, KeySet, Verifier, VerifyOptions};
+use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX};
 use crate::config::{CatalogEntry, Config, IssuerEntry};
 use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
@@ -68,6 +69,12 @@ pub(super) fn verifier(config: &Config) -> Result<Verifier, String> {
         trust(&issuer.keys, issuer_options(issuer, config.jwt_age_max))?;
     }
     Ok(verifier)
+}
+
+/// What the authorizer's desk may hold.
+pub(super) fn inquiries(config: &Config) -> InquiryOptions {
+    let kept_for = config.authorizer.as_ref().map_or(Duration::ZERO, |authorizer| authorizer.ttl);
+    InquiryOptions { waiting_max: AUTHORIZER_WAITING_MAX, answers_max: AUTHORIZER_ANSWERS_MAX, kept_for }
 }
 
 fn issuer_options(issuer: &IssuerEntry, max_age: Option<Duration>) -> VerifyOptions {

@@ -16,7 +16,7 @@ use crate::wire::request_id::RequestId;
 
 use super::Hub;
 use super::lag::Lag;
-use super::ports::{Join, Joined, Outlet, Output, Since};
+use super::ports::{Consent, Join, Joined, Outlet, Output, Since};
 use super::room::{Room, Stream};
 use super::rooms::Eviction;
 
@@ -40,10 +40,13 @@ struct Gap {
 }
 
 impl Hub {
-    pub(super) fn join(&mut self, join: &Join, out: &mut impl Outlet) {
+    pub(super) fn join(&mut self, join: Box<Join>, out: &mut impl Outlet) {
         let reactor = usize::from(join.conn.reactor);
-        let id = match self.admit(join) {
+        let id = match self.admit(&join) {
             Ok(id) => id,
+            Err(refusal) if refusal.error == codes::ACCESS_DENIED && join.consent == Consent::ToBeAsked => {
+                return out.push(reactor, Output::Unowned(join));
+            }
             Err(refusal) => {
                 self.stats.join_denied += 1;
                 self.scratch.clear();
@@ -58,22 +61,23 @@ impl Hub {
         room.members[reactor] += 1;
         room.touched = true;
         let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: Vec::new() };
-        answer.write(join);
+        answer.write(&join);
         self.stats.gaps += answer.frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::Gap { .. })).count() as u64;
         let (frames, floor) = (answer.frames, Lane::ALL.map(|lane| floor(room, &self.lags[reactor], lane)));
         let joined = Joined { conn: join.conn, room: id, name: Arc::clone(&room.name), floor, frames };
         out.push(reactor, Output::Joined(Box::new(joined)));
     }
 
-    /// By pattern, or by owning a room that exists. "No such room" and "not yours" are the same answer.
+    /// By pattern, by the authorizer's word, or by owning a room that exists. "No such room" and "not yours" are the same answer.
     fn admit(&mut self, join: &Join) -> Result<RoomId, Refusal> {
-        if join.by_pattern {
+        if join.by_pattern || join.consent == Consent::Given {
             return self.room_of(&join.room, Eviction::Never);
         }
         let user = ident::encode_segment(&join.user);
-        self.rooms.id_of(&join.room).filter(|id| self.rooms.by_id(*id).and_then(|room| room.owner.as_deref()) == Some(&*user)).ok_or_else(
-            || Refusal::new(codes::ACCESS_DENIED, "you may not join this room: neither your token's patterns nor its owner allow it"),
-        )
+        self.rooms
+            .id_of(&join.room)
+            .filter(|id| self.rooms.by_id(*id).and_then(|room| room.owner.as_deref()) == Some(&*user))
+            .ok_or_else(access_denied)
     }
 
     pub(super) fn snapshot(&mut self, conn: ConnId, request: Option<&RequestId>, id: RoomId, out: &mut impl Outlet) {
@@ -93,6 +97,11 @@ impl Hub {
         };
         out.push(reactor, Output::Reply { conn, frames });
     }
+}
+
+/// One answer for all who may not join, whatever the reason.
+pub fn access_denied() -> Refusal {
+    Refusal::new(codes::ACCESS_DENIED, "you may not join this room: neither your token's patterns nor its owner allow it")
 }
 
 /// `stream` frames below this come to the reactor for members that were there before, not for this one.

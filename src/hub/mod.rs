@@ -48,6 +48,8 @@ use self::release::Releases;
 use self::rooms::Rooms;
 use self::slots::Slots;
 
+pub use self::join::access_denied;
+
 /// What may be tuned.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
@@ -156,7 +158,7 @@ impl Hub {
         match input {
             Input::Publish(publish) => self.publish(now, *publish, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
-            Input::Join(join) => self.join(&join, out),
+            Input::Join(join) => self.join(join, out),
             Input::Leave { room, conn } => self.leave(room, conn.reactor),
             Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
         }

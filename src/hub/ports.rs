@@ -69,12 +69,25 @@ pub struct Join {
     pub room: Box<str>,
     /// The user that the token names.
     pub user: Arc<str>,
-    /// The token's patterns allow it; otherwise only ownership can.
+    /// The token's patterns allow it; otherwise ownership or the authorizer can.
     pub by_pattern: bool,
+    /// What the authorizer says.
+    pub consent: Consent,
     /// Resume from here.
     pub since: Option<Since>,
     /// Replay this many past events of each lane; ignored where `since` names the lane.
     pub history: Option<u32>,
+}
+
+/// What an external authorizer has to do with a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing: there is none, or it said no.
+    None,
+    /// It is to be asked if neither pattern nor ownership allows the join: see [`Output::Unowned`].
+    ToBeAsked,
+    /// It said yes.
+    Given,
 }
 
 /// What the hub's core is told.
@@ -82,7 +95,7 @@ pub struct Join {
 pub enum Input {
     /// An event to push. Answered by one [`Answer`].
     Publish(Box<Publish>),
-    /// A join. Answered by [`Output::Joined`] or [`Output::Reply`].
+    /// A join. Answered by [`Output::Joined`] or [`Output::Reply`], or by [`Output::Unowned`] if the authorizer is to be asked.
     Join(Box<Join>),
     /// A connection is no member any more. Each [`Output::Joined`] is ended by exactly one of these; not answered.
     Leave {
@@ -140,6 +153,8 @@ pub enum Output {
     Deliver(Arc<Frame>),
     /// A member more: queue these frames to it, then every later `Deliver` of the room.
     Joined(Box<Joined>),
+    /// A join that neither pattern nor ownership allows: the authorizer is to be asked.
+    Unowned(Box<Join>),
     /// For one connection: the answer to a denied join or a snapshot.
     Reply {
         /// Whom it is for.

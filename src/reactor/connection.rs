@@ -13,13 +13,14 @@ use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, Clos
 use crate::base::ids::ConnId;
 use crate::base::limits::{CLOSE_LINGER, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
-use crate::hub::ports::{Answer, Joined};
+use crate::hub::ports::{Answer, Join, Joined};
 use crate::net::clock::Clock;
 use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome};
 use crate::net::stream::{Scratch, Stream};
 use crate::wire::frame::{Frame, Tag};
 use crate::wire::reply;
 
+use super::authorizer::Word;
 use super::core::{Core, Next};
 use super::flush::{Dirty, Listed};
 use super::http::Http;
@@ -458,6 +459,20 @@ impl Connection {
         match &mut self.protocol {
             Protocol::WebSocket(websocket) if self.ending.is_none() => websocket.session.on_joined(joined, core, &mut self.outbox),
             _ => core.uplink.leave(joined.room, self.id),
+        }
+    }
+
+    /// The hub says that neither pattern nor ownership allows a join: the authorizer is to be asked.
+    pub(super) fn on_unowned(&mut self, join: Box<Join>, core: &mut Core) {
+        if let (Protocol::WebSocket(websocket), None) = (&mut self.protocol, &self.ending) {
+            websocket.session.on_unowned(join, core, &mut self.outbox);
+        }
+    }
+
+    /// The authorizer has said something about a join.
+    pub(super) fn on_word(&mut self, word: &Word, core: &mut Core) {
+        if let (Protocol::WebSocket(websocket), None) = (&mut self.protocol, &self.ending) {
+            websocket.session.on_word(word, core, &mut self.outbox);
         }
     }
 

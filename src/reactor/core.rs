@@ -14,6 +14,7 @@ use crate::wire::reply;
 use crate::wire::request_id::RequestId;
 use crate::wire::websocket;
 
+use super::authorizer::Inquirer;
 use super::options::ReactorOptions;
 use super::registry::Registry;
 use super::rooms::Rooms;
@@ -30,6 +31,7 @@ pub(super) struct Core {
     /// What TCP connections speak, if not plaintext.
     pub(super) tls: Option<ServerTls>,
     pub(super) registry: Arc<Registry>,
+    pub(super) inquirer: Inquirer,
     pub(super) stats: Arc<ReactorStats>,
     /// What publishers on the unix socket may do.
     pub(super) unix_grants: Arc<Grants>,

@@ -94,7 +94,8 @@ impl Http {
                 // A body that nobody reads would be taken for the next request.
                 let keep_alive =
                     request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
-                let keep_alive = keep_alive && request.method != "HEAD";
+                // A bad token may have cost a signature check: who has another one opens another connection, of which there are not so many.
+                let keep_alive = keep_alive && request.method != "HEAD" && refusal.status != 401;
                 self.refuse(&refusal, keep_alive, request.method, core, outbox);
                 self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
                 Took { used, more: keep_alive && used < input.len(), then: if keep_alive { Then::Go } else { Then::Finish } }

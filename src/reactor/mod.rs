@@ -6,6 +6,7 @@
 //! connection ends in `Reactor::close`, and nowhere else.
 
 mod accept;
+pub mod authorizer;
 mod body;
 mod connection;
 mod core;
@@ -44,6 +45,7 @@ use crate::net::stream::Scratch;
 use crate::net::timer::{Timer, Wheel};
 
 use self::accept::Listeners;
+use self::authorizer::{Inquirer, Word};
 use self::connection::{Connection, Io};
 use self::core::Core;
 use self::flush::Backlog;
@@ -74,6 +76,7 @@ pub struct Reactor {
     door: Arc<Door>,
     inbox: Arc<Link<Output>>,
     control: Arc<Link<Control>>,
+    words: Arc<Link<Word>>,
     listeners: Listeners,
     conns: Slots,
     core: Core,
@@ -97,6 +100,7 @@ impl Reactor {
             tokens: Tokens::new(parts.verifier, parts.revocations),
             tls: parts.tls,
             registry: parts.registry,
+            inquirer: Inquirer::new(parts.authorizer),
             stats: parts.stats,
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink: Uplink::new(parts.urgent, parts.bulk),
@@ -113,6 +117,7 @@ impl Reactor {
             door: parts.door,
             inbox: parts.inbox,
             control: parts.control,
+            words: parts.words,
             listeners,
             conns: Slots::default(),
             core,
@@ -158,6 +163,7 @@ impl Reactor {
         self.core.uplink.ring();
         self.take_control();
         self.take_inbox();
+        self.take_words();
         self.fire_timers();
         self.core.uplink.retry_leaves();
         self.flush();
@@ -199,7 +205,7 @@ impl Reactor {
     }
 
     fn has_mail(&self) -> bool {
-        !self.inbox.is_empty() || !self.control.is_empty()
+        !self.inbox.is_empty() || !self.control.is_empty() || !self.words.is_empty()
     }
 
     fn wake_at(&self, now: Mono) -> Mono {
@@ -343,9 +349,29 @@ impl Reactor {
                     }
                     self.enlist(id.slot);
                 }
+                Some(Output::Unowned(join)) => {
+                    self.core.uplink.answered(1);
+                    let id = join.conn;
+                    if let Some(conn) = self.conns.by_id(id) {
+                        conn.on_unowned(join, &mut self.core);
+                    }
+                    self.enlist(id.slot);
+                }
                 Some(Output::Answers(answers)) => self.take_answers(answers),
                 None => return,
             }
+        }
+    }
+
+    /// Takes what the authorizer said.
+    fn take_words(&mut self) {
+        for _ in 0..self.words.len() {
+            let Some(word) = self.words.pop() else { return };
+            self.core.inquirer.heard();
+            if let Some(conn) = self.conns.by_id(word.conn) {
+                conn.on_word(&word, &mut self.core);
+            }
+            self.enlist(word.conn.slot);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::net::tls::ServerTls;
 use crate::wire::forwarded::ClientAddress;
 use crate::wire::http::Request;
 
+use super::authorizer::{Authorizer, Word};
 use super::registry::Registry;
 use super::stats::ReactorStats;
 
@@ -80,12 +81,16 @@ pub struct ReactorParts {
     pub registry: Arc<Registry>,
     /// Its poll, from [`ReactorPoll::new`].
     pub poll: ReactorPoll,
-    /// The door made with that poll's waker; `inbox` and `control` lead to it.
+    /// The door made with that poll's waker; `inbox`, `control` and `words` lead to it.
     pub door: Arc<Door>,
     /// From the hub.
     pub inbox: Arc<Link<Output>>,
     /// From the daemon.
     pub control: Arc<Link<Control>>,
+    /// From the authorizer, with [`AUTHORIZER_PENDING_PER_REACTOR`](crate::base::limits::AUTHORIZER_PENDING_PER_REACTOR) slots.
+    pub words: Arc<Link<Word>>,
+    /// Who is asked about joins that neither pattern nor ownership allows.
+    pub authorizer: Option<Arc<Authorizer>>,
     /// To the hub: alerts, joins and other commands.
     pub urgent: Arc<Link<Input>>,
     /// To the hub: all other publishes.

@@ -2,15 +2,16 @@
 //! and puts what it has to say into the outbox and on the way to the hub.
 //!
 //! The hub answers the joins and snapshots of a connection in the order in which they were asked, so a queue of what is
-//! awaited tells which answer is whose. A command about a room whose join is still awaited waits with it.
+//! awaited tells which answer is whose. A command about a room whose join is still awaited waits with it, also while the authorizer is
+//! asked about that join, which is no concern of other rooms' joins.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Grants, Scope, TokenError};
+use crate::auth::{Grants, Scope, TokenError, Verdict};
 use crate::base::codes::{
-    ACCESS_DENIED, BAD_STATE, CLOSE_AUTH_TIMEOUT, CLOSE_CONNECTION_LIMIT, CLOSE_INVALID_TOKEN, CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS,
-    NOT_MEMBER, QUEUE_FULL, Refusal, TOO_MANY_ROOMS, USER_MISMATCH,
+    ACCESS_DENIED, AUTH_BACKEND_UNAVAILABLE, BAD_STATE, CLOSE_AUTH_TIMEOUT, CLOSE_CONNECTION_LIMIT, CLOSE_INVALID_TOKEN,
+    CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, Refusal, TOO_MANY_ROOMS, USER_MISMATCH,
 };
 use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::limits::{
@@ -18,7 +19,8 @@ use crate::base::limits::{
 };
 use crate::base::thin_deque::ThinDeque;
 use crate::base::time::{Mono, Now};
-use crate::hub::ports::{Join, Joined, Since};
+use crate::hub::access_denied;
+use crate::hub::ports::{Consent, Join, Joined, Since};
 use crate::net::outbox::Outbox;
 use crate::wire::command::{self, Command, SinceText};
 use crate::wire::event::Rejected;
@@ -26,8 +28,12 @@ use crate::wire::frame::Frame;
 use crate::wire::reply::{self, Welcome};
 use crate::wire::request_id::RequestId;
 
+use super::authorizer::Word;
 use super::core::{Core, Next};
 use super::publisher::{Answers, Outcome, publish_line};
+
+/// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
+const AUTHORIZER_RETRY_MS: u32 = 10_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -36,9 +42,11 @@ pub(super) struct Session {
     /// `None` until a token is accepted.
     grants: Option<Grants>,
     awaited: ThinDeque<Awaited>,
+    /// What the authorizer owes it: one word for each of these rooms.
+    asking: ThinDeque<Asking>,
     /// `None` until it publishes.
     answers: Option<Box<Answers>>,
-    bad_in_a_row: u32,
+    bad_in_a_row: u8,
     expiry_noticed: bool,
 }
 
@@ -49,9 +57,18 @@ enum Awaited {
     Snapshot,
 }
 
+/// A join about which the authorizer is asked.
+#[derive(Debug)]
+struct Asking {
+    join: Box<Join>,
+    after: Vec<After>,
+}
+
 /// A command that waits for a join.
 #[derive(Debug)]
 enum After {
+    /// A join of the same room that was asked for meanwhile.
+    Subscribe(Box<Join>),
     Unsubscribe(Option<RequestId>),
     Snapshot(Option<RequestId>),
 }
@@ -59,7 +76,15 @@ enum After {
 impl Session {
     /// A session that waits for its token.
     pub(super) fn new(id: ConnId) -> Session {
-        Session { id, grants: None, awaited: ThinDeque::default(), answers: None, bad_in_a_row: 0, expiry_noticed: false }
+        Session {
+            id,
+            grants: None,
+            awaited: ThinDeque::default(),
+            asking: ThinDeque::default(),
+            answers: None,
+            bad_in_a_row: 0,
+            expiry_noticed: false,
+        }
     }
 
     /// Begins with these grants, if the registry admits one more connection of the user.
@@ -254,30 +279,87 @@ impl Session {
         if let Err(refusal) = self.may_ask_to_join(room, core) {
             return core.refuse(outbox, id, &refusal);
         }
-        let by_pattern = grants.may_read(room);
         let join = Join {
             conn: self.id,
             request: id.cloned(),
             room: room.into(),
             user: Arc::clone(&grants.user),
-            by_pattern,
+            by_pattern: grants.may_read(room),
+            consent: if core.inquirer.is_there() { Consent::ToBeAsked } else { Consent::None },
             since: since.map(|since| Since { epoch: since.epoch.into(), seq: since.seq }),
             history,
         };
-        match core.uplink.join(Box::new(join)) {
-            Ok(()) => self.awaited.push_back(Awaited::Join { room: room.into(), by_pattern, after: Vec::new() }),
-            Err(refusal) => core.refuse(outbox, id, &refusal),
+        self.ask_to_join(Box::new(join), Vec::new(), core, outbox);
+    }
+
+    /// Puts a join to the hub; the commands of `after` wait for it.
+    fn ask_to_join(&mut self, join: Box<Join>, after: Vec<After>, core: &mut Core, outbox: &mut Outbox) {
+        let (room, by_pattern, request) = (join.room.clone(), join.by_pattern, join.request.clone());
+        match core.uplink.join(join) {
+            Ok(()) => self.awaited.push_back(Awaited::Join { room, by_pattern, after }),
+            Err(refusal) => {
+                core.refuse(outbox, request.as_ref(), &refusal);
+                self.run_after(&room, after, core, outbox);
+            }
         }
+    }
+
+    /// The hub says that only the authorizer can allow this join. One word for a room is asked for at a time; a further join of the
+    /// room waits for it, and is put anew then.
+    pub(super) fn on_unowned(&mut self, join: Box<Join>, core: &mut Core, outbox: &mut Outbox) {
+        let Some(Awaited::Join { after, .. }) = self.awaited.pop_front() else {
+            debug_assert!(false, "the hub answered a join that was not asked");
+            return;
+        };
+        if let Some(asking) = self.asking.iter_mut().find(|asking| asking.join.room == join.room) {
+            asking.after.push(After::Subscribe(join));
+            asking.after.extend(after);
+            return;
+        }
+        match core.inquirer.ask(&join.user, &join.room, self.id, core.now.mono) {
+            Some(verdict) => self.rule(join, after, verdict, core, outbox),
+            None => self.asking.push_back(Asking { join, after }),
+        }
+    }
+
+    /// The authorizer has said something.
+    pub(super) fn on_word(&mut self, word: &Word, core: &mut Core, outbox: &mut Outbox) {
+        let asking = self.asking.remove_first(|asking| *asking.join.room == *word.room);
+        debug_assert!(asking.is_some(), "a word about a room that was not asked for");
+        if let Some(Asking { join, after }) = asking {
+            self.rule(join, after, word.verdict, core, outbox);
+        }
+    }
+
+    /// Does what the authorizer's word says about a join.
+    fn rule(&mut self, mut join: Box<Join>, after: Vec<After>, verdict: Verdict, core: &mut Core, outbox: &mut Outbox) {
+        let refusal = match verdict {
+            Verdict::Allow => {
+                join.consent = Consent::Given;
+                return self.ask_to_join(join, after, core, outbox);
+            }
+            Verdict::Deny => {
+                core.stats.joins_denied.inc();
+                access_denied()
+            }
+            Verdict::Unavailable => {
+                let message = "the server that decides who may join this room gives no answer: try again after retry_after_ms";
+                Refusal::passing(AUTH_BACKEND_UNAVAILABLE, message, AUTHORIZER_RETRY_MS)
+            }
+        };
+        core.refuse(outbox, join.request.as_ref(), &refusal);
+        self.run_after(&join.room, after, core, outbox);
     }
 
     /// LIM-07. A room that is joined again, or a second time while the first is awaited, does not count twice.
     fn may_ask_to_join(&self, room: &str, core: &Core) -> Result<(), Refusal> {
         let slot = self.id.slot;
-        if self.awaited.len() >= AWAITED_PER_CONN_MAX {
+        let asking: usize = self.asking.iter().map(|asking| 1 + asking.after.len()).sum();
+        if self.awaited.len() + asking >= AWAITED_PER_CONN_MAX {
             return Err(busy());
         }
         let is_known = core.rooms.find(slot, room).is_some() || self.is_awaited(room);
-        let pending = self.awaited.iter().filter(|awaited| matches!(awaited, Awaited::Join { .. })).count();
+        let pending = self.asking.len() + self.awaited.iter().filter(|awaited| matches!(awaited, Awaited::Join { .. })).count();
         if !is_known && core.rooms.of(slot).len() + pending >= ROOMS_PER_CONN_MAX {
             let message = format!("this connection has joined {ROOMS_PER_CONN_MAX} rooms, which is all it may: unsubscribe from one first");
             return Err(Refusal::new(TOO_MANY_ROOMS, message));
@@ -287,12 +369,18 @@ impl Session {
 
     fn is_awaited(&self, name: &str) -> bool {
         self.awaited.iter().any(|awaited| matches!(awaited, Awaited::Join { room, .. } if **room == *name))
+            || self.asking.iter().any(|asking| *asking.join.room == *name)
     }
 
     /// Puts a command behind the latest join of that room; false if none is awaited.
     fn wait_for_join(&mut self, name: &str, command: After) -> Result<bool, Refusal> {
         let mut waiting = 0;
         let mut latest = None;
+        for asking in self.asking.iter_mut() {
+            waiting += asking.after.len();
+            latest = if *asking.join.room == *name { Some(&mut asking.after) } else { latest };
+        }
+        // A join that is with the hub was asked for after those of that room about which the authorizer is asked.
         for awaited in self.awaited.iter_mut() {
             if let Awaited::Join { room, after, .. } = awaited {
                 waiting += after.len();
@@ -384,11 +472,14 @@ impl Session {
         }
     }
 
+    /// Runs the commands that waited for a join; those behind another join of the room wait for that one.
     fn run_after(&mut self, name: &str, after: Vec<After>, core: &mut Core, outbox: &mut Outbox) {
-        for command in after {
+        let mut after = after.into_iter();
+        while let Some(command) = after.next() {
             match command {
                 After::Unsubscribe(id) => self.unsubscribe_now(id.as_ref(), name, core, outbox),
                 After::Snapshot(id) => self.snapshot_now(id.as_ref(), name, core, outbox),
+                After::Subscribe(join) => return self.ask_to_join(join, after.collect(), core, outbox),
             }
         }
     }

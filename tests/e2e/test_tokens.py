@@ -4,7 +4,7 @@ import time
 
 import pytest
 from bad_tokens import BAD_TOKENS, EXPIRED, Keys, good, good_rsa
-from harness import LONG, Client, exchange, handshake_status, mint, note, wait_until
+from harness import LONG, Client, RawHttp, exchange, handshake_status, mint, note, wait_until
 from wire import CLOSE, RawClient, command, upgrade_request
 
 
@@ -64,6 +64,17 @@ def test_bad_token_by_first_message(keyed, name):
     messages, code = client.until_closed()
     assert [(m["type"], m["id"], m["name"]) for m in messages] == [("error", 1, "token_expired" if name in EXPIRED else "auth_failed")]
     assert code == (4300 if name in EXPIRED else 4001)
+
+
+def test_a_connection_has_one_bad_token(daemon1):
+    """AUT-08: pipelined requests with bad tokens do not buy a signature check each: the first one's 401 is the last answer."""
+    bad = mint("u1", key="some-other-secret-that-is-long-enough-0123")
+    with RawHttp(daemon1.address) as raw:
+        raw.send(upgrade_request(bad) * 50)
+        answer = raw.response()
+        assert (answer.status, answer.headers["connection"]) == (401, "close")
+        assert raw.closed()
+    assert daemon1.metric("signature_checks_total") == 1
 
 
 def test_tokens_are_never_logged(keyed):

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tickerd::base::ids::{ConnId, RoomId};
 use tickerd::base::lane::PerLane;
-use tickerd::hub::ports::{Input, Join, Joined, Output};
+use tickerd::hub::ports::{Consent, Input, Join, Joined, Output};
 use tickerd::wire::frame::{Frame, Kind};
 
 use crate::client::{Kept, Session, Via};
@@ -127,6 +127,7 @@ impl Reactor {
             Output::Deliver(frame) => self.deliver(&frame, reader),
             Output::Joined(joined) => self.joined(&joined, reader),
             Output::Reply { conn, frames } => self.reply(conn, &frames, reader),
+            Output::Unowned(_) => panic!("there is no authorizer"),
             Output::Answers(answers) => self.outstanding -= answers.len(),
         }
     }
@@ -143,6 +144,7 @@ impl Reactor {
                     room,
                     user,
                     by_pattern: *by_pattern,
+                    consent: Consent::None,
                     since: kept.as_ref().map(|kept| kept.since.clone()),
                     history: *history,
                 };

@@ -33,7 +33,16 @@ fn a_newcomer_to_a_lagging_reactor_has_a_floor() {
     bench.join(conn(0, 1), None, None);
     bench.out.free[0] = 0;
     bench.accept(alert("1")).unwrap();
-    let join = Join { conn: conn(0, 2), request: None, room: "r".into(), user: "u".into(), by_pattern: true, since: None, history: None };
+    let join = Join {
+        conn: conn(0, 2),
+        request: None,
+        room: "r".into(),
+        user: "u".into(),
+        by_pattern: true,
+        consent: Consent::None,
+        since: None,
+        history: None,
+    };
     bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
     let Some((0, Output::Joined(joined))) = bench.out.outputs.pop() else { panic!("the join is granted") };
     assert_eq!(joined.floor, [2, 0, 0]);

@@ -4,6 +4,7 @@ use crate::base::lane::Lane;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::Input;
 use crate::net::link::Link;
+use crate::reactor::authorizer::Inquirer;
 use crate::reactor::options::ReactorOptions;
 use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::rooms::Rooms;
@@ -13,6 +14,8 @@ use crate::reactor::tokens::Tokens;
 use crate::reactor::uplink;
 use crate::wire::forwarded::ClientAddress;
 use crate::wire::frame::{Kind, Tag};
+
+mod authorizer;
 
 const SECRET: &[u8] = b"7d1f0c9ab83e4652a0c4d7e1f2b3958c";
 const NOW: Now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };
@@ -72,6 +75,7 @@ impl Desk {
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             tokens: Tokens::new(verifier(), Arc::default()),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1 })),
+            inquirer: Inquirer::new(None),
             stats: Arc::new(ReactorStats::default()),
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink,
@@ -303,7 +307,7 @@ fn bad_commands_in_a_row_end_the_connection_and_a_good_one_forgives() {
         assert_eq!(desk.say("no json"), Next::Go);
     }
     assert_eq!(desk.say("no json"), Next::Close(CLOSE_TOO_MANY_ERRORS));
-    assert_eq!(desk.heard().len() as u32, 2 * BAD_COMMANDS_MAX + BAD_COMMANDS_MAX);
+    assert_eq!(desk.heard().len(), 3 * usize::from(BAD_COMMANDS_MAX));
 }
 
 /// AUT-11: publishing needs the scope, and the room.

@@ -41,6 +41,8 @@ impl Bench {
             poll,
             inbox: Arc::clone(&inbox),
             control: Arc::new(Link::new(8, Arc::clone(&door))),
+            words: Arc::new(Link::new(8, Arc::clone(&door))),
+            authorizer: None,
             door,
             urgent,
             bulk,

@@ -239,6 +239,7 @@ impl Oracle {
                 let messages: Vec<_> = joined.frames.iter().map(|frame| reader.read(frame)).collect();
                 self.on_joined(plan, now, joined, &messages);
             }
+            Output::Unowned(_) => panic!("there is no authorizer"),
             Output::Reply { conn, frames } => {
                 assert_eq!(usize::from(conn.reactor), reactor, "an answer went to another reactor");
                 let messages: Vec<_> = frames.iter().map(|frame| reader.read(frame)).collect();
