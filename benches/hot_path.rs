@@ -10,6 +10,7 @@ use tickerd::base::ids::RoomId;
 use tickerd::base::lane::Lane;
 use tickerd::base::time::Mono;
 use tickerd::net::link::{Door, Link, Waker};
+use tickerd::wire::deflate::Inflater;
 use tickerd::wire::frame::{Frame, Kind, Tag};
 use tickerd::wire::websocket::{Assembler, Limits, Role, Step};
 
@@ -70,9 +71,10 @@ fn assembler(criterion: &mut Criterion) {
     let mut frame = vec![0x81, 0x80 | body.len() as u8];
     frame.extend_from_slice(&mask);
     frame.extend(body.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    let mut inflater = Inflater::default();
     let (mut assembler, limits) = (Assembler::new(Role::Server), Limits { message_bytes_max: 64 * 1024 });
     criterion.bench_function("websocket/assemble", |bench| {
-        let step = |mut input: Vec<u8>| assert!(matches!(assembler.step(&mut input, &limits), Ok(Step::Message { .. })));
+        let step = |mut input: Vec<u8>| assert!(matches!(assembler.step(&mut input, &limits, &mut inflater), Ok(Step::Message { .. })));
         bench.iter_batched(|| frame.clone(), step, BatchSize::SmallInput);
     });
 }

@@ -150,7 +150,7 @@ impl HotPath {
             outbox.push(entry, Limits { bytes_max: 1 << 20 });
         });
         written.clear();
-        outbox.fill(written, 64 * 1024);
+        outbox.fill(written, 64 * 1024, |_| false);
         let mut finished = 0;
         outbox.wrote(written.len(), |_, bytes, _| finished += bytes);
         finished

@@ -108,8 +108,8 @@ close_codes! {
     CLOSE_PROTOCOL = 1002 "protocol_error";
     /// RFC 6455: binary frames are not taken.
     CLOSE_UNSUPPORTED = 1003 "unsupported_data";
-    /// RFC 6455: text that is not UTF-8.
-    CLOSE_INVALID_UTF8 = 1007 "invalid_payload";
+    /// RFC 6455: text that is not UTF-8, or a compressed message that is damaged.
+    CLOSE_INVALID_PAYLOAD = 1007 "invalid_payload";
     /// RFC 6455: a message longer than allowed.
     CLOSE_TOO_BIG = 1009 "message_too_big";
     /// The request cannot be served as it is.

@@ -62,6 +62,8 @@ pub const PARSE_BYTES_PER_TURN: usize = 64 * 1024;
 pub const REST_BYTES_JOINED: usize = 4 * 1024;
 /// Messages taken from one connection in one loop turn; four ping flooders must not starve the others.
 pub const MESSAGES_PER_TURN: usize = 64;
+/// Bytes of frames compressed for one write: about half a millisecond, a flush's slice.
+pub const DEFLATE_BYTES_PER_WRITE: usize = 32 * 1024;
 /// Pongs that wait for one connection; beyond it, the latest takes the place of all.
 pub const PONG_BYTES_MAX: usize = 2 * 1024;
 /// Lower-lane bytes in one write: what is started cannot be overtaken.

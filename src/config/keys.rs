@@ -149,6 +149,21 @@ static WINDOWS: [Key; 3] = under(
     ],
 );
 
+static COMPRESSION: [Key; 3] = under(
+    "Compression",
+    [
+        key(
+            "compression",
+            Switch,
+            "BOOL",
+            "false",
+            "Compress messages for clients that offer permessage-deflate: bandwidth for processor time",
+        ),
+        key("compression-level", Number, "N", "3", "1, the fastest, to 9, the shortest"),
+        key("compression-min", Size, "SIZE", "256B", "Messages shorter than this are not compressed"),
+    ],
+);
+
 static LIMITS: [Key; 6] = under(
     "Limits",
     [
@@ -191,6 +206,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(&AUTHORIZER)
         .chain(&THREADS)
         .chain(&WINDOWS)
+        .chain(&COMPRESSION)
         .chain(&LIMITS)
         .chain(&HISTORY)
         .chain(&DATA)

@@ -85,6 +85,12 @@ pub struct Config {
     pub metric_gather: Duration,
     /// The period at which a room's metrics leave; at least 1 ms.
     pub metric_flush: Duration,
+    /// Whether clients may agree on permessage-deflate.
+    pub compression: bool,
+    /// How hard to compress, 1 to 9.
+    pub compression_level: u32,
+    /// Bytes of the shortest message that is compressed.
+    pub compression_min: usize,
     /// Connections in all.
     pub connections_max: usize,
     /// Connections of one user.

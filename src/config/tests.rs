@@ -30,6 +30,9 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("update-window", "10ms", "0", "\"30ms\""),
     ("metric-gather", "10ms", "20ms", "\"30ms\""),
     ("metric-flush", "10ms", "20ms", "\"30ms\""),
+    ("compression", "true", "1", "true"),
+    ("compression-level", "1", "2", "9"),
+    ("compression-min", "1KiB", "0", "\"300B\""),
     ("max-connections", "1", "2", "3"),
     ("max-connections-per-user", "1", "2", "3"),
     ("max-queue-bytes", "1MiB", "2MiB", "3145728"),
@@ -160,6 +163,9 @@ fn the_defaults_are_the_documented_ones() {
     let config = load_flags(&[]).unwrap().config;
     let second = Duration::from_secs(1);
     let expected = Config {
+        compression: false,
+        compression_level: 3,
+        compression_min: 256,
         conformance_echo: false,
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
         admin_listen: "127.0.0.1:9100".parse().unwrap(),
@@ -227,6 +233,9 @@ fn every_bad_value_is_named() {
         ("update-window", &["", "100", "11s", "-1ms"]),
         ("metric-gather", &["", "11s"]),
         ("metric-flush", &["", "0", "999us", "61s"]),
+        ("compression", &["on", "zlib"]),
+        ("compression-level", &["", "0", "10", "fast"]),
+        ("compression-min", &["", "-1", "2MiB"]),
         ("max-connections", &["", "0", "1000001", "1e3"]),
         ("max-connections-per-user", &["", "0", "1000001"]),
         ("max-queue-bytes", &["", "0", "127KiB", "2GiB", "8MB"]),

@@ -56,6 +56,9 @@ pub(super) fn validate(
         update_window: read.one("update-window", SECOND, duration(Duration::ZERO..=10 * SECOND)),
         metric_gather: read.one("metric-gather", SECOND, duration(Duration::ZERO..=10 * SECOND)),
         metric_flush: read.one("metric-flush", SECOND, duration(Duration::from_millis(1)..=MINUTE)),
+        compression: read.one("compression", false, parse::switch),
+        compression_level: read.one("compression-level", 1, number(1..=9)),
+        compression_min: read.one("compression-min", 0, size(0..=1 << 20)),
         connections_max: read.one("max-connections", 1, number(1..=1_000_000)),
         connections_per_user_max: read.one("max-connections-per-user", 1, number(1..=1_000_000)),
         // Less than two of the largest frames, and one alert would close a healthy client.

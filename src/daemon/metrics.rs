@@ -68,6 +68,11 @@ metrics! {
     REPLIES = Counter "replies_sent_total" "Replies and heartbeats handed to sockets.";
     BYTES_SENT = Counter "sent_bytes_total" "All bytes handed to sockets.";
     BYTES_RECEIVED = Counter "received_bytes_total" "All bytes read from sockets.";
+    COMPRESSION_AGREED = Counter "compression_agreed_total" "Connections that agreed on permessage-deflate.";
+    DEFLATED = Counter "deflated_frames_total" "Frames that were compressed: each once, whatever the number of members.";
+    DEFLATED_BYTES = Counter "deflated_bytes_total" "Bytes of those, before and after.";
+    DEFLATE_TIME = Counter "deflate_microseconds_total" "Time that compressing took, also where it did not pay.";
+    SAVED = Counter "compression_saved_bytes_total" "Bytes that sockets were spared by compression.";
     WRITES = Counter "writes_total" "Write system calls that took something.";
     WRITES_BLOCKED = Counter "writes_blocked_total" "Writes that the kernel had no room for.";
     CONFLATED = Counter "conflated_total" "States replaced by newer ones while they waited, by where they waited.";
@@ -181,6 +186,7 @@ impl Sources {
         out.single(&REPLIES, self.sum(|stats| &stats.replies_sent));
         out.single(&BYTES_SENT, self.sum(|stats| &stats.bytes_sent));
         out.single(&BYTES_RECEIVED, self.sum(|stats| &stats.bytes_received));
+        self.compression(out);
         out.single(&WRITES, self.sum(|stats| &stats.writes));
         out.single(&WRITES_BLOCKED, self.sum(|stats| &stats.writes_blocked));
         let conflated = [("hub", hub.conflated), ("outbox", self.sum(|stats| &stats.conflated))];
@@ -194,6 +200,15 @@ impl Sources {
         let lags = [("stream", hub.behind), ("state", hub.dirty)];
         out.samples(&LAGS, lags.map(|(kind, count)| (label("kind", kind), count)));
         out.single(&GAPS, hub.gaps);
+    }
+
+    fn compression(&self, out: &mut Exposition) {
+        out.single(&COMPRESSION_AGREED, self.sum(|stats| &stats.compression_agreed));
+        out.single(&DEFLATED, self.sum(|stats| &stats.deflated_frames));
+        let bytes = [("before", self.sum(|stats| &stats.deflated_plain_bytes)), ("after", self.sum(|stats| &stats.deflated_bytes))];
+        out.samples(&DEFLATED_BYTES, bytes.map(|(when, count)| (label("when", when), count)));
+        out.single(&DEFLATE_TIME, self.sum(|stats| &stats.deflate_ns) / 1000);
+        out.single(&SAVED, self.sum(|stats| &stats.compression_saved_bytes));
     }
 
     fn rooms(&self, out: &mut Exposition, hub: &HubStats) {

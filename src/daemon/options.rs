@@ -8,7 +8,7 @@ use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX};
 use crate::config::{CatalogEntry, Config, IssuerEntry};
 use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
-use crate::reactor::ReactorOptions;
+use crate::reactor::{CompressionOptions, ReactorOptions};
 
 /// State keys in one room: a market's symbols, a desk's accounts, with room to spare.
 const KEYS_PER_ROOM_MAX: usize = 4096;
@@ -41,6 +41,9 @@ pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
         slow_timeout: config.slow_timeout,
         heartbeat: config.heartbeat,
         busy_poll: config.busy_poll,
+        compression: config
+            .compression
+            .then_some(CompressionOptions { level: config.compression_level, bytes_min: config.compression_min }),
         instance: random()? as u32,
         conformance_echo: config.conformance_echo,
     })

@@ -5,6 +5,9 @@
 //! partly written is taken out of its queue, so by construction it can be neither overtaken, conflated nor purged.
 //!
 //! [`Outbox::fill`] copies, [`Outbox::wrote`] removes. Both walk the same order, so nothing may be pushed between the two.
+//!
+//! A connection that agreed on compression gets its frames compressed; what waits is counted as it is without, for how short a frame
+//! becomes shows only when it is its turn.
 
 mod queue;
 
@@ -15,7 +18,7 @@ use crate::base::ids::RoomId;
 use crate::base::lane::{Lane, PerLane};
 use crate::base::limits::{LOWER_LANE_WRITE_BYTES, PONG_BYTES_MAX};
 use crate::base::time::Mono;
-use crate::wire::frame::{Frame, Kind, Tag};
+use crate::wire::frame::{Frame, Kind};
 
 use queue::Queue;
 
@@ -67,6 +70,8 @@ pub struct Outbox {
     closed: bool,
     /// A frame found no room.
     overflowed: bool,
+    /// The window of the peer's inflater, in bits; 0 if it has none.
+    window_bits: u8,
 }
 
 /// Bytes that go before all else.
@@ -93,6 +98,16 @@ struct Control {
 }
 
 impl Outbox {
+    /// The peer agreed on compression, with a window of so many bits.
+    pub fn set_window_bits(&mut self, bits: u8) {
+        self.window_bits = bits;
+    }
+
+    /// The window of the peer's inflater, in bits; 0 if it has none.
+    pub fn window_bits(&self) -> u8 {
+        self.window_bits
+    }
+
     /// Queues a frame; `live` if it comes by a delivery, not by a replay.
     pub fn push(&mut self, entry: Entry, limits: Limits) -> PushOutcome {
         if self.closed {
@@ -198,9 +213,10 @@ impl Outbox {
     }
 
     /// Copies whole frames in order of priority, about `budget` bytes: at least one piece if any waits, and at most
-    /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one.
-    pub fn fill(&self, out: &mut Vec<u8>, budget: usize) {
-        let mut filler = Filler { start: out.len(), out, budget, lower: 0 };
+    /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one. `deflate` compresses a frame where that is to be done
+    /// first, or says false to leave it for the next time.
+    pub fn fill(&self, out: &mut Vec<u8>, budget: usize, deflate: impl FnMut(&Frame) -> bool) {
+        let mut filler = Filler { start: out.len(), out, budget, lower: 0, window_bits: self.window_bits, deflate };
         let rests_fit = self.raw.as_ref().is_none_or(|raw| filler.rest(&raw.bytes[raw.written..]))
             && self.started.as_ref().is_none_or(|started| filler.started(started));
         if !rests_fit {
@@ -209,24 +225,25 @@ impl Outbox {
         let control = self.control.as_deref();
         let close = control.map_or(&[][..], |control| &control.close);
         let go_on = control.is_none_or(|control| filler.piece(&control.pongs) && filler.piece(&control.ping))
-            && self.replies.iter().all(|entry| filler.piece(entry.frame.as_websocket()))
+            && self.replies.iter().all(|entry| filler.reply(&entry.frame))
             && filler.piece(close);
         if go_on {
             self.fill_lanes(&mut filler);
         }
     }
 
-    fn fill_lanes(&self, filler: &mut Filler<'_>) {
+    fn fill_lanes(&self, filler: &mut Filler<'_, impl FnMut(&Frame) -> bool>) {
         for lane in Lane::ALL {
             let queue = &self.lanes[lane.index()];
-            if !queue.iter().all(|entry| filler.lane_frame(lane, entry.frame.as_websocket())) {
+            if !queue.iter().all(|entry| filler.lane_frame(lane, &entry.frame)) {
                 return;
             }
         }
     }
 
-    /// Removes the first `n` bytes of what [`Outbox::fill`] copied, and reports each frame that is finished by them.
-    pub fn wrote(&mut self, n: usize, mut finished: impl FnMut(&Tag, usize, bool)) {
+    /// Removes the first `n` bytes of what [`Outbox::fill`] copied, and reports each frame that is finished by them, with its bytes
+    /// on the wire and whether it is live.
+    pub fn wrote(&mut self, n: usize, mut finished: impl FnMut(&Frame, usize, bool)) {
         debug_assert!(n <= self.bytes, "more was written than waited");
         self.bytes -= n;
         let mut left = self.wrote_raw(n);
@@ -244,7 +261,8 @@ impl Outbox {
         self.shrink();
     }
 
-    /// Takes on frames of which the first `written` bytes went out while nothing waited, and reports those that are finished.
+    /// Takes on frames of which the first `written` bytes went out while nothing waited, and reports those that are finished, with
+    /// their bytes on the wire.
     /// Returns how many were conflated.
     pub fn take_over(
         &mut self,
@@ -252,15 +270,15 @@ impl Outbox {
         mut written: usize,
         queued: Mono,
         limits: Limits,
-        mut finished: impl FnMut(&Tag, usize),
+        mut finished: impl FnMut(&Frame, usize),
     ) -> u64 {
         debug_assert!(self.is_empty(), "what waits goes first");
         let mut conflated = 0;
         for frame in frames {
-            let len = frame.as_websocket().len();
             let entry = Entry { frame: Arc::clone(frame), queued, live: true };
+            let len = if written > 0 { self.written_frame(frame).len() } else { usize::MAX };
             if written >= len {
-                finished(&frame.tag, len);
+                finished(frame, len);
                 written -= len;
             } else if written > 0 {
                 self.bytes += len - written;
@@ -273,6 +291,11 @@ impl Outbox {
         conflated
     }
 
+    /// A frame as it was written: nothing is written of one that is yet to be compressed.
+    fn written_frame<'a>(&self, frame: &'a Frame) -> &'a [u8] {
+        frame.for_window(self.window_bits).expect("a frame is compressed before it is written")
+    }
+
     fn wrote_raw(&mut self, n: usize) -> usize {
         let Some(raw) = &mut self.raw else { return n };
         let taken = n.min(raw.bytes.len() - raw.written);
@@ -283,25 +306,26 @@ impl Outbox {
         n - taken
     }
 
-    fn wrote_started(&mut self, n: usize, finished: &mut impl FnMut(&Tag, usize, bool)) -> usize {
+    fn wrote_started(&mut self, n: usize, finished: &mut impl FnMut(&Frame, usize, bool)) -> usize {
+        let Some(len) = self.started.as_ref().map(|started| self.written_frame(&started.entry.frame).len()) else { return n };
         let Some(started) = &mut self.started else { return n };
-        let len = started.entry.frame.as_websocket().len();
         let taken = n.min(len - started.written);
         started.written += taken;
         if started.written == len {
-            finished(&started.entry.frame.tag, len, started.entry.live);
+            finished(&started.entry.frame, len, started.entry.live);
             self.started = None;
         }
         n - taken
     }
 
-    fn wrote_entry(&mut self, entry: Entry, n: usize, finished: &mut impl FnMut(&Tag, usize, bool)) -> usize {
-        let len = entry.frame.as_websocket().len();
+    fn wrote_entry(&mut self, entry: Entry, n: usize, finished: &mut impl FnMut(&Frame, usize, bool)) -> usize {
+        let len = self.written_frame(&entry.frame).len();
+        self.bytes -= entry.frame.as_websocket().len() - len;
         if n < len {
             self.started = Some(Box::new(Started { entry, written: n }));
             return 0;
         }
-        finished(&entry.frame.tag, len, entry.live);
+        finished(&entry.frame, len, entry.live);
         n - len
     }
 
@@ -376,15 +400,17 @@ impl Outbox {
 }
 
 /// The state of one fill.
-struct Filler<'a> {
+struct Filler<'a, D> {
     start: usize,
     out: &'a mut Vec<u8>,
     budget: usize,
     /// Lower-lane bytes copied so far.
     lower: usize,
+    window_bits: u8,
+    deflate: D,
 }
 
-impl Filler<'_> {
+impl<D: FnMut(&Frame) -> bool> Filler<'_, D> {
     /// Copies a piece if it fits or is the first; whether to go on.
     fn piece(&mut self, bytes: &[u8]) -> bool {
         let copied = self.out.len() - self.start;
@@ -402,15 +428,27 @@ impl Filler<'_> {
         fits == bytes.len()
     }
 
+    /// A frame as it goes out; `None` if it is to be compressed first, and not now.
+    fn encoded<'f>(&mut self, frame: &'f Frame) -> Option<&'f [u8]> {
+        let ready = frame.for_window(self.window_bits);
+        if ready.is_none() && (self.deflate)(frame) { frame.for_window(self.window_bits) } else { ready }
+    }
+
     fn started(&mut self, started: &Started) -> bool {
-        let rest = &started.entry.frame.as_websocket()[started.written..];
+        let Some(bytes) = self.encoded(&started.entry.frame) else { return false };
+        let rest = &bytes[started.written..];
         if started.entry.frame.tag.lane != Lane::Alert {
             self.lower += rest.len();
         }
         self.rest(rest)
     }
 
-    fn lane_frame(&mut self, lane: Lane, bytes: &[u8]) -> bool {
+    fn reply(&mut self, frame: &Frame) -> bool {
+        self.encoded(frame).is_some_and(|bytes| self.piece(bytes))
+    }
+
+    fn lane_frame(&mut self, lane: Lane, frame: &Frame) -> bool {
+        let Some(bytes) = self.encoded(frame) else { return false };
         if lane == Lane::Alert {
             return self.piece(bytes);
         }

@@ -17,10 +17,11 @@ use crate::hub::ports::{Answer, Join, Joined};
 use crate::net::clock::Clock;
 use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome};
 use crate::net::stream::{Scratch, Stream};
-use crate::wire::frame::{Frame, Tag};
+use crate::wire::frame::Frame;
 use crate::wire::reply;
 
 use super::authorizer::Word;
+use super::compressor::Compressor;
 use super::core::{Core, Next};
 use super::flush::{Dirty, Listed};
 use super::http::Http;
@@ -35,6 +36,8 @@ pub(super) struct Io {
     pub(super) clock: Clock,
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
+    /// There if the daemon compresses.
+    pub(super) compressor: Option<Compressor>,
     /// What TLS needs in between.
     pub(super) scratch: Scratch,
     /// When the last write was done.
@@ -280,6 +283,10 @@ impl Connection {
                 Ok(n) => left = left.saturating_sub(n),
                 Err(reason) => return Some(reason),
             }
+            // What is to be compressed beyond this can wait for the next turn, and others cannot.
+            if io.compressor.as_ref().is_some_and(Compressor::is_exhausted) {
+                break;
+            }
         }
         self.over(core, io)
     }
@@ -287,12 +294,12 @@ impl Connection {
     /// One write of the most urgent whole frames.
     fn write(&mut self, core: &Core, io: &mut Io) -> Result<usize, Reason> {
         io.output.clear();
-        self.outbox.fill(&mut io.output, WRITE_BYTES);
+        self.outbox.fill(&mut io.output, WRITE_BYTES, compress(&mut io.compressor));
         match self.stream.write(&io.output, core.now.mono, &mut io.scratch) {
             Ok(0) if io.output.is_empty() => Ok(0),
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
-                self.outbox.wrote(n, |tag, bytes, live| core.stats.sent(tag, bytes, live, io.now));
+                self.outbox.wrote(n, |frame, bytes, live| core.stats.sent(frame, bytes, live, io.now));
                 Ok(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -317,15 +324,24 @@ impl Connection {
         if !self.writable || !self.is_flushed() || self.ending.is_some() {
             return Direct::NotNow;
         }
-        match self.stream.write(batch.chunk(), core.now.mono, &mut io.scratch) {
-            Ok(n) if n == batch.len() => {
+        let window_bits = self.outbox.window_bits();
+        let chunk = batch.chunk(window_bits, compress(&mut io.compressor)).filter(|(chunk, _)| !chunk.is_empty());
+        let Some((chunk, is_all)) = chunk else { return Direct::NotNow };
+        let len = chunk.len();
+        match self.stream.write(chunk, core.now.mono, &mut io.scratch) {
+            Ok(n) if n == len && is_all => {
                 self.note_write(n, core, io);
-                batch.count(|span| core.stats.sent_span(span, io.now), |frame| core.stats.sent_frame(frame, io.now));
+                let (stats, now) = (&core.stats, io.now);
+                batch.count(
+                    window_bits,
+                    |span, bytes| stats.sent_span(span, bytes, now),
+                    |frame, bytes| stats.sent(frame, bytes, true, now),
+                );
                 if self.is_flushed() { Direct::Done } else { Direct::Rest }
             }
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
-                let sent = |tag: &Tag, bytes| core.stats.sent(tag, bytes, true, io.now);
+                let sent = |frame: &Frame, bytes| core.stats.sent(frame, bytes, true, io.now);
                 let conflated = self.outbox.take_over(&batch.frames, n, core.now.mono, core.limits(), sent);
                 core.stats.conflated.add(conflated);
                 Direct::Rest
@@ -543,4 +559,12 @@ impl Connection {
         let client = self.client().map(field::display);
         info!(reason = reason.name(), user, client, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
     }
+}
+
+/// For what one write is to have compressed first.
+fn compress(compressor: &mut Option<Compressor>) -> impl FnMut(&Frame) -> bool {
+    if let Some(compressor) = compressor {
+        compressor.begin_write();
+    }
+    |frame| compressor.as_mut().is_some_and(|compressor| compressor.compress(frame))
 }

@@ -9,6 +9,7 @@ use crate::base::time::{Mono, Now};
 use crate::hub::catalog::Catalog;
 use crate::net::outbox::{Entry, Limits, Outbox};
 use crate::net::tls::ServerTls;
+use crate::wire::deflate::Inflater;
 use crate::wire::frame::Frame;
 use crate::wire::reply;
 use crate::wire::request_id::RequestId;
@@ -45,6 +46,8 @@ pub(super) struct Core {
     pub(super) drain_until: Option<Mono>,
     /// A text in the making.
     pub(super) text: Vec<u8>,
+    /// For compressed messages, of one connection after the other.
+    pub(super) inflater: Inflater,
     /// A command being parsed in place.
     pub(super) command: Vec<u8>,
 }

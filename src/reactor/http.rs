@@ -288,8 +288,13 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
         let refusal = Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000);
         return Err((refusal.into(), Handshake::OverCapacity));
     }
-    outbox.push_raw(core.now.mono, |out| write_switching(out, upgrade.key, upgrade.subprotocol.tickerd_v1));
-    let mut websocket = Box::new(WebSocket::new(id, core));
+    let deflate = upgrade.deflate.filter(|_| core.options.compression.is_some());
+    outbox.push_raw(core.now.mono, |out| write_switching(out, upgrade.key, upgrade.subprotocol.tickerd_v1, deflate));
+    if let Some(deflate) = deflate {
+        core.stats.compression_agreed.inc();
+        outbox.set_window_bits(deflate.window_bits());
+    }
+    let mut websocket = Box::new(WebSocket::new(id, deflate.is_some(), core));
     let next = match verified {
         Ok(Some(grants)) => websocket.begin(grants, core, outbox),
         Ok(None) => Next::Go,

@@ -8,6 +8,7 @@
 mod accept;
 pub mod authorizer;
 mod body;
+mod compressor;
 mod connection;
 mod core;
 mod echo;
@@ -43,9 +44,11 @@ use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
 use crate::net::stream::Scratch;
 use crate::net::timer::{Timer, Wheel};
+use crate::wire::deflate::Inflater;
 
 use self::accept::Listeners;
 use self::authorizer::{Inquirer, Word};
+use self::compressor::Compressor;
 use self::connection::{Connection, Io};
 use self::core::Core;
 use self::flush::Backlog;
@@ -58,7 +61,7 @@ use self::tokens::Tokens;
 use self::uplink::Uplink;
 use self::websocket::WebSocket;
 
-pub use self::options::{Control, EndSessions, ReactorOptions, ReactorParts, ReactorPoll};
+pub use self::options::{CompressionOptions, Control, EndSessions, ReactorOptions, ReactorParts, ReactorPoll};
 
 /// Events taken in one turn.
 const EVENTS_PER_TURN: usize = 1024;
@@ -94,6 +97,8 @@ impl Reactor {
         let now = parts.clock.now();
         let listeners = Listeners::new(parts.listeners, parts.poll.0.registry())?;
         let queue_bytes_max = options.queue_bytes_max;
+        let stats = Arc::clone(&parts.stats);
+        let compressor = options.compression.map(|options| Compressor::new(options, parts.clock, stats));
         let core = Core {
             options,
             catalog: parts.catalog,
@@ -110,6 +115,7 @@ impl Reactor {
             drain_until: None,
             text: Vec::new(),
             command: Vec::new(),
+            inflater: Inflater::default(),
         };
         Ok(Reactor {
             index: parts.index,
@@ -126,6 +132,7 @@ impl Reactor {
                 input: vec![0; REST_BYTES_JOINED + PARSE_BYTES_PER_TURN],
                 output: Vec::new(),
                 scratch: Scratch::default(),
+                compressor,
                 now: now.mono,
             },
             wheel: Wheel::new(TICK, now.mono),

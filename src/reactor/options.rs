@@ -44,6 +44,8 @@ pub struct ReactorOptions {
     pub heartbeat: Duration,
     /// How long to spin before sleeping.
     pub busy_poll: Duration,
+    /// Whether clients may agree on permessage-deflate, and how it is done.
+    pub compression: Option<CompressionOptions>,
     /// Random, the same for all reactors of this start of the daemon: tells its sessions from those of other starts.
     pub instance: u32,
     /// Whether messages are sent back instead of being served: see [`echo`](super::echo).
@@ -61,6 +63,15 @@ impl ReactorOptions {
         let is_trusted = |ip| self.peers.iter().any(|network| network.contains(ip));
         self.client_address.client(peer, request.values(header), is_trusted)
     }
+}
+
+/// How frames are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressionOptions {
+    /// 1, the fastest, to 9, the shortest.
+    pub level: u32,
+    /// Shorter messages are not compressed.
+    pub bytes_min: usize,
 }
 
 /// What a reactor works with and shares.

@@ -15,6 +15,7 @@ use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
 use crate::base::limits::{ALERT_COST_MAX, COPY_BYTES_PER_WRITE, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
+use crate::wire::deflate::is_window_enough;
 use crate::wire::frame::Frame;
 
 /// Runs whose memory is kept for the next ones.
@@ -206,10 +207,15 @@ pub(super) struct Batch {
     pub(super) room: RoomId,
     /// In order of priority.
     pub(super) frames: Vec<Arc<Frame>>,
-    /// The first bytes of it, if it is more than one frame: as many whole frames as one write may take.
-    joined: Vec<u8>,
-    /// All of its bytes.
+    /// The first bytes of it, if it is more than one frame: as many whole frames as one write may take. Made when the first member
+    /// needs it.
+    plain: Joined,
+    /// The same for members that agreed on compression.
+    deflated: Joined,
+    /// All of its bytes, without compression.
     bytes: usize,
+    /// Length of the longest frame.
+    longest: usize,
     /// What there is to count for each member that gets all of it; empty if there is but one, where it is counted frame by frame.
     spans: Vec<Span>,
     /// Slots of the members at its beginning.
@@ -219,12 +225,50 @@ pub(super) struct Batch {
     written: u64,
 }
 
+/// Frames in one encoding, one after the other.
+#[derive(Debug, Default)]
+struct Joined {
+    bytes: Vec<u8>,
+    /// How many frames were looked at: all of them, unless some are to be compressed first.
+    frames: usize,
+    /// Bytes of those.
+    len: usize,
+}
+
+impl Joined {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        (self.frames, self.len) = (0, 0);
+    }
+
+    /// Goes on with frames that were not looked at yet, until one is not to be compressed now.
+    fn extend(&mut self, frames: &[Arc<Frame>], window_bits: u8, spans: &mut [Span], mut deflate: impl FnMut(&Frame) -> bool) {
+        for frame in &frames[self.frames..] {
+            let is_ready = frame.for_window(window_bits).is_some() || deflate(frame);
+            let Some(bytes) = frame.for_window(window_bits).filter(|_| is_ready) else { return };
+            if frames.len() > 1 && self.len < WRITE_BYTES_PER_TURN {
+                self.bytes.extend_from_slice(bytes);
+            }
+            self.len += bytes.len();
+            self.frames += 1;
+            if window_bits > 0
+                && let Some(span) = spans.iter_mut().find(|span| span.lane == frame.tag.lane)
+            {
+                span.deflated_bytes += bytes.len() as u64;
+            }
+        }
+    }
+}
+
 /// The frames of one lane in a run, as the histograms want them.
 #[derive(Debug)]
 pub(super) struct Span {
     pub(super) lane: Lane,
     pub(super) frames: u64,
+    /// Their bytes without compression.
     pub(super) bytes: u64,
+    /// Their bytes for members that agreed on it, of as many as are compressed.
+    deflated_bytes: u64,
     /// When the events were accepted.
     pub(super) accepted: Times,
     /// When the hub let them go.
@@ -234,28 +278,24 @@ pub(super) struct Span {
 impl Batch {
     /// The batch of a run, for these members. `memory` is that of a former batch.
     pub(super) fn new(room: RoomId, mut frames: Vec<Arc<Frame>>, members: impl Iterator<Item = u32>, memory: Option<Batch>) -> Batch {
-        let (mut joined, mut spans, mut targets) = memory.map_or_else(Default::default, |old| (old.joined, old.spans, old.targets));
-        joined.clear();
+        let (mut plain, mut deflated, mut spans, mut targets) =
+            memory.map_or_else(Default::default, |old| (old.plain, old.deflated, old.spans, old.targets));
+        plain.clear();
+        deflated.clear();
         spans.clear();
         targets.clear();
         targets.extend(members);
         if !frames.is_sorted_by_key(|frame| frame.tag.lane) {
             frames.sort_by_key(|frame| frame.tag.lane);
         }
-        let mut bytes = 0;
-        for frame in &frames {
-            let frame_bytes = frame.as_websocket();
-            if frames.len() > 1 && bytes < WRITE_BYTES_PER_TURN {
-                joined.extend_from_slice(frame_bytes);
-            }
-            bytes += frame_bytes.len();
-        }
+        let lens = || frames.iter().map(|frame| frame.as_websocket().len());
+        let (bytes, longest) = (lens().sum(), lens().max().unwrap_or_default());
         if targets.len() > 1 {
             for frame in &frames {
                 count(&mut spans, frame);
             }
         }
-        Batch { room, frames, joined, bytes, spans, targets, next: 0, written: 0 }
+        Batch { room, frames, bytes, plain, deflated, longest, spans, targets, next: 0, written: 0 }
     }
 
     /// Its frames, and how many members were counted by spans.
@@ -282,27 +322,32 @@ impl Batch {
         left
     }
 
-    /// What one write may take.
-    pub(super) fn chunk(&self) -> &[u8] {
+    /// What one write may take, for a member whose inflater has a window of so many bits (0: none), and whether that is all of it.
+    /// `deflate` compresses a frame, or says false if that is not to be done now. `None`: the window is too small for the others' bytes.
+    pub(super) fn chunk(&mut self, window_bits: u8, deflate: impl FnMut(&Frame) -> bool) -> Option<(&[u8], bool)> {
+        if window_bits > 0 && !is_window_enough(window_bits, self.longest) {
+            return None;
+        }
+        let joined = if window_bits == 0 { &mut self.plain } else { &mut self.deflated };
+        if joined.frames < self.frames.len() {
+            joined.extend(&self.frames, window_bits, &mut self.spans, deflate);
+        }
+        let is_looked_at = joined.frames == self.frames.len();
         match &self.frames[..] {
-            [frame] => frame.as_websocket(),
-            _ => &self.joined,
+            [frame] if is_looked_at => frame.for_window(window_bits).map(|bytes| (bytes, true)),
+            _ => Some((&joined.bytes, is_looked_at && joined.len == joined.bytes.len())),
         }
     }
 
-    /// All of its bytes.
-    pub(super) fn len(&self) -> usize {
-        self.bytes
-    }
-
-    /// Tells what one more member got: by spans, or by frames if there is but one member.
-    pub(super) fn count(&mut self, mut each_span: impl FnMut(&Span), mut each_frame: impl FnMut(&Frame)) {
+    /// Tells what one more member with such a window got when it got all: by spans, or by frames if there is but one member; each with its
+    /// bytes on the wire.
+    pub(super) fn count(&mut self, window_bits: u8, mut each_span: impl FnMut(&Span, u64), mut each_frame: impl FnMut(&Frame, usize)) {
         for span in &self.spans {
-            each_span(span);
+            each_span(span, if window_bits == 0 { span.bytes } else { span.deflated_bytes });
         }
         if self.spans.is_empty() {
             for frame in &self.frames {
-                each_frame(frame);
+                each_frame(frame, frame.for_window(window_bits).map_or(0, <[u8]>::len));
             }
         } else {
             self.written += 1;
@@ -318,7 +363,7 @@ impl Batch {
 fn count(spans: &mut Vec<Span>, frame: &Frame) {
     let tag = &frame.tag;
     if spans.last().is_none_or(|span| span.lane != tag.lane) {
-        spans.push(Span { lane: tag.lane, frames: 0, bytes: 0, accepted: Times::default(), released: Times::default() });
+        spans.push(Span { lane: tag.lane, frames: 0, bytes: 0, deflated_bytes: 0, accepted: Times::default(), released: Times::default() });
     }
     let span = spans.last_mut().expect("one was pushed if there was none");
     span.frames += 1;
@@ -337,6 +382,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::deflate::Deflater;
     use crate::wire::frame::{Kind, Tag};
 
     fn frame(room: u32, lane: Lane, seq: u64) -> Arc<Frame> {
@@ -417,11 +463,50 @@ mod tests {
             expected.sort_by_key(|frame| frame.tag.lane);
             let bytes: Vec<u8> = expected.iter().flat_map(|frame| frame.as_websocket().to_vec()).collect();
             let mut batch = Batch::new(frames[0].tag.room, frames, 0..2, None);
-            prop_assert_eq!(batch.chunk(), &bytes[..]);
-            prop_assert_eq!(batch.len(), bytes.len());
-            let (mut by_span, mut alone) = (0, 0);
-            batch.count(|span| by_span += span.frames, |_| alone += 1);
-            prop_assert_eq!((by_span, alone), (lanes.len() as u64, 0));
+            prop_assert_eq!(batch.chunk(0, |_| false), Some((&bytes[..], true)));
+            let (mut by_span, mut alone) = ((0, 0), 0);
+            batch.count(0, |span, bytes| by_span = (by_span.0 + span.frames, by_span.1 + bytes), |_, _| alone += 1);
+            prop_assert_eq!((by_span, alone), ((lanes.len() as u64, bytes.len() as u64), 0));
+        }
+
+        /// DLV-23: members that agreed on compression get the same messages, in parts if compressing is not to be done in one go.
+        #[test]
+        fn a_batch_has_its_frames_for_both_kinds_of_members(
+            lens in prop::collection::vec(0..600usize, 1..20), at_once in 1..20usize, window_bits in 9..=15u8,
+        ) {
+            let frames: Vec<_> = lens.iter().zip(1..).map(|(len, seq)| {
+                let tag = Tag { kind: Kind::Stream { seq }, ..frame(0, Lane::Update, 1).tag };
+                Arc::new(Frame::text(tag, &vec![b'x'; *len]))
+            }).collect();
+            let mut deflater = Deflater::new(3, 256);
+            let mut batch = Batch::new(frames[0].tag.room, frames.clone(), 0..3, None);
+            if frames.iter().any(|frame| !is_window_enough(window_bits, frame.as_websocket().len())) {
+                prop_assert_eq!(batch.chunk(window_bits, |_| true), None);
+                return Ok(());
+            }
+            for _ in 0..=lens.len() {
+                let mut left = at_once;
+                let deflate = |frame: &Frame| {
+                    let may = left > 0;
+                    left = left.saturating_sub(1);
+                    if may {
+                        frame.deflate(&mut deflater);
+                    }
+                    may
+                };
+                let (chunk, is_all) = batch.chunk(window_bits, deflate).unwrap();
+                let chunk = chunk.to_vec();
+                let expected: Vec<u8> = frames.iter().map_while(|frame| frame.for_window(window_bits)).flatten().copied().collect();
+                prop_assert!(expected.starts_with(&chunk));
+                if is_all {
+                    prop_assert_eq!(chunk.len(), expected.len());
+                    let mut bytes = 0;
+                    batch.count(window_bits, |_, of_span| bytes += of_span, |_, _| ());
+                    prop_assert_eq!(bytes, chunk.len() as u64);
+                }
+            }
+            let plain: Vec<u8> = frames.iter().flat_map(|frame| frame.as_websocket().to_vec()).collect();
+            prop_assert_eq!(batch.chunk(0, |_| false), Some((&plain[..], true)));
         }
     }
 }

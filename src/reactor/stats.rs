@@ -150,6 +150,18 @@ pub struct ReactorStats {
     /// Lines to publish, over all ways.
     pub publish_lines: Counter,
     refusals: Vec<Counter>,
+    /// Connections that agreed on permessage-deflate.
+    pub compression_agreed: Counter,
+    /// Frames that were compressed here.
+    pub deflated_frames: Counter,
+    /// Their bytes before.
+    pub deflated_plain_bytes: Counter,
+    /// Their bytes after.
+    pub deflated_bytes: Counter,
+    /// The time that compressing took, also where it did not pay.
+    pub deflate_ns: Counter,
+    /// Bytes that sockets were spared by compression.
+    pub compression_saved_bytes: Counter,
     /// Gauge: memberships of rooms.
     pub memberships: Counter,
     /// Gauge: bytes that wait for their readers.
@@ -198,6 +210,12 @@ impl Default for ReactorStats {
             purged: Counter::default(),
             publish_lines: Counter::default(),
             refusals: counters(ERRORS.len()),
+            compression_agreed: Counter::default(),
+            deflated_frames: Counter::default(),
+            deflated_plain_bytes: Counter::default(),
+            deflated_bytes: Counter::default(),
+            deflate_ns: Counter::default(),
+            compression_saved_bytes: Counter::default(),
             memberships: Counter::default(),
             queued_bytes: Counter::default(),
             outstanding: Counter::default(),
@@ -257,8 +275,10 @@ impl ReactorStats {
         }
     }
 
-    /// Counts a frame handed to a socket, and how long it took if it is a live event.
-    pub fn sent(&self, tag: &Tag, bytes: usize, live: bool, written: Mono) {
+    /// Counts a frame handed to a socket in so many bytes, and how long it took if it is a live event.
+    pub fn sent(&self, frame: &Frame, bytes: usize, live: bool, written: Mono) {
+        let tag = &frame.tag;
+        self.saved((frame.as_websocket().len() - bytes) as u64);
         if tag.kind == Kind::Reply {
             return self.replies_sent.inc();
         }
@@ -272,19 +292,21 @@ impl ReactorStats {
         }
     }
 
-    /// Counts a frame that was handed to a socket as it happened.
-    pub(super) fn sent_frame(&self, frame: &Frame, written: Mono) {
-        self.sent(&frame.tag, frame.as_websocket().len(), true, written);
-    }
-
-    /// Counts the frames of one lane that went to one member in one write. The part before the hub let them go is the same for
+    /// Counts the frames of one lane that went to one member in one write, in so many bytes. The part before the hub let them go is the same for
     /// all members: see [`ReactorStats::released`].
-    pub(super) fn sent_span(&self, span: &Span, written: Mono) {
+    pub(super) fn sent_span(&self, span: &Span, bytes: u64, written: Mono) {
         let lane = span.lane.index();
+        self.saved(span.bytes - bytes);
         self.frames_sent[lane].add(span.frames);
-        self.frame_bytes_sent[lane].add(span.bytes);
+        self.frame_bytes_sent[lane].add(bytes);
         self.delivery[lane].record_times(&span.accepted, written);
         self.delivery_reactor[lane].record_times(&span.released, written);
+    }
+
+    fn saved(&self, bytes: u64) {
+        if bytes > 0 {
+            self.compression_saved_bytes.add(bytes);
+        }
     }
 
     /// Counts how long the hub had a frame that went to so many members by [`ReactorStats::sent_span`].
@@ -343,11 +365,12 @@ mod tests {
         let stats = ReactorStats::default();
         let tag =
             Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(1_000), released: Mono(2_000) };
-        stats.sent(&tag, 5, false, Mono(4_000));
-        stats.sent(&Tag { accepted: Mono::NEVER, released: Mono::NEVER, ..tag }, 5, true, Mono(4_000));
-        stats.sent(&Tag { kind: Kind::Reply, ..tag }, 5, true, Mono(4_000));
+        let sent = |tag, live| stats.sent(&Frame::text(tag, b"text"), 6, live, Mono(4_000));
+        sent(tag, false);
+        sent(Tag { accepted: Mono::NEVER, released: Mono::NEVER, ..tag }, true);
+        sent(Tag { kind: Kind::Reply, ..tag }, true);
         assert_eq!(stats.delivery[0].snapshot().sum_ns, 0);
-        stats.sent(&tag, 5, true, Mono(4_000));
+        sent(tag, true);
         let sums = [&stats.delivery, &stats.delivery_hub, &stats.delivery_reactor].map(|part| part[0].snapshot().sum_ns);
         assert_eq!(sums, [3_000, 1_000, 2_000]);
         assert_eq!((stats.frames_sent_in(Lane::Alert), stats.replies_sent.value()), (3, 1));

@@ -9,6 +9,7 @@ use crate::base::ids::ConnId;
 use crate::base::limits::{HANDSHAKE_TIMEOUT, MESSAGES_PER_TURN, SILENCE_MAX};
 use crate::base::time::Mono;
 use crate::net::outbox::Outbox;
+use crate::wire::deflate::Inflater;
 use crate::wire::reply;
 use crate::wire::websocket::{self, Assembler, Limits, Message, Role, Step};
 
@@ -34,11 +35,11 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    /// A WebSocket that waits for its token.
-    pub(super) fn new(id: ConnId, core: &Core) -> WebSocket {
+    /// A WebSocket that waits for its token; `inflates` if compression was agreed on.
+    pub(super) fn new(id: ConnId, inflates: bool, core: &Core) -> WebSocket {
         let now = core.now.mono;
         WebSocket {
-            assembler: Assembler::new(Role::Server),
+            assembler: if inflates { Assembler::inflating(Role::Server) } else { Assembler::new(Role::Server) },
             session: Session::new(id),
             heard: now,
             heartbeat_at: Mono::NEVER,
@@ -57,13 +58,21 @@ impl WebSocket {
 
     /// Takes messages from the input, as many as one turn allows.
     pub(super) fn take(&mut self, input: &mut [u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+        // A message may be in the inflater, while its answer changes the rest.
+        let mut inflater = std::mem::take(&mut core.inflater);
+        let took = self.take_by(&mut inflater, input, core, outbox);
+        core.inflater = inflater;
+        took
+    }
+
+    fn take_by(&mut self, inflater: &mut Inflater, input: &mut [u8], core: &mut Core, outbox: &mut Outbox) -> Took {
         let mut used = 0;
         for _ in 0..MESSAGES_PER_TURN {
             if self.session.is_blocked() {
                 break;
             }
             let limits = self.limits(core);
-            let (message, taken) = match self.assembler.step(&mut input[used..], &limits) {
+            let (message, taken) = match self.assembler.step(&mut input[used..], &limits, inflater) {
                 Ok(Step::Message { message, used }) => (message, used),
                 Ok(Step::NeedMore { used: taken }) => return Took { used: used + taken, more: false, then: Then::Go },
                 Err(code) => {
@@ -104,14 +113,14 @@ impl WebSocket {
     }
 
     /// After our Close, looks for the peer's alone. How much is dealt with, and whether the peer is done.
-    pub(super) fn take_close(&mut self, input: &mut [u8], core: &Core) -> (usize, bool) {
+    pub(super) fn take_close(&mut self, input: &mut [u8], core: &mut Core) -> (usize, bool) {
         if self.broken {
             return (input.len(), false);
         }
         let limits = self.limits(core);
         let mut used = 0;
         loop {
-            match self.assembler.step(&mut input[used..], &limits) {
+            match self.assembler.step(&mut input[used..], &limits, &mut core.inflater) {
                 Ok(Step::Message { message: Message::Close(_), .. }) => return (input.len(), true),
                 Err(_) => {
                     self.broken = true;

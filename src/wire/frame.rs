@@ -1,8 +1,15 @@
 //! A frame: the bytes of one message, encoded once and shared by reference by all who get it.
 
+use std::sync::OnceLock;
+
 use crate::base::ids::{KeyId, RoomId};
 use crate::base::lane::Lane;
 use crate::base::time::Mono;
+
+use super::deflate::{Deflater, is_window_enough};
+
+/// Tells a compressed message in a frame's first byte.
+const RSV1: u8 = 0x40;
 
 /// What a frame is to the queues it passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +59,14 @@ impl Tag {
     pub const REPLY: Tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Reply, accepted: Mono::NEVER, released: Mono::NEVER };
 }
 
-/// The bytes of one message: a WebSocket frame, header and text in one exact allocation.
-#[derive(Debug, PartialEq, Eq)]
+/// The bytes of one message: a WebSocket frame, header and text in one exact allocation; and the same compressed, for those who
+/// agreed on it, made once by the first reactor that has such a member.
+#[derive(Debug)]
 pub struct Frame {
     /// Header (2, 4 or 10 bytes) and text.
     bytes: Box<[u8]>,
+    /// Header and compressed text; empty if that is not worth it.
+    deflated: OnceLock<Box<[u8]>>,
     /// What the queues know of it.
     pub tag: Tag,
 }
@@ -73,21 +83,7 @@ impl Frame {
     }
 
     fn encode(tag: Tag, first: u8, body: &[u8]) -> Frame {
-        let mut bytes = Vec::with_capacity(header_len(body.len()) + body.len());
-        bytes.push(first);
-        match body.len() {
-            len @ 0..126 => bytes.push(len as u8),
-            len @ 126..0x1_0000 => {
-                bytes.push(126);
-                bytes.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            len => {
-                bytes.push(127);
-                bytes.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        bytes.extend_from_slice(body);
-        Frame { bytes: bytes.into_boxed_slice(), tag }
+        Frame { bytes: encode(first, body), deflated: OnceLock::new(), tag }
     }
 
     /// Encodes a message that belongs to no room and goes before all lanes.
@@ -95,9 +91,31 @@ impl Frame {
         Frame::text(Tag::REPLY, text)
     }
 
-    /// The frame as it goes to a WebSocket.
+    /// The frame as it goes to a WebSocket without compression.
     pub fn as_websocket(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The frame as it goes to a WebSocket that inflates with a window of so many bits; 0: with none. `None` if it is first to be
+    /// compressed, by [`Frame::deflate`].
+    ///
+    /// A window that is too small for it gets it plain.
+    pub fn for_window(&self, bits: u8) -> Option<&[u8]> {
+        if bits == 0 || !is_window_enough(bits, self.as_text().len()) {
+            return Some(&self.bytes);
+        }
+        self.deflated.get().map(|deflated| if deflated.is_empty() { &self.bytes[..] } else { deflated })
+    }
+
+    /// Compresses it, if nobody has: another thread that is at it is waited for. Whether it was this call that did it.
+    pub fn deflate(&self, deflater: &mut Deflater) -> bool {
+        let mut is_made_now = false;
+        self.deflated.get_or_init(|| {
+            let deflated = deflater.message(self.as_text());
+            is_made_now = deflated.is_some();
+            deflated.map_or_else(Box::default, |deflated| encode(self.bytes[0] | RSV1, deflated))
+        });
+        is_made_now
     }
 
     /// The message alone.
@@ -111,6 +129,25 @@ impl Frame {
     }
 }
 
+/// A server's frame with that first byte.
+fn encode(first: u8, body: &[u8]) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(header_len(body.len()) + body.len());
+    bytes.push(first);
+    match body.len() {
+        len @ 0..126 => bytes.push(len as u8),
+        len @ 126..0x1_0000 => {
+            bytes.push(126);
+            bytes.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(body);
+    bytes.into_boxed_slice()
+}
+
 const fn header_len(text_len: usize) -> usize {
     match text_len {
         0..126 => 2,
@@ -122,6 +159,7 @@ const fn header_len(text_len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::deflate::Inflater;
 
     #[test]
     fn the_text_reads_back_at_every_header_size() {
@@ -131,5 +169,29 @@ mod tests {
             assert_eq!(frame.as_text(), &text[..], "{len}");
             assert_eq!(frame.as_websocket().len(), header_len(len) + len);
         }
+    }
+
+    /// DLV-23: compressed once, for all whose window can hold it; the others get it plain.
+    #[test]
+    fn the_compressed_frame_is_made_once_and_only_for_windows_that_hold_it() {
+        let text = b"0123456789".repeat(100);
+        let (frame, mut deflater) = (Frame::reply(&text), Deflater::new(3, 256));
+        for bits in [0, 9] {
+            assert_eq!(frame.for_window(bits), Some(frame.as_websocket()), "{bits}");
+        }
+        assert_eq!(Frame::reply(&vec![b'x'; 40_000]).for_window(15), None, "the window slides");
+        assert_eq!(frame.for_window(10), None);
+        assert!(frame.deflate(&mut deflater) && !frame.deflate(&mut deflater));
+        let deflated = frame.for_window(10).unwrap();
+        assert_eq!(deflated[0], 0xc1);
+        assert_eq!(Inflater::default().message(&deflated[2..], 1000), Ok(&text[..]));
+        assert_eq!(frame.for_window(9), Some(frame.as_websocket()));
+    }
+
+    #[test]
+    fn what_is_not_worth_it_stays_plain() {
+        let frame = Frame::reply(&[b'x'; 255]);
+        assert!(!frame.deflate(&mut Deflater::new(3, 256)));
+        assert_eq!(frame.for_window(15), Some(frame.as_websocket()));
     }
 }

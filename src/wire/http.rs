@@ -11,9 +11,11 @@ use crate::base::codes::{BAD_STATE, ErrorCode, INVALID_FIELD, Refusal, TOO_LARGE
 use crate::base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 mod answer;
+mod extensions;
 mod upgrade;
 
 pub use answer::{add_headers, strip_body, write_refusal, write_response, write_switching};
+pub use extensions::PerMessageDeflate;
 pub use upgrade::{Subprotocol, Upgrade, token_of};
 
 /// What came of parsing a head.
@@ -96,7 +98,7 @@ pub enum BodyLen {
 pub fn parse_head(input: &[u8]) -> Result<Head<'_>, HttpRefusal> {
     let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
-    let status = parsed.parse(input).map_err(malformed)?;
+    let status = parsed.parse(input).map_err(|error| malformed(error, input))?;
     let head_bytes = if let Status::Complete(used) = status { used } else { input.len() };
     if head_bytes > HTTP_HEAD_BYTES_MAX {
         return Err(too_large());
@@ -115,11 +117,23 @@ pub fn parse_head(input: &[u8]) -> Result<Head<'_>, HttpRefusal> {
 }
 
 #[cold]
-fn malformed(error: httparse::Error) -> HttpRefusal {
+fn malformed(error: httparse::Error, input: &[u8]) -> HttpRefusal {
     match error {
         httparse::Error::TooManyHeaders => too_large(),
-        httparse::Error::Version => HttpRefusal::new(505, INVALID_FIELD, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+        httparse::Error::Version if is_other_version(input) => {
+            HttpRefusal::new(505, INVALID_FIELD, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        }
         other => HttpRefusal::bad(format!("not an HTTP request: {other}")),
+    }
+}
+
+/// Whether the first line ends with a version that is none of ours, and not with something that is no version.
+fn is_other_version(input: &[u8]) -> bool {
+    let line = input.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    match version.strip_prefix(b"HTTP/") {
+        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit() && !matches!((major, minor), (b'1', b'0' | b'1')),
+        _ => false,
     }
 }
 
@@ -139,12 +153,25 @@ fn check_line_ends(head: &[u8]) -> Result<(), HttpRefusal> {
 }
 
 fn split_target(target: &str) -> Result<(&str, Option<&str>), HttpRefusal> {
+    let target = after_authority(target);
     if !target.starts_with('/') || target.contains('#') {
         return Err(HttpRefusal::bad("the request target must be a path that begins with `/`, without fragment"));
     }
     match target.split_once('?') {
         Some((path, query)) => Ok((path, Some(query))),
         None => Ok((target, None)),
+    }
+}
+
+/// The path of an absolute target, which a server must accept (RFC 9112 section 3.2.2); all others as they are.
+fn after_authority(target: &str) -> &str {
+    let rest = target.split_once("://").filter(|(scheme, _)| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)));
+    let Some((_, rest)) = rest else { return target };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match (&rest[..end], &rest[end..]) {
+        (authority, _) if authority.is_empty() || !authority.bytes().all(is_host_byte) => target,
+        (_, "") => "/",
+        (_, path) => path,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is on the wire, as bytes in and values out and back. No sockets, no clock.
 
 pub mod command;
+pub mod deflate;
 pub mod event;
 pub mod forwarded;
 pub mod frame;

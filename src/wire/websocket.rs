@@ -9,7 +9,9 @@ use std::ops::Range;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode as Rfc, Control, Data, OpCode};
 
-use crate::base::codes::{CLOSE_INVALID_UTF8, CLOSE_PROTOCOL, CLOSE_TOO_BIG, CloseCode};
+use crate::base::codes::{CLOSE_INVALID_PAYLOAD, CLOSE_PROTOCOL, CLOSE_TOO_BIG, CloseCode};
+
+use super::deflate::{InflateError, Inflater};
 
 /// The longest payload of a control frame.
 const CONTROL_BYTES_MAX: usize = 125;
@@ -26,7 +28,8 @@ pub enum Role {
 /// What a connection may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest message, all its fragments together; a longer one is refused at the header that makes it so.
+    /// The longest message, all its fragments together; a longer one is refused at the header that makes it so. It binds a
+    /// compressed message as it comes and as it becomes.
     pub message_bytes_max: usize,
 }
 
@@ -73,6 +76,10 @@ pub struct Assembler {
     /// So many bytes of `buffer` are known to be UTF-8; for text only.
     valid_bytes: usize,
     role: Role,
+    /// The connection agreed on permessage-deflate.
+    inflates: bool,
+    /// The open fragments are those of a compressed message.
+    is_compressed: bool,
     fragments: Fragments,
 }
 
@@ -90,9 +97,18 @@ enum Fragments {
 struct FrameHead {
     opcode: OpCode,
     is_final: bool,
+    is_compressed: bool,
     mask: Option<[u8; 4]>,
     header_bytes: usize,
     body_bytes: usize,
+}
+
+/// A whole message's last frame, and where the message is to be found.
+struct Source<'a> {
+    head: &'a FrameHead,
+    found: Found,
+    body: Range<usize>,
+    bytes_max: usize,
 }
 
 /// Where a whole message is to be found.
@@ -105,14 +121,21 @@ enum Found {
 impl Assembler {
     /// For a connection on which nothing was read yet.
     pub fn new(role: Role) -> Self {
-        Assembler { buffer: Vec::new(), valid_bytes: 0, role, fragments: Fragments::None }
+        Assembler { buffer: Vec::new(), valid_bytes: 0, role, inflates: false, is_compressed: false, fragments: Fragments::None }
+    }
+
+    /// For a connection that agreed on permessage-deflate, without context takeover.
+    pub fn inflating(role: Role) -> Self {
+        Assembler { inflates: true, ..Assembler::new(role) }
     }
 
     /// Takes the next message from `input`, which is what was read and not consumed yet.
     ///
     /// Bytes that are consumed were unmasked in place; those that are not are as they were, so a frame may grow over many
     /// reads. Its size is judged by its header: what waits is never longer than a header and `message_bytes_max`.
-    pub fn step<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits) -> Result<Step<'a>, CloseCode> {
+    ///
+    /// `inflater` may be that of any other connection: it keeps nothing from one message to the next.
+    pub fn step<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits, inflater: &'a mut Inflater) -> Result<Step<'a>, CloseCode> {
         self.free_handed_out();
         let mut used = 0;
         loop {
@@ -128,14 +151,15 @@ impl Assembler {
                 unmask(&mut input[body.clone()], mask);
             }
             if let Some(found) = self.take(&head, &input[body.clone()], *limits)? {
-                return Ok(Step::Message { message: self.message(&head, found, input, body)?, used });
+                let source = Source { head: &head, found, body, bytes_max: limits.message_bytes_max };
+                return Ok(Step::Message { message: self.message(source, input, inflater)?, used });
             }
         }
     }
 
     fn free_handed_out(&mut self) {
         if self.fragments == Fragments::HandedOut {
-            *self = Assembler::new(self.role);
+            *self = Assembler { inflates: self.inflates, ..Assembler::new(self.role) };
         }
     }
 
@@ -148,12 +172,14 @@ impl Assembler {
         let header_bytes = cursor.position() as usize;
         self.check_header(&header, header_bytes, declared)?;
         let body_bytes = self.check_size(&header, declared, limits)?;
-        Ok(Some(FrameHead { opcode: header.opcode, is_final: header.is_final, mask: header.mask, header_bytes, body_bytes }))
+        let (opcode, is_final, is_compressed) = (header.opcode, header.is_final, header.rsv1);
+        Ok(Some(FrameHead { opcode, is_final, is_compressed, mask: header.mask, header_bytes, body_bytes }))
     }
 
     fn check_header(&self, header: &FrameHeader, header_bytes: usize, declared: u64) -> Result<(), CloseCode> {
-        // RSV1 is permessage-deflate's, once that is negotiated; here is where it would be let through.
-        let reserved = header.rsv1 || header.rsv2 || header.rsv3;
+        // RSV1 stands in a compressed message's first frame (RFC 7692 section 6).
+        let may_be_compressed = self.inflates && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        let reserved = (header.rsv1 && !may_be_compressed) || header.rsv2 || header.rsv3;
         let masked_as_due = header.mask.is_some() == (self.role == Role::Server);
         let shortest = header_bytes == header.len(declared) && i64::try_from(declared).is_ok();
         let in_place = match header.opcode {
@@ -181,8 +207,8 @@ impl Assembler {
             OpCode::Control(_) => return Ok(Some(Found::InInput)),
             OpCode::Data(Data::Continue) => {}
             OpCode::Data(_) if head.is_final => return Ok(Some(Found::InInput)),
-            OpCode::Data(Data::Text) => self.fragments = Fragments::Text,
-            OpCode::Data(_) => self.fragments = Fragments::Binary,
+            OpCode::Data(Data::Text) => (self.fragments, self.is_compressed) = (Fragments::Text, head.is_compressed),
+            OpCode::Data(_) => (self.fragments, self.is_compressed) = (Fragments::Binary, head.is_compressed),
         }
         self.absorb(body, limits);
         self.check_text(head.is_final)?;
@@ -200,30 +226,38 @@ impl Assembler {
         self.buffer.extend_from_slice(body);
     }
 
-    /// Refuses text at the first fragment that cannot be a part of UTF-8; a character may be split between fragments.
+    /// Refuses text at the first fragment that cannot be a part of UTF-8; a character may be split between fragments. Compressed
+    /// text is judged as a whole.
     fn check_text(&mut self, is_final: bool) -> Result<(), CloseCode> {
-        if self.fragments != Fragments::Text {
+        if self.fragments != Fragments::Text || self.is_compressed {
             return Ok(());
         }
         match std::str::from_utf8(&self.buffer[self.valid_bytes..]) {
             Ok(_) => self.valid_bytes = self.buffer.len(),
             Err(error) if error.error_len().is_none() && !is_final => self.valid_bytes += error.valid_up_to(),
-            Err(_) => return Err(CLOSE_INVALID_UTF8),
+            Err(_) => return Err(CLOSE_INVALID_PAYLOAD),
         }
         Ok(())
     }
 
-    fn message<'a>(&'a mut self, head: &FrameHead, found: Found, input: &'a [u8], body: Range<usize>) -> Result<Message<'a>, CloseCode> {
-        match found {
-            Found::InInput => message_of(head.opcode, &input[body]),
-            Found::InBuffer => self.hand_out(),
-        }
+    fn message<'a>(&'a mut self, source: Source<'_>, input: &'a [u8], inflater: &'a mut Inflater) -> Result<Message<'a>, CloseCode> {
+        let Source { head, found, body, bytes_max } = source;
+        let (opcode, is_compressed, bytes) = match found {
+            Found::InInput => (head.opcode, head.is_compressed, &input[body]),
+            Found::InBuffer => {
+                let data = if self.fragments == Fragments::Text { Data::Text } else { Data::Binary };
+                self.fragments = Fragments::HandedOut;
+                (OpCode::Data(data), self.is_compressed, &self.buffer[..])
+            }
+        };
+        message_of(opcode, if is_compressed { inflater.message(bytes, bytes_max).map_err(close_of_inflate)? } else { bytes })
     }
+}
 
-    fn hand_out(&mut self) -> Result<Message<'_>, CloseCode> {
-        let is_text = self.fragments == Fragments::Text;
-        self.fragments = Fragments::HandedOut;
-        if is_text { text(&self.buffer) } else { Ok(Message::Binary(&self.buffer)) }
+fn close_of_inflate(error: InflateError) -> CloseCode {
+    match error {
+        InflateError::TooLong => CLOSE_TOO_BIG,
+        InflateError::Damaged => CLOSE_INVALID_PAYLOAD,
     }
 }
 
@@ -240,7 +274,7 @@ fn message_of(opcode: OpCode, body: &[u8]) -> Result<Message<'_>, CloseCode> {
 }
 
 fn text(body: &[u8]) -> Result<Message<'_>, CloseCode> {
-    std::str::from_utf8(body).map(Message::Text).map_err(|_| CLOSE_INVALID_UTF8)
+    std::str::from_utf8(body).map(Message::Text).map_err(|_| CLOSE_INVALID_PAYLOAD)
 }
 
 fn close_of(body: &[u8]) -> Result<Message<'_>, CloseCode> {
@@ -249,10 +283,11 @@ fn close_of(body: &[u8]) -> Result<Message<'_>, CloseCode> {
         [_] => Err(CLOSE_PROTOCOL),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
-            if !Rfc::from(code).is_allowed() {
+            // 1014 was registered later (bad gateway).
+            if !Rfc::from(code).is_allowed() && code != 1014 {
                 return Err(CLOSE_PROTOCOL);
             }
-            let reason = std::str::from_utf8(reason).map_err(|_| CLOSE_INVALID_UTF8)?;
+            let reason = std::str::from_utf8(reason).map_err(|_| CLOSE_INVALID_PAYLOAD)?;
             Ok(Message::Close(Some((code, reason))))
         }
     }

@@ -179,7 +179,7 @@ BAD_REQUESTS = {
     "host with a slash": (plain("GET /v1/ws HTTP/1.1\nHost: a/b\n\n"), 400),
     "HTTP/2.0": (plain("GET / HTTP/2.0\nHost: x\n\n"), 505),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-    "absolute target": (plain("GET http://x/v1/ws HTTP/1.1\nHost: x\n\n"), 400),
+    "absolute target of another scheme": (plain("GET ftp://x/v1/ws HTTP/1.1\nHost: x\n\n"), 400),
     "fragment in the target": (plain("GET /v1/ws#a HTTP/1.1\nHost: x\n\n"), 400),
     "folded header": (plain("GET /v1/ws HTTP/1.1\nHost: x\nA: b\n c\n\n"), 400),
     "space before the colon": (plain("GET /v1/ws HTTP/1.1\nHost : x\n\n"), 400),

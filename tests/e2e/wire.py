@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import time
+import zlib
 
 from harness import DEADLINE_S
 
@@ -44,8 +45,22 @@ def command(**message):
     return frame(TEXT, json.dumps(message).encode())
 
 
-def split_frames(buffer):
-    """Takes the whole frames off the front of `buffer`, a bytearray: (opcode, payload) each."""
+TAIL = b"\x00\x00\xff\xff"
+
+
+def deflate(message, **options):
+    """A message as permessage-deflate has it, without context (RFC 7692 section 7.2.1)."""
+    raw = zlib.compressobj(wbits=-15, **options)
+    return (raw.compress(message) + raw.flush(zlib.Z_SYNC_FLUSH)).removesuffix(TAIL)
+
+
+def inflate(message, window_bits=15):
+    """The same back, with an inflater that has no larger window than that."""
+    return zlib.decompressobj(wbits=-window_bits).decompress(message + TAIL)
+
+
+def split_frames(buffer, window_bits=0):
+    """Takes the whole frames off the front of `buffer`, a bytearray: (opcode, payload) each. With a window, they may be compressed."""
     frames, at = [], 0
     while len(buffer) - at >= 2:
         length, head = buffer[at + 1], 2
@@ -57,8 +72,10 @@ def split_frames(buffer):
             length = int.from_bytes(buffer[at + 2 : at + head], "big")
         if len(buffer) - at < head + length:
             break
-        assert buffer[at] & 0xF0 == 0x80, "whole frames without reserved bits"
-        frames.append((buffer[at] & 0x0F, bytes(buffer[at + head : at + head + length])))
+        payload = bytes(buffer[at + head : at + head + length])
+        is_compressed = window_bits > 0 and buffer[at] & 0xF0 == 0xC0
+        assert is_compressed or buffer[at] & 0xF0 == 0x80, "whole frames without reserved bits but that of compression"
+        frames.append((buffer[at] & 0x0F, inflate(payload, window_bits) if is_compressed else payload))
         at += head + length
     del buffer[:at]
     return frames
@@ -82,6 +99,9 @@ class RawClient:
         head, _, rest = bytes(self.buffer).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
         self.buffer = bytearray(rest)
+        self.extensions = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:]).get("Sec-WebSocket-Extensions", "")
+        server_bits = re.search(r"server_max_window_bits=(\d+)", self.extensions)
+        self.window_bits = 0 if not self.extensions else int(server_bits[1]) if server_bits else 15
 
     def __enter__(self):
         return self
@@ -109,7 +129,7 @@ class RawClient:
         """The next frame: (opcode, payload). Pings are answered and returned as well."""
         ends = time.monotonic() + deadline_s
         while not self.frames:
-            self.frames = split_frames(self.buffer)
+            self.frames = split_frames(self.buffer, self.window_bits)
             if not self.frames:
                 assert time.monotonic() < ends, f"no frame in {deadline_s} s"
                 self._more()

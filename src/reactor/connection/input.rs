@@ -143,7 +143,7 @@ impl Connection {
     }
 
     /// What comes after our last word is of no interest, but for the peer's own.
-    fn discard(&mut self, input: &mut [u8], core: &Core) -> usize {
+    fn discard(&mut self, input: &mut [u8], core: &mut Core) -> usize {
         self.more = false;
         if let (Protocol::WebSocket(websocket), Some(ending)) = (&mut self.protocol, &mut self.ending) {
             let (used, peer_done) = websocket.take_close(input, core);

@@ -12,6 +12,7 @@ use crate::reactor::runs::Runs;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::tokens::Tokens;
 use crate::reactor::uplink;
+use crate::wire::deflate::Inflater;
 use crate::wire::forwarded::ClientAddress;
 use crate::wire::frame::{Kind, Tag};
 
@@ -60,6 +61,7 @@ pub(in crate::reactor) fn options() -> ReactorOptions {
         heartbeat: Duration::from_secs(30),
         busy_poll: Duration::ZERO,
         instance: 7,
+        compression: None,
         conformance_echo: false,
     }
 }
@@ -85,6 +87,7 @@ impl Desk {
             drain_until: None,
             text: Vec::new(),
             command: Vec::new(),
+            inflater: Inflater::default(),
         };
         Desk { session: Session::new(CONN), core, outbox: Outbox::default(), urgent }
     }
@@ -106,7 +109,7 @@ impl Desk {
         let mut bytes = Vec::new();
         while !self.outbox.is_empty() {
             let before = bytes.len();
-            self.outbox.fill(&mut bytes, 1 << 20);
+            self.outbox.fill(&mut bytes, 1 << 20, |_| false);
             self.outbox.wrote(bytes.len() - before, |_, _, _| {});
         }
         let mut texts = Vec::new();

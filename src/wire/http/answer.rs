@@ -6,12 +6,17 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::base::codes::Refusal;
 
+use super::extensions::PerMessageDeflate;
+
 /// Appends the answer that makes a connection a WebSocket; `subprotocol` says whether `tickerd.v1` is echoed.
-pub fn write_switching(out: &mut Vec<u8>, key: &str, subprotocol: bool) {
+pub fn write_switching(out: &mut Vec<u8>, key: &str, subprotocol: bool, deflate: Option<PerMessageDeflate>) {
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     header(out, "Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()));
     if subprotocol {
         header(out, "Sec-WebSocket-Protocol", "tickerd.v1");
+    }
+    if let Some(deflate) = deflate {
+        header(out, "Sec-WebSocket-Extensions", &deflate.to_string());
     }
     out.extend_from_slice(b"\r\n");
 }

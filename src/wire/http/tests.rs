@@ -157,7 +157,9 @@ fn smuggling_shapes_are_refused() {
         ("a host with a space", 400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into()),
         ("a host with a path", 400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into()),
         ("a host with a user", 400, "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n".into()),
-        ("an absolute target", 400, "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("an absolute target of another scheme", 400, "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("an absolute target with a user", 400, "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        ("no version", 400, "GET / http/1.1\r\nHost: a\r\n\r\n".into()),
         ("a star", 400, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".into()),
         ("a fragment", 400, "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n".into()),
         ("two spaces before the target", 400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".into()),
@@ -239,11 +241,21 @@ fn a_token_has_one_place() {
     assert_eq!(token("/v1/ws?token=", &[], true), Err(400));
 }
 
+/// RFC 9112 section 3.2.2: a server must accept the absolute form.
+#[test]
+fn an_absolute_target_is_its_path() {
+    for (target, path, query) in [("http://a/b?c", "/b", Some("c")), ("HTTPS://[::1]:8080/b", "/b", None), ("http://a:1", "/", None)] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+        let request = request(&head).unwrap();
+        assert_eq!((request.path, request.query), (path, query), "{target}");
+    }
+}
+
 #[test]
 fn an_upgrade_says_what_the_session_needs() {
     let head = upgrade_with(&["Origin: https://desk.example", "Sec-WebSocket-Protocol: tickerd.v1, bearer.a.b.c"]);
     let subprotocol = Subprotocol { tickerd_v1: true, offered: true, bearer: Some("a.b.c") };
-    let expected = Upgrade { key: KEY, origin: Some("https://desk.example"), subprotocol };
+    let expected = Upgrade { key: KEY, origin: Some("https://desk.example"), subprotocol, deflate: None };
     assert_eq!(request(&head).unwrap().upgrade().unwrap(), Some(expected));
     let head = upgrade_with(&[]);
     let bare = request(&head).unwrap().upgrade().unwrap().map(|upgrade| upgrade.subprotocol);
@@ -254,13 +266,27 @@ fn an_upgrade_says_what_the_session_needs() {
 #[test]
 fn switching_answers_the_key() {
     let mut out = Vec::new();
-    write_switching(&mut out, KEY, true);
+    write_switching(&mut out, KEY, true, None);
     let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: tickerd.v1\r\n\r\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     let mut out = Vec::new();
-    write_switching(&mut out, KEY, false);
-    assert!(!String::from_utf8(out).unwrap().contains("Protocol:"));
+    write_switching(&mut out, KEY, false, None);
+    let out = String::from_utf8(out).unwrap();
+    assert!(!out.contains("Protocol:") && !out.contains("Extensions:"));
+}
+
+/// DLV-23: what the offers, on one line or two, come to; RFC 6455 section 9.1: what is no offer at all is refused.
+#[test]
+fn an_offer_of_compression_is_answered() {
+    let head = upgrade_with(&["Sec-WebSocket-Extensions: x-other", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"]);
+    let deflate = request(&head).unwrap().upgrade().unwrap().unwrap().deflate;
+    let mut out = Vec::new();
+    write_switching(&mut out, KEY, false, deflate);
+    let line = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits=15\r\n";
+    assert!(String::from_utf8(out).unwrap().contains(line));
+    let head = upgrade_with(&["Sec-WebSocket-Extensions: permessage-deflate;"]);
+    assert_eq!(request(&head).unwrap().upgrade().unwrap_err().status, 400);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::extensions::{self, PerMessageDeflate};
 use super::{BAD_STATE, BodyLen, HttpRefusal, Request};
 
 /// The one subprotocol that is spoken.
@@ -16,6 +17,8 @@ pub struct Upgrade<'a> {
     pub origin: Option<&'a str>,
     /// What Sec-WebSocket-Protocol says.
     pub subprotocol: Subprotocol<'a>,
+    /// The offer of permessage-deflate that can be accepted.
+    pub deflate: Option<PerMessageDeflate>,
 }
 
 /// The subprotocols offered.
@@ -46,7 +49,9 @@ impl<'a> Request<'a> {
         self.check_upgrade()?;
         let key = self.header("sec-websocket-key")?.filter(|key| is_key(key));
         let key = key.ok_or_else(|| HttpRefusal::bad("the header sec-websocket-key must be 16 bytes in base64"))?;
-        Ok(Some(Upgrade { key, origin: self.header("origin")?, subprotocol: self.subprotocol()? }))
+        let malformed = |_| HttpRefusal::bad("the header sec-websocket-extensions is not a list of extensions");
+        let deflate = extensions::accept(self.values("sec-websocket-extensions")).map_err(malformed)?;
+        Ok(Some(Upgrade { key, origin: self.header("origin")?, subprotocol: self.subprotocol()?, deflate }))
     }
 
     fn check_upgrade(&self) -> Result<(), HttpRefusal> {

@@ -62,6 +62,7 @@ fn client(first: u8, body: &[u8]) -> Vec<u8> {
 /// A connection's input: what is not consumed waits, as it does in a reactor.
 struct Feed {
     assembler: Assembler,
+    inflater: Inflater,
     limits: Limits,
     waiting: Vec<u8>,
     out: Vec<Owned>,
@@ -69,13 +70,13 @@ struct Feed {
 
 impl Feed {
     fn new(limits: Limits) -> Feed {
-        Feed { assembler: Assembler::new(Role::Server), limits, waiting: Vec::new(), out: Vec::new() }
+        Feed { assembler: Assembler::new(Role::Server), inflater: Inflater::default(), limits, waiting: Vec::new(), out: Vec::new() }
     }
 
     fn read(&mut self, bytes: &[u8]) -> Result<(), CloseCode> {
         self.waiting.extend_from_slice(bytes);
         loop {
-            let (message, used) = match self.assembler.step(&mut self.waiting, &self.limits)? {
+            let (message, used) = match self.assembler.step(&mut self.waiting, &self.limits, &mut self.inflater)? {
                 Step::Message { message, used } => (Some(Owned::from(message)), used),
                 Step::NeedMore { used } => (None, used),
             };
@@ -199,7 +200,7 @@ proptest! {
             whole.extend(fragment);
             let hopeless = std::str::from_utf8(&whole).is_err_and(|error| error.error_len().is_some());
             let got = feed.read(&client(if nth == 0 { TEXT } else { 0 }, fragment));
-            prop_assert_eq!(got, if hopeless { Err(CLOSE_INVALID_UTF8) } else { Ok(()) });
+            prop_assert_eq!(got, if hopeless { Err(CLOSE_INVALID_PAYLOAD) } else { Ok(()) });
             if hopeless {
                 return Ok(());
             }
@@ -252,13 +253,13 @@ fn every_violation_has_its_code() {
         ("a length of 64 bits that fits 16", masked_len(127, &[0, 0, 0, 0, 0, 0, 0xff, 0xff]), CLOSE_PROTOCOL),
         ("a length with the top bit", masked_len(127, &[0x80, 0, 0, 0, 0, 0, 0, 0]), CLOSE_PROTOCOL),
         ("a length beyond the limit", masked_len(127, &[0x7f, 0, 0, 0, 0, 0, 0, 0]), CLOSE_TOO_BIG),
-        ("text that is no UTF-8", client(0x81, &[0xff]), CLOSE_INVALID_UTF8),
-        ("text that ends within a character", client(0x81, &[0xc3]), CLOSE_INVALID_UTF8),
-        ("an encoded surrogate", client(0x81, &[0xed, 0xa0, 0x80]), CLOSE_INVALID_UTF8),
-        ("fragments that end within a character", [client(TEXT, &[0xc3]), client(FIN, b"")].concat(), CLOSE_INVALID_UTF8),
-        ("beyond U+10FFFF in a first fragment", client(TEXT, &[0xf4, 0x90]), CLOSE_INVALID_UTF8),
+        ("text that is no UTF-8", client(0x81, &[0xff]), CLOSE_INVALID_PAYLOAD),
+        ("text that ends within a character", client(0x81, &[0xc3]), CLOSE_INVALID_PAYLOAD),
+        ("an encoded surrogate", client(0x81, &[0xed, 0xa0, 0x80]), CLOSE_INVALID_PAYLOAD),
+        ("fragments that end within a character", [client(TEXT, &[0xc3]), client(FIN, b"")].concat(), CLOSE_INVALID_PAYLOAD),
+        ("beyond U+10FFFF in a first fragment", client(TEXT, &[0xf4, 0x90]), CLOSE_INVALID_PAYLOAD),
         ("close of 1 byte", client(0x88, &[3]), CLOSE_PROTOCOL),
-        ("close with a bad reason", client(0x88, &[3, 0xe8, 0xff]), CLOSE_INVALID_UTF8),
+        ("close with a bad reason", client(0x88, &[3, 0xe8, 0xff]), CLOSE_INVALID_PAYLOAD),
     ];
     for (name, bytes, code) in cases {
         assert_eq!(outcome(bytes, &[]).1, Some(*code), "{name}");
@@ -271,7 +272,7 @@ fn close_codes_are_those_that_may_be_on_the_wire() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535u16] {
         assert_eq!(outcome(&client(0x88, &code.to_be_bytes()), &[]), (vec![], Some(CLOSE_PROTOCOL)), "{code}");
     }
-    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999u16] {
+    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999u16] {
         let expected = Owned::Close(Some((code, String::new())));
         assert_eq!(outcome(&client(0x88, &code.to_be_bytes()), &[]), (vec![expected], None), "{code}");
     }
@@ -313,7 +314,7 @@ fn a_message_in_one_frame_is_not_copied() {
     let mut input = client(FIN | TEXT, b"Hello");
     let body = input[6..].as_ptr();
     let mut assembler = Assembler::new(Role::Server);
-    match assembler.step(&mut input, &ROOMY) {
+    match assembler.step(&mut input, &ROOMY, &mut Inflater::default()) {
         Ok(Step::Message { message: Message::Text(text), used: 11 }) => assert_eq!((text, text.as_ptr()), ("Hello", body)),
         other => panic!("{other:?}"),
     }
@@ -324,7 +325,7 @@ fn an_incomplete_frame_is_left_as_it_is() {
     let whole = client(FIN | TEXT, b"Hello");
     for len in 0..whole.len() {
         let mut input = whole[..len].to_vec();
-        assert_eq!(Assembler::new(Role::Server).step(&mut input, &ROOMY), Ok(Step::NeedMore { used: 0 }));
+        assert_eq!(Assembler::new(Role::Server).step(&mut input, &ROOMY, &mut Inflater::default()), Ok(Step::NeedMore { used: 0 }));
         assert_eq!(input, whole[..len]);
     }
 }
@@ -335,12 +336,60 @@ fn a_client_reads_what_a_server_writes_and_no_mask() {
     ping(&mut bytes, b"1");
     pong(&mut bytes, &[b'2'; 125]);
     close(&mut bytes, CLOSE_TOO_BIG);
-    let mut assembler = Assembler::new(Role::Client);
+    let (mut assembler, mut inflater) = (Assembler::new(Role::Client), Inflater::default());
     let mut out = Vec::new();
-    while let Step::Message { message, used } = assembler.step(&mut bytes, &ROOMY).unwrap() {
+    while let Step::Message { message, used } = assembler.step(&mut bytes, &ROOMY, &mut inflater).unwrap() {
         out.push(Owned::from(message));
         bytes.drain(..used);
     }
     assert_eq!(out, [Owned::Ping(b"1".into()), Owned::Pong(vec![b'2'; 125]), Owned::Close(Some((1009, "message_too_big".into())))]);
-    assert_eq!(assembler.step(&mut client(FIN | TEXT, b"x"), &ROOMY), Err(CLOSE_PROTOCOL));
+    assert_eq!(assembler.step(&mut client(FIN | TEXT, b"x"), &ROOMY, &mut inflater), Err(CLOSE_PROTOCOL));
+}
+
+/// "Hello" as RFC 7692 section 7.2.3.1 compresses it.
+const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+const RSV1: u8 = 0x40;
+
+fn compressed(bytes: &[u8], limits: Limits) -> (Vec<Owned>, Option<CloseCode>) {
+    let mut feed = Feed::new(limits);
+    feed.assembler = Assembler::inflating(Role::Server);
+    let end = feed.read(bytes).err();
+    (feed.out, end)
+}
+
+/// DLV-23: RFC 7692 section 6: a message in one frame or in fragments with control frames between them, beside one that is not compressed.
+#[test]
+fn compressed_messages_are_inflated() {
+    let fragments = [client(RSV1 | TEXT, &HELLO[..3]), client(FIN | 0x9, b"p"), client(0, b""), client(FIN, &HELLO[3..])].concat();
+    let bytes = [client(FIN | RSV1 | TEXT, &HELLO), fragments, client(FIN | TEXT, b"plain"), client(FIN | RSV1 | BINARY, &HELLO)].concat();
+    let hello = || Owned::Text("Hello".into());
+    let expected = vec![hello(), Owned::Ping(b"p".into()), hello(), Owned::Text("plain".into()), Owned::Binary(b"Hello".into())];
+    assert_eq!(compressed(&bytes, ROOMY), (expected, None));
+}
+
+/// LIM-05: every violation of RFC 7692 has its close code; the limit binds what comes and what it becomes.
+#[test]
+fn every_violation_by_compressed_messages_has_its_code() {
+    let deflated = |text: &[u8]| {
+        let mut deflater = crate::wire::deflate::Deflater::new(3, 0);
+        client(FIN | RSV1 | TEXT, deflater.message(text).unwrap())
+    };
+    let cases: &[(&str, Vec<u8>, CloseCode)] = &[
+        ("RSV1 on a continuation", [client(RSV1 | TEXT, &HELLO[..3]), client(FIN | RSV1, &HELLO[3..])].concat(), CLOSE_PROTOCOL),
+        ("RSV1 on the continuation alone", [client(TEXT, b"x"), client(FIN | RSV1, &HELLO)].concat(), CLOSE_PROTOCOL),
+        ("RSV1 on a ping", client(FIN | RSV1 | 0x9, &HELLO), CLOSE_PROTOCOL),
+        ("RSV1 on a pong", client(FIN | RSV1 | 0xa, &HELLO), CLOSE_PROTOCOL),
+        ("RSV1 on a close", client(FIN | RSV1 | 0x8, &HELLO), CLOSE_PROTOCOL),
+        ("RSV1 and RSV2", client(FIN | RSV1 | 0x20 | TEXT, &HELLO), CLOSE_PROTOCOL),
+        ("RSV1 and RSV3", client(FIN | RSV1 | 0x10 | TEXT, &HELLO), CLOSE_PROTOCOL),
+        ("a truncated stream", client(FIN | RSV1 | TEXT, &HELLO[..4]), CLOSE_INVALID_PAYLOAD),
+        ("a block of the reserved type", client(FIN | RSV1 | TEXT, &[0x06, 0x00]), CLOSE_INVALID_PAYLOAD),
+        ("text that is no UTF-8", deflated(&[0xff; 300]), CLOSE_INVALID_PAYLOAD),
+        ("a message that becomes too long", deflated(&[b'x'; 1001]), CLOSE_TOO_BIG),
+        ("a message that is too long as it comes", client(FIN | RSV1 | TEXT, &[0; 1001])[..8].to_vec(), CLOSE_TOO_BIG),
+    ];
+    for (name, bytes, code) in cases {
+        assert_eq!(compressed(bytes, Limits { message_bytes_max: 1000 }).1, Some(*code), "{name}");
+    }
+    assert_eq!(compressed(&deflated(&[b'x'; 1000]), Limits { message_bytes_max: 1000 }).1, None);
 }
