@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::bucket::Rate;
+
 /// JSON nesting in published `data` and in commands.
 pub const JSON_DEPTH_MAX: usize = 32;
 /// Identifier: room, type, key, owner, `event_id`.
@@ -80,6 +82,19 @@ pub const TLS_PARTIAL_BYTES_MAX: usize = 20 * 1024;
 pub const TLS_UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// How long one loop turn may go on opening connections: TLS handshakes and signatures of tokens. Live pushes come between the turns.
 pub const OPENING_SLICE: Duration = Duration::from_micros(500);
+/// How many times the commands of a second one connection may send at once: with the default of 20 a second, it may join all its rooms at connect
+/// and ask for as much again. Publishes are bounded by their credit instead.
+pub const COMMAND_BURST: u32 = 10;
+/// What a snapshot counts for: it may be thousands of states.
+pub const SNAPSHOT_COMMANDS: u32 = 5;
+/// Joins of one connection that are denied, after which it may ask for rooms that its token does not name only so often.
+pub const DENIED_JOIN_RATE: Rate = Rate { every: Duration::from_secs(6), burst: 10 };
+/// How long a client may go on being over its rate before 4104.
+pub const RATE_PATIENCE: Duration = Duration::from_secs(10);
+/// How many times the handshakes of a second one address may make at once.
+pub const HANDSHAKE_BURST: u32 = 5;
+/// Addresses whose connections and handshakes are counted.
+pub const ADDRESSES_MAX: usize = 64 * 1024;
 /// Consecutive bad commands before 4008.
 pub const BAD_COMMANDS_MAX: u8 = 5;
 /// The HTTP head, and then the token, must be complete within this.

@@ -31,6 +31,11 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+/// A duration in milliseconds, rounded up, saturating.
+pub fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
 /// A duration in nanoseconds, saturating (584 years).
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

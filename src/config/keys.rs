@@ -164,11 +164,32 @@ static COMPRESSION: [Key; 3] = under(
     ],
 );
 
-static LIMITS: [Key; 6] = under(
+static LIMITS: [Key; 9] = under(
     "Limits",
     [
         key("max-connections", Number, "N", "10000", "WebSocket connections in all; further ones get 503"),
         key("max-connections-per-user", Number, "N", "10", "Connections of one user; further ones are closed with 4003"),
+        key(
+            "max-connections-per-ip",
+            Number,
+            "N",
+            "1000",
+            "Connections of one address, or IPv6 network of 64 bits; further ones are closed with 4100; 0: any number",
+        ),
+        key(
+            "handshakes-per-ip",
+            Number,
+            "N",
+            "20",
+            "Handshakes a second of one address, and five times as many at once; further ones get 429; 0: any number",
+        ),
+        key(
+            "commands-per-client",
+            Number,
+            "N",
+            "20",
+            "Commands a second of one connection, and ten times as many at once; further ones are refused, and close it with 4104 if it goes on; 0: any number",
+        ),
         key("max-queue-bytes", Size, "SIZE", "8MiB", "Bytes queued for one client before it is closed as too slow"),
         key("slow-timeout", Duration, "DURATION", "30s", "Age of a client's oldest queued frame before it is closed as too slow"),
         key("heartbeat", Duration, "DURATION", "30s", "Time between pings"),

@@ -34,7 +34,9 @@ pub use keys::{Key, Kind, keys};
 pub use resolve::{Setting, Surroundings};
 
 /// Descriptors wanted beyond those of connections: listeners, the log, keys that are read again, and room to refuse politely.
-const DESCRIPTORS_RESERVE: u64 = 1024;
+const DESCRIPTORS_RESERVE: u64 = 256;
+/// Connections without a token that there may be at least.
+const STRANGERS_LEAST: usize = 16;
 
 /// The validated configuration: every value is within its bounds and goes with the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +97,12 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections of one user.
     pub connections_per_user_max: u32,
+    /// Connections of one address; 0: any number.
+    pub connections_per_ip_max: u32,
+    /// Handshakes of one address in a second; 0: any number.
+    pub handshakes_per_ip: u32,
+    /// Commands of one connection in a second; 0: any number.
+    pub commands_per_client: u32,
     /// Bytes queued for one client.
     pub queue_bytes_max: usize,
     /// Age of a client's oldest queued frame.
@@ -150,8 +158,21 @@ pub struct AuthorizerConfig {
 
 impl Config {
     /// Descriptors that the process should be allowed (LIM-09).
-    pub fn descriptors_needed(&self) -> u64 {
-        self.connections_max as u64 + DESCRIPTORS_RESERVE
+    fn descriptors_needed(&self) -> u64 {
+        (self.connections_max + self.strangers_max()) as u64 + DESCRIPTORS_RESERVE
+    }
+
+    /// Takes no more connections than there are descriptors for: half of those that there are, if there are so few.
+    fn lower_to_descriptors(&mut self, descriptors_max: Option<u64>) {
+        if let Some(limit) = descriptors_max.filter(|limit| *limit < self.descriptors_needed()) {
+            let left = (limit.saturating_sub(DESCRIPTORS_RESERVE) * 2 / 3).max(limit / 2);
+            self.connections_max = self.connections_max.min(left as usize);
+        }
+    }
+
+    /// Connections without a token, and HTTP connections, that there may be beside the others: half as many, for when all come back at once.
+    pub fn strangers_max(&self) -> usize {
+        (self.connections_max / 2).max(STRANGERS_LEAST)
     }
 }
 
@@ -186,6 +207,7 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
         return Err(ConfigError { problems });
     }
     let mut warnings = validate::warnings(&config, &settings, surroundings.descriptors_max, surroundings.cores);
+    config.lower_to_descriptors(surroundings.descriptors_max);
     warnings.extend(surroundings.strangers());
     Ok(Loaded { config, settings, warnings })
 }

@@ -21,7 +21,7 @@ pub struct Surroundings {
     pub variables: BTreeMap<String, String>,
     /// Cores this process may use.
     pub cores: usize,
-    /// Descriptors this process may open; nothing if there is no limit.
+    /// Descriptors this process may open, the soft limit being raised; nothing if there is no limit.
     pub descriptors_max: Option<u64>,
 }
 
@@ -33,7 +33,7 @@ impl Surroundings {
         Surroundings {
             variables: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            descriptors_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+            descriptors_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
         }
     }
 

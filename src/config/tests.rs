@@ -35,6 +35,9 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("compression-min", "1KiB", "0", "\"300B\""),
     ("max-connections", "1", "2", "3"),
     ("max-connections-per-user", "1", "2", "3"),
+    ("max-connections-per-ip", "1", "2", "3"),
+    ("handshakes-per-ip", "1", "2", "3"),
+    ("commands-per-client", "1", "2", "3"),
     ("max-queue-bytes", "1MiB", "2MiB", "3145728"),
     ("slow-timeout", "1s", "2s", "\"3s\""),
     ("heartbeat", "1s", "2s", "\"300s\""),
@@ -192,6 +195,9 @@ fn the_defaults_are_the_documented_ones() {
         metric_flush: second / 2,
         connections_max: 10_000,
         connections_per_user_max: 10,
+        connections_per_ip_max: 1000,
+        handshakes_per_ip: 20,
+        commands_per_client: 20,
         queue_bytes_max: 8 << 20,
         slow_timeout: 30 * second,
         heartbeat: 30 * second,
@@ -238,6 +244,9 @@ fn every_bad_value_is_named() {
         ("compression-min", &["", "-1", "2MiB"]),
         ("max-connections", &["", "0", "1000001", "1e3"]),
         ("max-connections-per-user", &["", "0", "1000001"]),
+        ("max-connections-per-ip", &["", "-1", "1000001"]),
+        ("handshakes-per-ip", &["", "-1", "100001"]),
+        ("commands-per-client", &["", "fast", "100001"]),
         ("max-queue-bytes", &["", "0", "127KiB", "2GiB", "8MB"]),
         ("slow-timeout", &["", "0", "2h"]),
         ("heartbeat", &["", "0", "999ms", "301s"]),
@@ -444,15 +453,16 @@ fn the_conformance_echo_is_for_loopback_alone() {
 #[test]
 fn doubtful_values_are_warned_about() {
     let mut around = surroundings(&[("TICKERD_HARTBEAT", "1s"), ("TICKERD_TOKEN", "t")]);
-    around.descriptors_max = Some(11_023);
+    around.descriptors_max = Some(15_255);
     let argv = with_key(&["--publish-socket=/s", "--publish-socket-mode=0666", "--pin-cores", "--reactors=3"]);
     let args = args(&argv.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-    let warnings = load(&args, &around).unwrap().warnings;
+    let Loaded { config, warnings, .. } = load(&args, &around).unwrap();
+    assert_eq!(config.connections_max, 9_999, "and half as many without a token");
     assert_eq!(warnings.len(), 4, "{warnings:?}");
-    for (warning, word) in warnings.iter().zip(["11024 descriptors", "publish_socket_mode", "pin_cores", "TICKERD_HEARTBEAT"]) {
+    for (warning, word) in warnings.iter().zip(["15256 descriptors", "publish_socket_mode", "pin_cores", "TICKERD_HEARTBEAT"]) {
         assert!(warning.contains(word), "{warning}");
     }
-    let enough = Surroundings { descriptors_max: Some(11_024), ..surroundings(&[]) };
+    let enough = Surroundings { descriptors_max: Some(15_256), ..surroundings(&[]) };
     assert!(load(&super::tests::args(KEY).unwrap(), &enough).unwrap().warnings.is_empty());
 }
 

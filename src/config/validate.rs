@@ -61,6 +61,9 @@ pub(super) fn validate(
         compression_min: read.one("compression-min", 0, size(0..=1 << 20)),
         connections_max: read.one("max-connections", 1, number(1..=1_000_000)),
         connections_per_user_max: read.one("max-connections-per-user", 1, number(1..=1_000_000)),
+        connections_per_ip_max: read.one("max-connections-per-ip", 0, number(0..=1_000_000)),
+        handshakes_per_ip: read.one("handshakes-per-ip", 0, number(0..=100_000)),
+        commands_per_client: read.one("commands-per-client", 0, number(0..=100_000)),
         // Less than two of the largest frames, and one alert would close a healthy client.
         queue_bytes_max: read.one("max-queue-bytes", 0, size(2 * PUBLISH_BYTES_MAX..=1 << 30)),
         slow_timeout: read.one("slow-timeout", SECOND, duration(SECOND..=HOUR)),
@@ -276,7 +279,7 @@ pub(super) fn warnings(config: &Config, settings: &[Setting], descriptors_max: O
     let needed = config.descriptors_needed();
     if let Some(limit) = descriptors_max.filter(|limit| *limit < needed) {
         warnings.push(format!(
-            "max_connections: {} need {needed} descriptors and this process may open {limit}: raise LimitNOFILE= in the unit (or `ulimit -n`), or lower --max-connections ({})",
+            "max_connections: {} need {needed} descriptors and this process may open {limit}, so fewer are taken: raise LimitNOFILE= in the unit (or `ulimit -Hn`), or lower --max-connections ({})",
             config.connections_max,
             origin("max-connections"),
         ));

@@ -37,7 +37,7 @@ use crate::net::tls::{Identity, ServerTls};
 use crate::ops::admin::{self, Action, Admin};
 use crate::ops::health::{Health, State};
 use crate::reactor::authorizer::Authorizer;
-use crate::reactor::registry::{Registry, RegistryLimits};
+use crate::reactor::registry::Registry;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::{Control, Reactor, ReactorParts, ReactorPoll};
 
@@ -137,11 +137,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     abort_on_panic();
+    if let Err(error) = sys::raise_descriptors() {
+        tracing::warn!(event = "descriptors_not_raised", %error, "the soft limit of open files stays as it is: raise it by `ulimit -n`");
+    }
 
     let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
     let bound = listeners::bind(config)?;
     let seat = HubSeat::start()?;
-    let registry = Registry::new(RegistryLimits { connections_max: config.connections_max, per_user_max: config.connections_per_user_max });
+    let registry = Registry::new(options::registry(config));
     let shared = Shared {
         clock,
         catalog: Arc::new(catalog),

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{InquiryOptions, KeySet, Verifier, VerifyOptions};
-use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX};
+use crate::base::bucket::Rate;
+use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX, COMMAND_BURST, HANDSHAKE_BURST};
 use crate::config::{CatalogEntry, Config, IssuerEntry};
 use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
+use crate::reactor::registry::RegistryLimits;
 use crate::reactor::{CompressionOptions, ReactorOptions};
 
 /// State keys in one room: a market's symbols, a desk's accounts, with room to spare.
@@ -30,6 +32,21 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
     })
 }
 
+/// The registry's.
+pub(super) fn registry(config: &Config) -> RegistryLimits {
+    RegistryLimits {
+        connections_max: config.connections_max,
+        per_user_max: config.connections_per_user_max,
+        per_ip_max: (config.connections_per_ip_max > 0).then_some(config.connections_per_ip_max),
+        handshakes: per_second(config.handshakes_per_ip, HANDSHAKE_BURST),
+    }
+}
+
+/// So many in a second, and so many times as many at once; 0: any number.
+fn per_second(rate: u32, times: u32) -> Option<Rate> {
+    (rate > 0).then(|| Rate::per_second(rate, rate * times))
+}
+
 /// Each reactor's.
 pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
     Ok(ReactorOptions {
@@ -37,6 +54,8 @@ pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
         query_token: config.query_token,
         peers: config.behind_proxy.clone(),
         client_address: config.client_address,
+        commands: per_second(config.commands_per_client, COMMAND_BURST),
+        strangers_max: config.strangers_max().div_ceil(config.reactors),
         queue_bytes_max: config.queue_bytes_max,
         slow_timeout: config.slow_timeout,
         heartbeat: config.heartbeat,

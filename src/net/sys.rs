@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The cores that this process may use, ascending.
@@ -16,6 +17,13 @@ pub fn pin_to_core(index: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cores[index % cores.len()]);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Raises the limit of open descriptors as far as this process may. What the limit is then; nothing if there is none.
+pub fn raise_descriptors() -> io::Result<Option<u64>> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum)
 }
 
 #[cfg(test)]

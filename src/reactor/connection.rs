@@ -1,6 +1,7 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here and in [`input`].
 
 mod input;
+mod standing;
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -543,6 +544,7 @@ impl Connection {
         core.stats.handshake_ended(self.stream.handshake(), reason);
         // A peer that is gone already needs no word.
         drop(self.stream.say_end(&mut io.scratch));
+        let is_stranger = self.is_stranger();
         let mut rooms = self.leave_rooms(core);
         rooms += self.ending.as_ref().map_or(0, |ending| ending.rooms);
         core.stats.closed(reason);
@@ -553,8 +555,8 @@ impl Connection {
         if let Protocol::WebSocket(websocket) = &mut self.protocol {
             user = websocket.session.user().cloned();
             websocket.session.end(core);
-            core.registry.close();
         }
+        core.strangers -= usize::from(is_stranger);
         let user = user.as_deref().unwrap_or("-");
         let client = self.client().map(field::display);
         info!(reason = reason.name(), user, client, rooms, received, sent, peer, slot = self.id.slot, "connection closed");

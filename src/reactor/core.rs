@@ -40,6 +40,8 @@ pub(super) struct Core {
     pub(super) rooms: Rooms,
     /// What waits for whole rooms.
     pub(super) runs: Runs,
+    /// TCP connections that brought no token that is held.
+    pub(super) strangers: usize,
     /// The time of the last read, or of the turn's beginning.
     pub(super) now: Now,
     /// Set while the daemon stops: when the reactor returns at the latest.

@@ -1,15 +1,16 @@
 //! The HTTP side of a connection: `GET /v1/ws`, `POST /v1/publish`, and refusals. Requests are served one at a time. No I/O.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{
-    AUTH_FAILED, BAD_STATE, CLOSE_CONNECTION_LIMIT, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY, Refusal, SHUTTING_DOWN,
-    TOO_LARGE,
+    AUTH_FAILED, BAD_STATE, CLOSE_CONNECTION_LIMIT, CLOSE_OVER_CAPACITY, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY,
+    RATE_LIMITED, Refusal, SHUTTING_DOWN, TOO_LARGE,
 };
 use crate::base::ids::{ConnId, Ticket};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX};
-use crate::base::time::Mono;
+use crate::base::time::{Mono, millis};
 use crate::net::outbox::Outbox;
 use crate::wire::http::{
     BodyLen, Head, HttpRefusal, Request, Upgrade, add_headers, parse_head, strip_body, token_of, write_response, write_switching,
@@ -33,6 +34,8 @@ pub(super) struct Http {
     reader: Option<Box<str>>,
     /// When what is awaited of the client must be here.
     due: Mono,
+    /// A request with a good token came since [`Http::take_useful`] was asked.
+    was_useful: bool,
 }
 
 /// For a year browsers come by TLS alone. Other names below this one are not ours to speak for.
@@ -47,7 +50,7 @@ enum Route {
 impl Http {
     /// For a connection on which nothing was read yet.
     pub(super) fn new(peer: Option<IpAddr>, now: Mono) -> Http {
-        Http { peer, answers: Answers::default(), body: None, reader: None, due: now.plus(HANDSHAKE_TIMEOUT) }
+        Http { peer, answers: Answers::default(), body: None, reader: None, due: now.plus(HANDSHAKE_TIMEOUT), was_useful: false }
     }
 
     /// A proxy has said who connected.
@@ -80,13 +83,14 @@ impl Http {
             let has_more = used < input.len();
             return Took { used, ..self.answer_preflight(methods, &request, has_more, core, outbox) };
         }
-        match route(&request, id, core, outbox) {
+        match route(&request, id, *client, core, outbox) {
             Ok(Route::WebSocket(websocket, next)) => Took { used, more: used < input.len(), then: Then::Upgrade(websocket, next) },
             Ok(Route::Publish(body)) => {
                 if request.expects_continue() && used == input.len() {
                     outbox.push_raw(core.now.mono, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
                 }
                 self.body = Some(body);
+                self.was_useful = true;
                 self.due = core.now.mono.plus(HTTP_BODY_TIMEOUT);
                 Took { used, more: used < input.len(), then: Then::Go }
             }
@@ -174,6 +178,11 @@ impl Http {
         self.answers.is_full() || self.awaits_answers()
     }
 
+    /// Whether a request is being served, or was since this was asked last.
+    pub(super) fn take_useful(&mut self) -> bool {
+        std::mem::replace(&mut self.was_useful, false) || !self.is_idle()
+    }
+
     /// Whether no request is being served.
     pub(super) fn is_idle(&self) -> bool {
         self.body.is_none()
@@ -207,12 +216,13 @@ fn preflight(request: &Request<'_>) -> Option<&'static str> {
     (asks && !has_body && request.path == "/v1/publish").then_some("POST")
 }
 
-fn route(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
+fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
     match request.path {
         "/v1/ws" => {
-            let routed = upgrade(request, id, core, outbox);
+            let address = core.options.limited(client);
+            let routed = upgrade(request, id, address, core, outbox);
             core.stats.handshake(match &routed {
-                Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT))) => Handshake::OverCapacity,
+                Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT | CLOSE_OVER_CAPACITY))) => Handshake::OverCapacity,
                 Ok(Route::WebSocket(_, Next::Close(_))) => Handshake::BadToken,
                 Ok(_) => Handshake::Upgraded,
                 Err((_, result)) => *result,
@@ -268,12 +278,19 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// Upgrades, or says why not and how that counts.
-fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outbox) -> Result<Route, (HttpRefusal, Handshake)> {
+fn upgrade(
+    request: &Request<'_>,
+    id: ConnId,
+    address: Option<IpAddr>,
+    core: &mut Core,
+    outbox: &mut Outbox,
+) -> Result<Route, (HttpRefusal, Handshake)> {
     let bad_request = |refusal| (refusal, Handshake::BadRequest);
     let upgrade = request.upgrade().map_err(bad_request)?.ok_or_else(|| bad_request(no_upgrade(request)))?;
     if core.is_draining() {
         return Err((shutting_down(), Handshake::ShuttingDown));
     }
+    core.registry.handshake(address, core.now.mono).map_err(|wait| (too_many_handshakes(wait), Handshake::RateLimited))?;
     check_origin(&upgrade, core).map_err(|refusal| (refusal, Handshake::BadOrigin))?;
     let token = token_of(request, Some(&upgrade), core.options.query_token).map_err(bad_request)?;
     let verified = token.map(|token| core.check_token(token)).transpose();
@@ -284,7 +301,7 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
             return Err((unauthorized(error.refusal()), Handshake::BadToken));
         }
     }
-    if !core.registry.open() {
+    if !core.registry.has_room() {
         let refusal = Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000);
         return Err((refusal.into(), Handshake::OverCapacity));
     }
@@ -294,7 +311,7 @@ fn upgrade(request: &Request<'_>, id: ConnId, core: &mut Core, outbox: &mut Outb
         core.stats.compression_agreed.inc();
         outbox.set_window_bits(deflate.window_bits());
     }
-    let mut websocket = Box::new(WebSocket::new(id, deflate.is_some(), core));
+    let mut websocket = Box::new(WebSocket::new(id, address, deflate.is_some(), core));
     let next = match verified {
         Ok(Some(grants)) => websocket.begin(grants, core, outbox),
         Ok(None) => Next::Go,
@@ -329,6 +346,11 @@ fn not_allowed(allow: &'static str, message: &str) -> HttpRefusal {
 
 fn unauthorized(refusal: Refusal) -> HttpRefusal {
     HttpRefusal { status: 401, refusal, extra_header: Some("WWW-Authenticate: Bearer") }
+}
+
+fn too_many_handshakes(wait: Duration) -> HttpRefusal {
+    let message = "too many handshakes from your address: connect again after retry_after_ms, and keep connections open";
+    Refusal::passing(RATE_LIMITED, message, millis(wait)).into()
 }
 
 fn shutting_down() -> HttpRefusal {

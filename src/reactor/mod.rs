@@ -14,6 +14,7 @@ mod core;
 mod echo;
 mod flush;
 mod http;
+mod limiter;
 mod lines;
 pub mod options;
 mod pressure;
@@ -24,6 +25,7 @@ mod runs;
 mod session;
 mod slots;
 pub mod stats;
+mod strangers;
 mod tokens;
 pub mod uplink;
 mod websocket;
@@ -57,6 +59,7 @@ use self::rooms::Rooms;
 use self::runs::Runs;
 use self::slots::Slots;
 use self::stats::Reason;
+use self::strangers::{Standing, Strangers};
 use self::tokens::Tokens;
 use self::uplink::Uplink;
 use self::websocket::WebSocket;
@@ -89,6 +92,7 @@ pub struct Reactor {
     serve: Vec<u32>,
     backlog: Backlog,
     pressure: Pressure,
+    strangers: Strangers,
 }
 
 impl Reactor {
@@ -111,6 +115,7 @@ impl Reactor {
             uplink: Uplink::new(parts.urgent, parts.bulk),
             rooms: Rooms::default(),
             runs: Runs::new(queue_bytes_max),
+            strangers: 0,
             now,
             drain_until: None,
             text: Vec::new(),
@@ -139,6 +144,7 @@ impl Reactor {
             serve: Vec::new(),
             backlog: Backlog::default(),
             pressure: Pressure::new(queue_bytes_max),
+            strangers: Strangers::default(),
         })
     }
 
@@ -242,7 +248,23 @@ impl Reactor {
         let mut accepted = Vec::new();
         self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &self.core, &mut accepted);
         for slot in accepted {
+            if let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_stranger()) {
+                self.core.strangers += 1;
+                self.strangers.add(conn.id);
+            }
             self.schedule(slot);
+        }
+        self.evict_strangers();
+    }
+
+    /// However many connections hang there without a token, those who have one get in.
+    fn evict_strangers(&mut self) {
+        let Reactor { conns, strangers, core, .. } = self;
+        strangers.tidy(core.strangers, |id| !conns.by_id(id).is_some_and(|conn| conn.is_stranger()));
+        while self.core.strangers > self.core.options.strangers_max {
+            let conns = &mut self.conns;
+            let Some(id) = self.strangers.evict(|id| conns.by_id(id).map_or(Standing::Off, Connection::standing)) else { return };
+            self.close(id.slot, Reason::Evicted);
         }
     }
 
@@ -452,7 +474,7 @@ impl Reactor {
 }
 
 /// Memory of an idle connection is what limits their number. The allocator has a class of 384 bytes, and none between that and 320.
-const _: () = assert!(size_of::<Connection>() <= 384 && size_of::<WebSocket>() <= 192);
+const _: () = assert!(size_of::<Connection>() <= 384 && size_of::<WebSocket>() <= 256);
 
 #[cfg(test)]
 mod tests;

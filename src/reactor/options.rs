@@ -10,6 +10,7 @@ use mio::{Poll, Token};
 use parking_lot::RwLock;
 
 use crate::auth::{Revocations, Verifier, Whom};
+use crate::base::bucket::Rate;
 use crate::base::cidr::Cidr;
 use crate::base::codes::CloseCode;
 use crate::hub::catalog::Catalog;
@@ -36,6 +37,10 @@ pub struct ReactorOptions {
     pub peers: Vec<Cidr>,
     /// Where those networks' proxies say who the client is.
     pub client_address: ClientAddress,
+    /// Connections of one reactor that brought no token, and HTTP connections.
+    pub strangers_max: usize,
+    /// Commands of one connection.
+    pub commands: Option<Rate>,
     /// Bytes that may wait for one connection.
     pub queue_bytes_max: usize,
     /// A frame that waits for longer ends its connection.
@@ -72,6 +77,14 @@ pub struct CompressionOptions {
     pub level: u32,
     /// Shorter messages are not compressed.
     pub bytes_min: usize,
+}
+
+impl ReactorOptions {
+    /// The client's address for the limits of addresses; nothing if they do not hold for it: this machine's own programs, and proxies that do
+    /// not say whom they stand for.
+    pub(super) fn limited(&self, client: Option<IpAddr>) -> Option<IpAddr> {
+        client.filter(|ip| !ip.to_canonical().is_loopback() && !self.peers.iter().any(|network| network.contains(*ip)))
+    }
 }
 
 /// What a reactor works with and shares.

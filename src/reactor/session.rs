@@ -5,20 +5,22 @@
 //! awaited tells which answer is whose. A command about a room whose join is still awaited waits with it, also while the authorizer is
 //! asked about that join, which is no concern of other rooms' joins.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Grants, Scope, TokenError, Verdict};
 use crate::base::codes::{
     ACCESS_DENIED, AUTH_BACKEND_UNAVAILABLE, BAD_STATE, CLOSE_AUTH_TIMEOUT, CLOSE_CONNECTION_LIMIT, CLOSE_INVALID_TOKEN,
-    CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, Refusal, TOO_MANY_ROOMS, USER_MISMATCH,
+    CLOSE_OVER_CAPACITY, CLOSE_RATE, CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, RATE_LIMITED, Refusal,
+    TOO_MANY_ROOMS, USER_MISMATCH,
 };
 use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::limits::{
-    AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX,
+    AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX, SNAPSHOT_COMMANDS,
 };
 use crate::base::thin_deque::ThinDeque;
-use crate::base::time::{Mono, Now};
+use crate::base::time::{Mono, Now, millis};
 use crate::hub::access_denied;
 use crate::hub::ports::{Consent, Join, Joined, Since};
 use crate::net::outbox::Outbox;
@@ -30,7 +32,9 @@ use crate::wire::request_id::RequestId;
 
 use super::authorizer::Word;
 use super::core::{Core, Next};
+use super::limiter::Limiter;
 use super::publisher::{Answers, Outcome, publish_line};
+use super::registry::Full;
 
 /// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
 const AUTHORIZER_RETRY_MS: u32 = 10_000;
@@ -39,6 +43,8 @@ const AUTHORIZER_RETRY_MS: u32 = 10_000;
 #[derive(Debug)]
 pub(super) struct Session {
     id: ConnId,
+    /// The client's, if it is limited.
+    address: Option<IpAddr>,
     /// `None` until a token is accepted.
     grants: Option<Grants>,
     awaited: ThinDeque<Awaited>,
@@ -48,6 +54,7 @@ pub(super) struct Session {
     answers: Option<Box<Answers>>,
     bad_in_a_row: u8,
     expiry_noticed: bool,
+    limiter: Limiter,
 }
 
 /// What the hub owes this connection.
@@ -73,25 +80,33 @@ enum After {
     Snapshot(Option<RequestId>),
 }
 
+const TOO_MANY_COMMANDS: &str = "too many commands: send fewer, and this one again after retry_after_ms";
+const TOO_MANY_DENIED: &str = "too many rooms were denied: ask only for rooms that are yours, and for this one again after retry_after_ms";
+
 impl Session {
-    /// A session that waits for its token.
-    pub(super) fn new(id: ConnId) -> Session {
+    /// A session that waits for its token. `address`: the client's, if it is limited.
+    pub(super) fn new(id: ConnId, address: Option<IpAddr>) -> Session {
         Session {
             id,
+            address,
             grants: None,
             awaited: ThinDeque::default(),
             asking: ThinDeque::default(),
             answers: None,
             bad_in_a_row: 0,
             expiry_noticed: false,
+            limiter: Limiter::default(),
         }
     }
 
     /// Begins with these grants, if the registry admits one more connection of the user.
     pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
-        if !core.registry.admit(&grants.user) {
-            return Next::Close(CLOSE_CONNECTION_LIMIT);
+        match core.registry.admit(&grants.user, self.address, core.now.mono) {
+            Ok(()) => {}
+            Err(Full::User) => return Next::Close(CLOSE_CONNECTION_LIMIT),
+            Err(Full::Server | Full::Address) => return Next::Close(CLOSE_OVER_CAPACITY),
         }
+        core.strangers -= 1;
         let grants = self.grants.insert(grants);
         let ConnId { reactor, slot, generation } = self.id;
         let session = format!("{:08x}-{reactor}-{slot}-{generation}", core.options.instance);
@@ -116,7 +131,7 @@ impl Session {
     /// Gives back what the session holds.
     pub(super) fn end(&mut self, core: &mut Core) {
         if let Some(grants) = self.grants.take() {
-            core.registry.release(&grants.user);
+            core.registry.release(&grants.user, self.address);
         }
     }
 
@@ -184,15 +199,25 @@ impl Session {
 
     fn on_command(&mut self, command: Command, core: &mut Core, outbox: &mut Outbox) -> Next {
         self.bad_in_a_row = 0;
+        let tokens = if matches!(command, Command::Snapshot { .. }) { SNAPSHOT_COMMANDS } else { 1 };
+        if let Err(wait) = self.limiter.command(tokens, core.options.commands, core.now.mono) {
+            return self.limit(id_of(command).as_ref(), TOO_MANY_COMMANDS, wait, core, outbox);
+        }
         match command {
             Command::Auth { id, token } => return self.refresh(id.as_ref(), &token, core, outbox),
-            Command::Subscribe { id, room, since, history } => self.subscribe(id.as_ref(), &room, since, history, core, outbox),
+            Command::Subscribe { id, room, since, history } => return self.subscribe(id.as_ref(), &room, since, history, core, outbox),
             Command::Unsubscribe { id, room } => self.unsubscribe(id.as_ref(), &room, core, outbox),
             Command::Snapshot { id, room } => self.snapshot(id.as_ref(), &room, core, outbox),
             Command::Ping { id } => core.reply(outbox, |out| reply::ok(out, id.as_ref())),
             Command::Publish => {}
         }
         Next::Go
+    }
+
+    /// LIM-01: refuses a command for now; or ends the connection, if it has gone on like that for too long.
+    fn limit(&mut self, id: Option<&RequestId>, message: &str, wait: Duration, core: &mut Core, outbox: &mut Outbox) -> Next {
+        core.refuse(outbox, id, &Refusal::passing(RATE_LIMITED, message, millis(wait)));
+        if self.limiter.is_out_of_patience(core.now.mono) { Next::Close(CLOSE_RATE) } else { Next::Go }
     }
 
     fn bad(&mut self, id: Option<&RequestId>, refusal: &Refusal, core: &mut Core, outbox: &mut Outbox) -> Next {
@@ -274,10 +299,15 @@ impl Session {
         history: Option<u32>,
         core: &mut Core,
         outbox: &mut Outbox,
-    ) {
-        let Some(grants) = &self.grants else { return };
+    ) -> Next {
+        let Some(grants) = &self.grants else { return Next::Go };
+        let by_pattern = grants.may_read(room);
+        if let Err(wait) = self.limiter.join(by_pattern, core.now.mono) {
+            return self.limit(id, TOO_MANY_DENIED, wait, core, outbox);
+        }
         if let Err(refusal) = self.may_ask_to_join(room, core) {
-            return core.refuse(outbox, id, &refusal);
+            core.refuse(outbox, id, &refusal);
+            return Next::Go;
         }
         let join = Join {
             conn: self.id,
@@ -290,6 +320,7 @@ impl Session {
             history,
         };
         self.ask_to_join(Box::new(join), Vec::new(), core, outbox);
+        Next::Go
     }
 
     /// Puts a join to the hub; the commands of `after` wait for it.
@@ -340,6 +371,7 @@ impl Session {
             }
             Verdict::Deny => {
                 core.stats.joins_denied.inc();
+                self.limiter.denied(core.now.mono);
                 access_denied()
             }
             Verdict::Unavailable => {
@@ -468,6 +500,7 @@ impl Session {
         }
         if let Some(Awaited::Join { room, after, .. }) = awaited {
             core.stats.joins_denied.inc();
+            self.limiter.denied(core.now.mono);
             self.run_after(&room, after, core, outbox);
         }
     }

@@ -24,14 +24,16 @@ pub enum Handshake {
     BadOrigin,
     /// Its token is not valid.
     BadToken,
-    /// The server has as many connections as allowed.
+    /// The server, the user or the address has as many connections as allowed.
     OverCapacity,
     /// The daemon is stopping.
     ShuttingDown,
+    /// Its address makes too many of them.
+    RateLimited,
 }
 
 /// The names of [`Handshake`], in its order.
-pub const HANDSHAKES: [&str; 6] = ["upgraded", "bad_request", "bad_origin", "bad_token", "over_capacity", "shutting_down"];
+pub const HANDSHAKES: [&str; 7] = ["upgraded", "bad_request", "bad_origin", "bad_token", "over_capacity", "shutting_down", "rate_limited"];
 
 /// How a TLS handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +84,12 @@ pub enum Reason {
     Tls,
     /// A proxy began without its header, or with a bad one.
     ProxyHeader,
+    /// It had brought no token, and made place for a newer one.
+    Evicted,
 }
 
 /// The names of the reasons that are no close code.
-const TRANSPORT_REASONS: [&str; 6] = ["eof", "io_error", "done", "timeout", "tls_error", "proxy_header"];
+const TRANSPORT_REASONS: [&str; 7] = ["eof", "io_error", "done", "timeout", "tls_error", "proxy_header", "evicted"];
 
 impl Reason {
     /// The label in metrics and logs.
@@ -98,6 +102,7 @@ impl Reason {
             Reason::Timeout => TRANSPORT_REASONS[3],
             Reason::Tls => TRANSPORT_REASONS[4],
             Reason::ProxyHeader => TRANSPORT_REASONS[5],
+            Reason::Evicted => TRANSPORT_REASONS[6],
         }
     }
 

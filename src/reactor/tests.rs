@@ -57,7 +57,7 @@ impl House {
             verifier: verifier(),
             revocations: Arc::default(),
             tls: None,
-            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2 })),
+            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2, per_ip_max: None, handshakes: None })),
             poll,
             words: Arc::new(Link::new(8, Arc::clone(&door))),
             door,
@@ -409,6 +409,7 @@ fn bad_tokens_and_too_many_connections_are_told_apart() {
         ([house.client("u1", &[]), house.client("u1", &[])], Client { stream: house.connect(), rest: Vec::new() });
     third.upgrade(&format!("Authorization: Bearer {}\r\n", token("u1", &[], &[], expires_s())));
     assert_eq!(third.close_code(), 4003);
+    let _last = house.client("u2", &[]);
     assert_eq!(ask(&format!("Authorization: Bearer {}\r\n", token("u2", &[], &[], expires_s()))).0, 503);
     clients[0].send(2, b"binary");
     assert_eq!(clients[0].close_code(), 1003);

@@ -1,5 +1,6 @@
 //! The WebSocket side of a connection: messages to its session, heartbeats, silence. No I/O.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -35,12 +36,12 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    /// A WebSocket that waits for its token; `inflates` if compression was agreed on.
-    pub(super) fn new(id: ConnId, inflates: bool, core: &Core) -> WebSocket {
+    /// A WebSocket that waits for its token. `address`: the client's, if it is limited; `inflates`: compression was agreed on.
+    pub(super) fn new(id: ConnId, address: Option<IpAddr>, inflates: bool, core: &Core) -> WebSocket {
         let now = core.now.mono;
         WebSocket {
             assembler: if inflates { Assembler::inflating(Role::Server) } else { Assembler::new(Role::Server) },
-            session: Session::new(id),
+            session: Session::new(id, address),
             heard: now,
             heartbeat_at: Mono::NEVER,
             auth_by: if core.options.conformance_echo { Mono::NEVER } else { now.plus(HANDSHAKE_TIMEOUT) },

@@ -107,7 +107,7 @@ class Message(dict):
 class Daemon:
     """A running `tickerd serve`."""
 
-    def __init__(self, directory, **flags):
+    def __init__(self, directory, prefix=(), **flags):
         directory.mkdir(parents=True, exist_ok=True)
         self.key_file = directory / "jwt.key"
         self.key_file.write_text(SECRET)
@@ -115,7 +115,7 @@ class Daemon:
         # A socket's path has at most 107 bytes, and a test's directory may be long.
         self.socket_path = f"/tmp/tickerd-e2e-{os.getpid()}-{time.monotonic_ns()}.sock"
         defaults = DEFAULT_FLAGS | {"publish_socket": self.socket_path, "jwt_key": self.key_file}
-        self.process = start(defaults | flags, self.stderr_file)
+        self.process = start(defaults | flags, self.stderr_file, prefix)
         self.ready = self._read_ready()
         self.address = address_of(self.ready["listen"][0])
         self.admin = address_of(self.ready["admin"])
@@ -209,11 +209,11 @@ class Daemon:
         return client
 
 
-def start(flags, stderr_file):
-    """`tickerd serve` with `flags`, of which a list is a repeated flag, True a bare one and None none."""
+def start(flags, stderr_file, prefix=()):
+    """`tickerd serve` with `flags`, of which a list is a repeated flag, True a bare one and None none; run by the command `prefix`."""
     assert BINARY.exists(), f"{BINARY} is missing: cargo build --release, or set TICKERD_BIN"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TICKERD_")}
-    command = [str(BINARY), "serve", *arguments(flags)]
+    command = [*prefix, str(BINARY), "serve", *arguments(flags)]
     with open(stderr_file, "wb") as stderr:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment)
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::auth::{KeySet, MintClaims, SigningKey, Verifier, VerifyOptions, mint};
+use crate::base::bucket::Rate;
 use crate::base::lane::Lane;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::Input;
@@ -56,6 +57,8 @@ pub(in crate::reactor) fn options() -> ReactorOptions {
         query_token: false,
         peers: Vec::new(),
         client_address: ClientAddress::XForwardedFor,
+        strangers_max: 100,
+        commands: Some(Rate::per_second(20, 200)),
         queue_bytes_max: 1 << 20,
         slow_timeout: Duration::from_secs(30),
         heartbeat: Duration::from_secs(30),
@@ -76,20 +79,21 @@ impl Desk {
             options: options(),
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             tokens: Tokens::new(verifier(), Arc::default()),
-            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1 })),
+            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1, per_ip_max: None, handshakes: None })),
             inquirer: Inquirer::new(None),
             stats: Arc::new(ReactorStats::default()),
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink,
             rooms: Rooms::default(),
             runs: Runs::new(1 << 20),
+            strangers: 1,
             now: NOW,
             drain_until: None,
             text: Vec::new(),
             command: Vec::new(),
             inflater: Inflater::default(),
         };
-        Desk { session: Session::new(CONN), core, outbox: Outbox::default(), urgent }
+        Desk { session: Session::new(CONN, None), core, outbox: Outbox::default(), urgent }
     }
 
     fn open(rooms: &[&str], scopes: &[Scope]) -> Desk {
@@ -175,7 +179,7 @@ fn the_first_message_brings_a_token_or_the_end() {
 #[test]
 fn a_user_with_as_many_connections_as_allowed_gets_no_welcome() {
     let mut desk = Desk::waiting();
-    assert!(desk.core.registry.admit(&"u1".into()));
+    desk.core.registry.admit(&"u1".into(), None, NOW.mono).unwrap();
     let token = token("u1", &[], &[], EXPIRES_S);
     assert_eq!(desk.say(&format!(r#"{{"type":"auth","token":"{token}"}}"#)), Next::Close(CLOSE_CONNECTION_LIMIT));
     assert!(desk.heard().is_empty());

@@ -103,7 +103,7 @@ fn flood(house: &House, stop: &AtomicBool) {
 
 #[test]
 fn nobody_gets_too_much_or_too_little_while_members_come_and_go() {
-    let house = House::open("churn", options());
+    let house = House::open("churn", ReactorOptions { commands: None, ..options() });
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| flood(&house, &stop));

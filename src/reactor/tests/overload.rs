@@ -37,7 +37,7 @@ impl Bench {
             verifier: verifier(),
             revocations: Arc::default(),
             tls: None,
-            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2 })),
+            registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2, per_ip_max: None, handshakes: None })),
             poll,
             inbox: Arc::clone(&inbox),
             control: Arc::new(Link::new(8, Arc::clone(&door))),

@@ -1,0 +1,158 @@
+"""Attacks on a daemon, one in each process: `attackers.py NAME HOST PORT TOKEN`. Prints a line when it is under way, and goes on until it is ended.
+
+Every attack keeps to what a client on the network can do; what comes back is read only where the attack needs it.
+"""
+
+import contextlib
+import selectors
+import socket
+import sys
+import time
+
+from wire import CLOSE, PING, TEXT, RawClient, frame, upgrade_request
+
+
+def connect(address):
+    """A connection from one of many addresses of this machine."""
+    connect.count += 1
+    raw = socket.socket()
+    raw.bind((f"127.0.{connect.count // 200 % 200}.{connect.count % 200 + 2}", 0))
+    raw.connect(address)
+    return raw
+
+
+connect.count = 0
+
+
+def under_way():
+    print("under way", flush=True)
+
+
+def hang(address, count, hello):
+    """Connections that say `hello` and no more; those that are ended are made again."""
+    crowd = []
+    told = False
+    while True:
+        while len(crowd) < count:
+            with contextlib.suppress(OSError):
+                raw = connect(address)
+                raw.sendall(hello)
+                raw.setblocking(False)
+                crowd.append(raw)
+        if not told:
+            under_way()
+            told = True
+        time.sleep(0.05)
+        for raw in crowd[:]:
+            try:
+                if raw.recv(4096):
+                    continue
+            except BlockingIOError:
+                continue
+            except OSError:
+                pass
+            raw.close()
+            crowd.remove(raw)
+
+
+def slowloris(address, _token):
+    """1,000 requests that are never finished."""
+    hang(address, 1_000, b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nX-Slow:")
+
+
+def idle(address, _token):
+    """2,000 WebSockets without a token."""
+    hang(address, 2_000, upgrade_request())
+
+
+def slow_readers(address, token):
+    """200 members of the canary's flooded room who read nothing; those who are closed come back."""
+    crowd, told = [], False
+    while True:
+        while len(crowd) < 200:
+            with contextlib.suppress(OSError, AssertionError):
+                client = RawClient(address, token, 4096)
+                client.send(frame(TEXT, b'{"type":"subscribe","room":"flood:1"}'))
+                client.ends = time.monotonic() + 5
+                crowd.append(client)
+        if not told:
+            under_way()
+            told = True
+        time.sleep(0.1)
+        for client in crowd[:]:
+            if time.monotonic() > client.ends:
+                client.socket.close()
+                crowd.remove(client)
+
+
+def ping_flood(address, token):
+    """Four clients that send pings as fast as they can, and read the pongs."""
+    flooders = [RawClient(address, token) for _ in range(4)]
+    pings = frame(PING, b"x") * 1_000
+    for flooder in flooders:
+        flooder.socket.setblocking(False)
+    under_way()
+    with selectors.DefaultSelector() as selector:
+        for flooder in flooders:
+            selector.register(flooder.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while True:
+            for key, events in selector.select():
+                with contextlib.suppress(BlockingIOError):
+                    if events & selectors.EVENT_READ:
+                        key.fileobj.recv(1 << 16)
+                    if events & selectors.EVENT_WRITE:
+                        key.fileobj.send(pings)
+
+
+def connects(address, token):
+    """500 handshakes a second, each followed by the end of the connection."""
+    under_way()
+    due = time.monotonic()
+    while True:
+        due += 1 / 500
+        time.sleep(max(0, due - time.monotonic()))
+        with contextlib.suppress(OSError), connect(address) as raw:
+            raw.sendall(upgrade_request(token))
+
+
+def huge(address, token):
+    """Clients that announce a message of 2^62 bytes, and come back when they are closed."""
+    announced = b"\x81\xff" + (1 << 62).to_bytes(8, "big") + bytes(4)
+    told = False
+    while True:
+        for _ in range(2):
+            with contextlib.suppress(OSError, AssertionError), RawClient(address, token) as client:
+                client.send(announced + bytes(60_000))
+                while client.next_frame()[0] != CLOSE:
+                    pass
+        if not told:
+            under_way()
+            told = True
+
+
+def fragments(address, token):
+    """131,000 fragments of no byte, again and again."""
+    tiny = frame(0, b"", fin=False)
+    under_way()
+    while True:
+        with contextlib.suppress(OSError), RawClient(address, token) as client:
+            client.send(frame(TEXT, b"", fin=False))
+            for _ in range(131):
+                client.send(tiny * 1_000)
+
+
+def nonsense(address, token):
+    """Commands that are none, as many as are taken."""
+    under_way()
+    while True:
+        with contextlib.suppress(OSError), RawClient(address, token) as client:
+            for _ in range(100):
+                client.send(frame(TEXT, b'{"type":"nonsense","id":1}') * 100)
+
+
+ATTACKS = [slowloris, idle, slow_readers, ping_flood, connects, huge, fragments, nonsense]
+
+if __name__ == "__main__":
+    name, host, port, token = sys.argv[1:]
+    (attack,) = [attack for attack in ATTACKS if attack.__name__ == name]
+    attack((host, int(port)), token)
