@@ -242,7 +242,7 @@ def _pause_until(daemon, events):
 def test_joins_under_load_have_no_seam(serve, reactors):
     """DLV-15: 10,000 joins (2,000 unless TICKERD_LONG=1) at 5,000 publishes a second, by several connections, from a position, with
     history or without: from `from` on no hole and no duplicate."""
-    daemon = serve(reactors=reactors, history=100_000)
+    daemon = serve(reactors=reactors, history=100_000, commands_per_client=0)
     pump = Pump(daemon, 5_000, 10_000_000, ROOM, "alert", "stream")
     joins = asyncio.run(_join_storm(daemon, 10_000 if LONG else 2_000))
     answered = pump.stop()
