@@ -452,8 +452,7 @@ fn the_conformance_echo_is_for_loopback_alone() {
 /// LIM-09: too low a limit of descriptors is told before the connections that it costs.
 #[test]
 fn doubtful_values_are_warned_about() {
-    let mut around = surroundings(&[("TICKERD_HARTBEAT", "1s"), ("TICKERD_TOKEN", "t")]);
-    around.descriptors_max = Some(15_255);
+    let around = Surroundings { descriptors_max: Some(15_255), ..surroundings(&[("TICKERD_HARTBEAT", "1s"), ("TICKERD_TOKEN", "t")]) };
     let argv = with_key(&["--publish-socket=/s", "--publish-socket-mode=0666", "--pin-cores", "--reactors=3"]);
     let args = args(&argv.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     let Loaded { config, warnings, .. } = load(&args, &around).unwrap();
