@@ -75,7 +75,7 @@ const fn under<const N: usize>(heading: &'static str, mut keys: [Key; N]) -> [Ke
 
 use Kind::{Duration, List, Number, Size, Switch, Text};
 
-static LISTENERS: [Key; 9] = under(
+static LISTENERS: [Key; 10] = under(
     "Listeners",
     [
         key("listen", List, "ADDR", "127.0.0.1:8080", "Address for clients and publishers; repeatable, port 0 takes a free one"),
@@ -97,6 +97,13 @@ static LISTENERS: [Key; 9] = under(
             "Private key of the certificate, in PEM; one for each --tls-cert, or none if they are in its file",
         ),
         key("origin", List, "ORIGIN", "", "Web origin whose pages may connect, such as https://desk.example; repeatable; none: any"),
+        key(
+            "require-origin",
+            Switch,
+            "BOOL",
+            "false",
+            "Refuse WebSockets without Origin, unless their token has the scope publish: browsers alone, and backends",
+        ),
         key("behind-proxy", List, "CIDR", "", "Network of the TLS proxies in front; repeatable; other peers are refused"),
         key(
             "client-address",

@@ -53,6 +53,8 @@ pub struct Config {
     pub tls: Vec<TlsFiles>,
     /// Origins whose pages may connect, as browsers send them; empty: any.
     pub origins: Vec<String>,
+    /// Whether a WebSocket must come from a page, or bring a publisher's token.
+    pub require_origin: bool,
     /// If not empty, the only networks that may connect.
     pub behind_proxy: Vec<Cidr>,
     /// Where those networks' proxies say who the client is.

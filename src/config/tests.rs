@@ -16,6 +16,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("tls-cert", "/t/a", "/t/b", "[\"/t/c\"]"),
     ("tls-key", "/t/a", "/t/b", "[\"/t/c\"]"),
     ("origin", "https://a.example", "http://b.example:81", "[\"https://c.example\"]"),
+    ("require-origin", "true", "1", "true"),
     ("behind-proxy", "10.0.0.0/8", "fd00::/8", "[\"192.0.2.1\"]"),
     ("client-address", "forwarded", "peer", "\"x-forwarded-for\""),
     ("jwt-key", "/k/a", "/k/b", "[\"/k/c\", \"/k/d\"]"),
@@ -176,6 +177,7 @@ fn the_defaults_are_the_documented_ones() {
         publish_socket_mode: 0o660,
         tls: Vec::new(),
         origins: Vec::new(),
+        require_origin: false,
         behind_proxy: Vec::new(),
         client_address: ClientAddress::XForwardedFor,
         jwt_keys: vec![PathBuf::from("/k")],
@@ -225,6 +227,7 @@ fn every_bad_value_is_named() {
         ("tls-cert", &[""]),
         ("tls-key", &[""]),
         ("origin", &["", "*", "null", "desk.example", "https://", "https://a/b", "https://u@a", "://a", "https://a b"]),
+        ("require-origin", &["yes"]),
         ("behind-proxy", &["", "proxy", "10.0.0.0/33", "10.0.0.1/8"]),
         ("client-address", &["", "x-real-ip", "Forwarded"]),
         ("jwt-key", &[""]),
@@ -413,10 +416,8 @@ fn each_certificate_has_its_key() {
     let problem = only_problem(load_flags(&["--tls-cert=/a", "--tls-cert=/b", "--tls-key=/c"]));
     assert!(problem.key == "tls_key" && problem.message.contains("1 keys for 2 certificates"), "{problem}");
     only_problem(load_flags(&["--tls-key=/c"]));
-    let files = |argv: &[&str]| load_flags(argv).unwrap().config.tls;
-    let one = |certificate: &str, key: &str| TlsFiles { certificate: certificate.into(), key: key.into() };
-    assert_eq!(files(&["--tls-cert=/a", "--tls-cert=/b", "--tls-key=/c", "--tls-key=/d"]), [one("/a", "/c"), one("/b", "/d")]);
-    assert_eq!(files(&["--tls-cert=/a"]), [one("/a", "/a")], "both in one file");
+    let files = load_flags(&["--tls-cert=/a"]).unwrap().config.tls;
+    assert_eq!(files, [TlsFiles { certificate: "/a".into(), key: "/a".into() }], "both in one file");
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(super) fn validate(
         publish_socket_mode: read.one("publish-socket-mode", 0, parse::file_mode),
         tls: read.pair_up(tls_certificates, tls_keys),
         origins: read.list("origin", parse::origin),
+        require_origin: read.one("require-origin", false, parse::switch),
         behind_proxy: read.list("behind-proxy", Cidr::parse),
         client_address: read.one("client-address", ClientAddress::Peer, parse::name(ClientAddress::ALL, ClientAddress::name)),
         jwt_keys: read.files("jwt-key", credentials),

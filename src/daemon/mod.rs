@@ -185,6 +185,12 @@ impl Running {
 
     /// Reads again what can be taken on without a restart. Each part stands for itself: one that is bad stays as it was.
     pub fn reload(&self) {
+        if self.certificates.is_none() {
+            tracing::warn!(
+                event = "reload_ignored",
+                "there are no certificates, and nothing else is reloaded yet: restart to take on a new configuration"
+            );
+        }
         let parts = [("certificates", self.certificates.as_ref().map(|served| served.reload()))];
         for (part, outcome) in parts {
             match outcome {

@@ -51,6 +51,7 @@ fn per_second(rate: u32, times: u32) -> Option<Rate> {
 pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
     Ok(ReactorOptions {
         origins: config.origins.clone(),
+        require_origin: config.require_origin,
         query_token: config.query_token,
         peers: config.behind_proxy.clone(),
         client_address: config.client_address,

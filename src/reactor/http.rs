@@ -301,6 +301,12 @@ fn upgrade(
             return Err((unauthorized(error.refusal()), Handshake::BadToken));
         }
     }
+    let is_publisher = matches!(&verified, Ok(Some(grants)) if grants.has(Scope::Publish));
+    if upgrade.origin.is_none() && core.options.require_origin && !is_publisher {
+        let refusal =
+            Refusal::new(FORBIDDEN, "the header origin is missing: this server is for pages, and for tokens with the scope publish");
+        return Err((refusal.into(), Handshake::BadOrigin));
+    }
     if !core.registry.has_room() {
         let refusal = Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000);
         return Err((refusal.into(), Handshake::OverCapacity));

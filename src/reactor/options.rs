@@ -31,6 +31,8 @@ use super::stats::ReactorStats;
 pub struct ReactorOptions {
     /// Origins that browsers' pages may come from; empty: any.
     pub origins: Vec<String>,
+    /// Whether a WebSocket needs an origin, or a publisher's token.
+    pub require_origin: bool,
     /// Whether `?token=` is taken.
     pub query_token: bool,
     /// Networks that TCP peers must be in; empty: any.

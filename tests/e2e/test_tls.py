@@ -22,6 +22,7 @@ from harness import (
     RawHttp,
     exchange,
     figures,
+    handshake_status,
     mint,
     note,
     risk_alert,
@@ -447,6 +448,16 @@ def test_listed_origins_alone_may_read(serve):
     assert exchange(daemon.address, preflight(EVIL)).status == 403
     for response in [exchange(serve().address, preflight(DESK)), exchange(serve(origin=DESK).address, preflight("null"))]:
         assert response.status == 403 and "access-control-allow-origin" not in response.headers
+
+
+def test_who_comes_from_no_page(serve):
+    """NET-07: with --require-origin only publishers may do without one; 403 before any frame, counted."""
+    daemon = serve(origin=DESK, require_origin=True)
+    assert handshake_status(daemon.address, mint()) == 403
+    assert handshake_status(daemon.address, mint(), origin=DESK) == 101
+    assert handshake_status(daemon.address, mint(**PUBLISHER)) == 101
+    assert handshake_status(daemon.address, mint(**PUBLISHER), origin=EVIL) == 403
+    assert daemon.metric("tickerd_handshakes_total", "bad_origin") == 2
 
 
 def test_preflights_leave_the_connection_open(serve):

@@ -54,6 +54,7 @@ pub(in crate::reactor) fn verifier() -> Arc<Verifier> {
 pub(in crate::reactor) fn options() -> ReactorOptions {
     ReactorOptions {
         origins: Vec::new(),
+        require_origin: false,
         query_token: false,
         peers: Vec::new(),
         client_address: ClientAddress::XForwardedFor,
