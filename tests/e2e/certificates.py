@@ -53,3 +53,8 @@ class Authority:
         if versions:
             context.minimum_version, context.maximum_version = versions
         return context
+
+    def context_of_threads(self):
+        """For `Client`, which reads in one thread and sends in another. Python's TLS is not made for that before 3.13: with TLS 1.3, whose tickets
+        come after the handshake, a request is now and then never sent. So TLS 1.2."""
+        return self.context((ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2))

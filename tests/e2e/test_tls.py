@@ -72,7 +72,7 @@ def test_an_alert_goes_from_https_to_wss(serve_tls, authority, reactors, version
     daemon = serve_tls(reactors=reactors)
     context = authority.context((version, version))
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with Client(daemon.address, mint(), tls=context) as client:
+    with RawClient(daemon.address, mint(), tls=context) as client:
         client.subscribe("user:u1")
         body = json.dumps(note("user:u1", "alert", data={"n": 1})).encode()
         head = f"POST /v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {mint(**PUBLISHER)}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -80,7 +80,7 @@ def test_an_alert_goes_from_https_to_wss(serve_tls, authority, reactors, version
             assert (raw.socket.version(), raw.socket.selected_alpn_protocol()) == (f"TLSv1.{version - TLS12 + 2}", "http/1.1")
             raw.send(head.encode() + body)
             assert raw.response().json["ok"]
-        assert client.recv_type("note")["data"] == {"n": 1}
+        assert json.loads(client.texts(1, "note")[0])["data"] == {"n": 1}
     wait_until(lambda: handshakes(daemon, "full") + handshakes(daemon, "resumed") == 2, "both handshakes are counted")
     assert daemon.metric("tickerd_tls_bytes_total", "sent") > daemon.metric("tickerd_sent_bytes_total")
 
@@ -274,7 +274,7 @@ def test_a_damaged_record_ends_the_connection(serve_tls, authority):
 def test_stalled_handshakes_hurt_nobody(serve_tls, authority):
     """LIM-10: 1,000 peers that begin a handshake and say no more are closed within the time for a head; others are served meanwhile."""
     daemon = serve_tls(reactors=1)
-    with Client(daemon.address, mint(), tls=authority.context()) as client:
+    with Client(daemon.address, mint(), tls=authority.context_of_threads()) as client:
         client.subscribe("user:u1")
         before, began = daemon.rss_bytes(), time.monotonic()
         peers = [socket.create_connection(daemon.address, DEADLINE_S) for _ in range(1_000)]
@@ -283,7 +283,7 @@ def test_stalled_handshakes_hurt_nobody(serve_tls, authority):
         wait_until(lambda: daemon.metric("tickerd_connections", "http") == 1_000, "all are there")
         figures("stalled handshakes", rss_each_bytes=(daemon.rss_bytes() - before) // 1_000)
         assert client.request(type="ping")["type"] == "ok"
-        with Client(daemon.address, mint("u2"), tls=authority.context()):
+        with Client(daemon.address, mint("u2"), tls=authority.context_of_threads()):
             pass
         assert time.monotonic() - began < 5, "the check is worth something only while they stall"
         wait_until(lambda: handshakes(daemon, "timeout") == 1_000, "all are closed in time", PATIENCE_S)
@@ -305,7 +305,7 @@ def test_certificates_are_replaced_under_load(serve, authority):
     """NET-05, NET-08: SIGHUP serves the new certificate to new connections; nobody is dropped, nothing is lost. A bad one changes nothing."""
     certificate, key, serial = authority.issue("desk")
     daemon = serve(tls_cert=certificate, tls_key=key, reactors=2)
-    members = [Client(daemon.address, mint(f"m{n}", rooms=["*"]), tls=authority.context()) for n in range(10)]
+    members = [Client(daemon.address, mint(f"m{n}", rooms=["*"]), tls=authority.context_of_threads()) for n in range(10)]
     for member in members:
         member.subscribe("load:0")
     pump = Pump(daemon, 1_000, 1_000_000, "load:0", "update", "stream")
@@ -322,8 +322,9 @@ def test_certificates_are_replaced_under_load(serve, authority):
     wait_until(lambda: events(daemon, "reload_failed"), "the bad key is told")
     assert str(key) in events(daemon, "reload_failed")[0]["message"]
     assert served(daemon, authority) == new_serial
+    wait_until(lambda: daemon.metric("tickerd_publish_lines_total") > 200, "the load has gone on meanwhile")
     published = pump.stop()
-    assert published["refused"] == 0 and published["sent"] > 50
+    assert published["refused"] == 0
     for member in members:
         numbers = [message["seq"] for message in member.everything(daemon) if message["type"] == "note"]
         assert numbers == list(range(1, published["sent"] + 1)), "nobody was dropped, nothing lost"
