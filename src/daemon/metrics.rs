@@ -159,7 +159,9 @@ impl Sources {
         out.samples(&TLS_HANDSHAKES, results.map(|(i, result)| (label("result", result), self.sum(|stats| &stats.tls_handshakes[i]))));
         let bytes = [("received", self.sum(|stats| &stats.tls_bytes_received)), ("sent", self.sum(|stats| &stats.tls_bytes_sent))];
         out.samples(&TLS_BYTES, bytes.map(|(direction, count)| (label("direction", direction), count)));
-        out.samples(&TLS_EXPIRY, self.certificates.iter().map(|served| (String::new(), served.expires_in_s())));
+        if let Some(served) = &self.certificates {
+            out.single(&TLS_EXPIRY, served.expires_in_s());
+        }
     }
 
     fn publishing(&self, out: &mut Exposition, hub: &HubStats) {

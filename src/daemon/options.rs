@@ -123,7 +123,10 @@ fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
     let mut keys = KeySet::default();
     for path in paths {
         let bytes = std::fs::read(path).map_err(|error| {
-            format!("cannot read the key file {}: {error}; give the path of one that this user may read", path.display())
+            format!(
+                "cannot read the key file {}: {error}; give --jwt-key, or the issuer's `key`, a file that this user may read",
+                path.display()
+            )
         })?;
         keys.add(&path.display().to_string(), &bytes).map_err(|error| error.to_string())?;
     }

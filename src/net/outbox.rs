@@ -292,6 +292,7 @@ impl Outbox {
     }
 
     /// A frame as it was written: nothing is written of one that is yet to be compressed.
+    #[inline]
     fn written_frame<'a>(&self, frame: &'a Frame) -> &'a [u8] {
         frame.for_window(self.window_bits).expect("a frame is compressed before it is written")
     }
@@ -429,6 +430,7 @@ impl<D: FnMut(&Frame) -> bool> Filler<'_, D> {
     }
 
     /// A frame as it goes out; `None` if it is to be compressed first, and not now.
+    #[inline]
     fn encoded<'f>(&mut self, frame: &'f Frame) -> Option<&'f [u8]> {
         let ready = frame.for_window(self.window_bits);
         if ready.is_none() && (self.deflate)(frame) { frame.for_window(self.window_bits) } else { ready }

@@ -100,6 +100,7 @@ impl Frame {
     /// compressed, by [`Frame::deflate`].
     ///
     /// A window that is too small for it gets it plain.
+    #[inline]
     pub fn for_window(&self, bits: u8) -> Option<&[u8]> {
         if bits == 0 || !is_window_enough(bits, self.as_text().len()) {
             return Some(&self.bytes);
