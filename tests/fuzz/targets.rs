@@ -1,14 +1,18 @@
 //! What is fed, and what must hold of it.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
+use aws_lc_rs::hmac;
 use flate2::{Decompress, FlushDecompress};
 use serde_json::value::RawValue;
+use tickerd::auth::{KeySet, Verifier, VerifyOptions, encode_base64url};
 use tickerd::hub::catalog::Catalog;
 use tickerd::wire::deflate::Inflater;
+use tickerd::wire::forwarded::ClientAddress;
 use tickerd::wire::http::{Head, parse_head, token_of};
 use tickerd::wire::websocket::{Assembler, Limits, Message, Role, Step};
-use tickerd::wire::{command, event};
+use tickerd::wire::{command, event, proxy};
 
 /// One reader.
 pub(crate) struct Target {
@@ -28,6 +32,10 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "inflate", corpus: COMPRESSED, check: inflate },
     Target { name: "publish", corpus: LINES, check: publish },
     Target { name: "command", corpus: COMMANDS, check: client_command },
+    Target { name: "token", corpus: TOKENS, check: token },
+    Target { name: "claims", corpus: CLAIMS, check: claims },
+    Target { name: "proxy", corpus: PROXY_HEADERS, check: proxy_header },
+    Target { name: "forwarded", corpus: FORWARDED, check: forwarded },
 ];
 
 const HEADS: &[&[u8]] = &[
@@ -170,5 +178,88 @@ const COMMANDS: &[&[u8]] = &[
 fn client_command(input: &[u8]) {
     if command::parse(&mut input.to_vec()).is_ok() {
         serde_json::from_slice::<&RawValue>(input).expect("what is taken is JSON");
+    }
+}
+
+/// Unix milliseconds at which the tokens below are good.
+const NOW_MS: u64 = 1_795_000_000_000;
+const SECRET: &[u8] = b"a secret of thirty-two bytes, yes";
+
+static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
+    let mut keys = KeySet::default();
+    keys.add("secret", SECRET).expect("a sound secret");
+    Verifier::new(keys, VerifyOptions::default())
+});
+
+const TOKENS: &[&[u8]] = &[
+    b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ1MSIsImV4cCI6MTc5NTAwMDYwMH0.Zm9yZ2VkIGFzIGEgc2lnbmF0dXJlIG9mIDMyIGJ5dGVz",
+    b"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1MSIsImV4cCI6MTc5NTAwMDYwMH0.",
+    b"eyJhbGciOiJFUzI1NiIsImtpZCI6ImEifQ.e30.AAAA",
+];
+
+/// What was not signed is no token.
+fn token(input: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(input) {
+        assert!(VERIFIER.verify(text, NOW_MS).is_err(), "nobody signed it");
+    }
+}
+
+/// Header and claims, parted by a line feed; both are hostile, and the signature is right.
+const CLAIMS: &[&[u8]] = &[
+    b"{\"alg\":\"HS256\",\"typ\":\"JWT\"}\n{\"sub\":\"u1\",\"exp\":1795000600,\"iat\":1795000000,\"rooms\":[\"quote:*\",\"challenge:8f\"]}",
+    b"{\"alg\":\"HS256\"}\n{\"sub\":\"u/1\",\"exp\":1795000600.5,\"nbf\":1,\"scope\":\"publish admin\",\"publish_rooms\":[\"*\"],\"jti\":\"j\"}",
+    b"{\"alg\":\"HS256\",\"crit\":[\"b64\"],\"b64\":false,\"zip\":\"DEF\"}\n{\"sub\":\"u1\",\"exp\":1e12,\"aud\":[\"a\"],\"iss\":\"i\"}",
+];
+
+/// Whoever signs: what is taken is JSON as another reader reads it, names a user, and has not expired.
+fn claims(input: &[u8]) {
+    let mut parts = input.splitn(2, |byte| *byte == b'\n');
+    let (header, claims) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let signed = format!("{}.{}", encode_base64url(header), encode_base64url(claims));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+    let token = format!("{signed}.{}", encode_base64url(signature.as_ref()));
+    if VERIFIER.verify(&token, NOW_MS).is_ok() {
+        let header: serde_json::Value = serde_json::from_slice(header).expect("the header is JSON");
+        assert_eq!(header["alg"], "HS256");
+        assert!(header.get("crit").is_none() && header.get("zip").is_none());
+        let claims: serde_json::Value = serde_json::from_slice(claims).expect("the claims are JSON");
+        assert!(claims["sub"].as_str().is_some_and(|user| !user.is_empty()));
+        assert!(claims["exp"].as_f64().is_some_and(|exp| exp > 0.0 && (exp + 6.0) * 1000.0 > NOW_MS as f64));
+    }
+}
+
+const PROXY_HEADERS: &[&[u8]] = &[
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x09\x7f\x00\x00\x01\x12\x67\x1f\x90GET / HTTP/1.1\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x13\xcb\x00\x71\x09\x7f\x00\x00\x01\x12\x67\x1f\x90\x04\x00\x01\x00\x03\x00\x00",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00",
+];
+
+/// A prefix is partial or already as bad; what follows a header does not change it.
+fn proxy_header(input: &[u8]) {
+    let whole = proxy::parse(input);
+    match whole {
+        Ok(proxy::Step::Header { used, .. }) => {
+            assert!(used <= input.len() && used <= proxy::HEADER_BYTES_MAX);
+            assert_eq!(proxy::parse(&input[..used]), whole);
+            assert_eq!(proxy::parse(&input[..used - 1]), Ok(proxy::Step::Partial));
+        }
+        Ok(proxy::Step::Partial) => assert!(input.len() < proxy::HEADER_BYTES_MAX),
+        Err(_) => assert!(proxy::parse(&[input, b"more"].concat()).is_err()),
+    }
+}
+
+const FORWARDED: &[&[u8]] = &[
+    b"203.0.113.9, 10.0.0.1",
+    b"for=203.0.113.9;proto=https, for=\"[2001:db8::1]:4711\";by=10.0.0.2",
+    b"for=\"_gazonk\\\"\", for=unknown;host=\"a,b\"",
+];
+
+/// Nobody but a trusted proxy is believed; and what a client says of itself before a proxy appends its own word changes nothing.
+fn forwarded(input: &[u8]) {
+    let [proxy, client]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [203, 0, 113, 9].into()];
+    for (header, word) in [(ClientAddress::XForwardedFor, "203.0.113.9"), (ClientAddress::Forwarded, "for=203.0.113.9")] {
+        assert_eq!(header.client(client, [input].into_iter(), |ip| ip == proxy), client);
+        let lines = [input, word.as_bytes()];
+        assert_eq!(header.client(proxy, lines.into_iter(), |ip| ip == proxy), client);
     }
 }
