@@ -55,7 +55,7 @@ pub struct ReactorOptions {
     pub compression: Option<CompressionOptions>,
     /// Random, the same for all reactors of this start of the daemon: tells its sessions from those of other starts.
     pub instance: u32,
-    /// Whether messages are sent back instead of being served: see [`echo`](super::echo).
+    /// Whether messages are sent back instead of being served: for conformance tests.
     pub conformance_echo: bool,
 }
 

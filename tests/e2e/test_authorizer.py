@@ -261,19 +261,19 @@ def test_those_who_leave_while_they_wait_leave_nothing_behind(authorized):
 
 
 def test_a_flood_of_questions_is_bounded(authorized):
-    """ROM-02: one connection cannot have more than its share wait."""
+    """ROM-02, ROM-05: one connection cannot have more than its share wait, nor guess on and on."""
 
     def behave(handler, question):
         daemon.authorizer.release.wait(10)
         by_name(handler, question)
 
-    daemon = authorized(behave, authorizer_timeout="8s")
+    daemon = authorized(behave, authorizer_timeout="8s", commands_per_client="0")
     client = daemon.connect(mint("u1"))
     for number in range(400):
         client.send(type="subscribe", id=number, room=f"shut:{number % 50}")
     daemon.authorizer.release.set()
     names = [client.recv()["name"] for _ in range(400)]
-    assert set(names) <= {"access_denied", "queue_full", "too_many_rooms"} and "access_denied" in names
+    assert set(names) <= {"access_denied", "queue_full", "too_many_rooms", "rate_limited"} and "access_denied" in names
     assert client.request(type="ping")["type"] == "ok"
 
 
