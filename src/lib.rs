@@ -20,8 +20,9 @@
 //! - **reactor-N** owns its connections by value: sockets, tokens, memberships, outboxes. It turns bytes into
 //!   [`hub::ports::Publish`]es and joins, and frames into writes. Nobody else touches a socket. What a whole room gets is put together
 //!   once and written as it is to every member that has nothing else to get; the others have it queued, by reference.
-//! - **hub** owns the rooms: sequences, histories, states, windows. It gets inputs by two links, alerts and commands before all
-//!   else, encodes each event once, and pushes one reference to each reactor that has members of its room.
+//! - **hub** owns the rooms: sequences, histories, states, windows. It gets inputs by two links, alerts before all
+//!   else, encodes each event once, and pushes one reference to each reactor that has members of its room. Joins and snapshots, whose answers may
+//!   be thousands of frames, wait for their turn ([`hub::asks`]): connection by connection, and no more than a reactor can soon take.
 //! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
 //!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.

@@ -54,6 +54,11 @@ pub const DELIVERY_SLOTS: usize = 32 * 1024;
 pub const ALERT_RESERVE_SLOTS: usize = 2 * 1024;
 /// Outputs that a reactor has not taken yet before bulk waits at the hub: a reactor that is busy gets no more than it can write soon.
 pub const AHEAD_MAX: usize = 2 * 1024;
+/// Frames of joins and snapshots that the hub answers before it looks for alerts again. The answer that exceeds it is not cut.
+pub const ANSWER_FRAMES_PER_TURN: usize = 1024;
+/// Frames of such answers that a reactor has not taken yet before the hub lets further ones wait: what comes behind them, alerts too, waits for as
+/// much to be queued, which is a millisecond.
+pub const ANSWER_FRAMES_AHEAD_MAX: usize = 4 * 1024;
 /// Slots of the ingest link for alerts, joins and other commands.
 pub const URGENT_INGEST_SLOTS: usize = 64 * 1024;
 /// Slots of the ingest link for all other publishes.
@@ -137,6 +142,7 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 const _: () = {
     assert!(ALERT_RESERVE_SLOTS < DELIVERY_SLOTS);
     assert!(AHEAD_MAX < DELIVERY_SLOTS - ALERT_RESERVE_SLOTS);
+    assert!(ANSWER_FRAMES_PER_TURN <= ANSWER_FRAMES_AHEAD_MAX);
     assert!(CREDIT_WINDOW <= OUTSTANDING_PER_REACTOR);
     assert!(COMMAND_BYTES_MAX <= PUBLISH_BYTES_MAX);
     assert!(TOKEN_BYTES_MAX < COMMAND_BYTES_MAX && TOKEN_BYTES_MAX < HTTP_HEAD_BYTES_MAX);

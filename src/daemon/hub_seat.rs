@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::base::limits::{BULK_INGEST_SLOTS, URGENT_INGEST_SLOTS};
 use crate::config::Config;
+use crate::hub::asks::Asks;
 use crate::hub::ports::{Input, Output};
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
@@ -71,6 +72,7 @@ impl HubSeat {
             clock,
             urgent: self.urgent,
             bulk: self.bulk,
+            asks: Asks::new(reactors.len()),
             door: self.door,
             reactors,
             stats,

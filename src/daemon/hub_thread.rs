@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::base::lane::Lane;
-use crate::base::limits::{AHEAD_MAX, ALERT_RESERVE_SLOTS, OUTSTANDING_PER_REACTOR};
+use crate::base::limits::{AHEAD_MAX, ALERT_RESERVE_SLOTS, ANSWER_FRAMES_AHEAD_MAX, ANSWER_FRAMES_PER_TURN, OUTSTANDING_PER_REACTOR};
 use crate::base::time::{Mono, Now};
+use crate::hub::asks::Asks;
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
 use crate::hub::sequencer::LocalSequencer;
 use crate::hub::{Hub, HubStats};
@@ -19,6 +20,8 @@ use crate::net::link::{Door, Link};
 
 /// Urgent inputs taken before the bulk link gets a turn.
 const URGENT_PER_TURN: usize = 256;
+/// Joins, leaves and snapshots worked off before alerts are looked for again, if their answers are short.
+const ASKS_PER_TURN: usize = 256;
 /// Bulk inputs taken before alerts are looked for again.
 const BULK_PER_TURN: usize = 32;
 /// Turns between two ticks under load: windows are 100 ms, answers leave with the tick.
@@ -36,6 +39,8 @@ pub(super) struct HubThread {
     pub(super) urgent: Arc<Link<Input>>,
     /// All other publishes.
     pub(super) bulk: Arc<Link<Input>>,
+    /// Joins, leaves and snapshots that wait for their turn.
+    pub(super) asks: Asks,
     /// Where both lead.
     pub(super) door: Arc<Door>,
     /// One for each reactor.
@@ -51,8 +56,7 @@ pub(super) struct HubThread {
 impl HubThread {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
-        let mut out =
-            Links { touched: vec![false; self.reactors.len()], reactors: std::mem::take(&mut self.reactors), needs: VecDeque::new() };
+        let mut out = Links::new(std::mem::take(&mut self.reactors));
         let mut sequencer = LocalSequencer::default();
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();
@@ -81,8 +85,9 @@ impl HubThread {
         for _ in 0..TURNS_PER_SLICE {
             let now = self.clock.now();
             let urgent = self.take(now, Source::Urgent, URGENT_PER_TURN, sequencer, out);
+            let answered = self.answer(now, out);
             let bulk = if out.is_pressed() { 0 } else { self.take(now, Source::Bulk, BULK_PER_TURN, sequencer, out) };
-            if urgent + bulk == 0 {
+            if urgent + answered + bulk == 0 {
                 break;
             }
             worked = true;
@@ -90,6 +95,7 @@ impl HubThread {
         worked
     }
 
+    /// Moves inputs into the core, but for those that wait for their turn.
     fn take(&mut self, now: Now, source: Source, budget: usize, sequencer: &mut LocalSequencer, out: &mut Links) -> usize {
         for taken in 0..budget {
             let link = match source {
@@ -97,6 +103,7 @@ impl HubThread {
                 Source::Bulk => &self.bulk,
             };
             let Some(input) = link.pop() else { return taken };
+            let Err(input) = self.asks.push(input) else { continue };
             self.hub.apply(now, input, out);
             while let Some(need) = out.needs.pop_front() {
                 self.hub.apply(now, Input::Sequenced(sequencer.assign(need)), out);
@@ -105,11 +112,27 @@ impl HubThread {
         budget
     }
 
-    /// The bulk link is left alone while a reactor is pressed; the reactor rings when it is not any more.
+    /// Works off a slice of what waits for its turn; how many.
+    fn answer(&mut self, now: Now, out: &mut Links) -> usize {
+        out.frames_answered = 0;
+        for answered in 0..ASKS_PER_TURN {
+            if out.frames_answered >= ANSWER_FRAMES_PER_TURN {
+                return answered;
+            }
+            let Some(input) = self.asks.pop(|reactor| out.may_answer(reactor)) else { return answered };
+            self.hub.apply(now, input, out);
+        }
+        ASKS_PER_TURN
+    }
+
+    /// The bulk link is left alone while a reactor is pressed, and what it asked for while it has enough answers to deal with; the reactor rings
+    /// when that is over.
     fn sleep(&self, until: Mono, out: &Links) {
         self.door.arm();
         let now = self.clock.mono();
-        if self.urgent.is_empty() && (self.bulk.is_empty() || out.is_pressed()) && until > now && !self.stop.load(Ordering::Relaxed) {
+        let is_idle =
+            self.urgent.is_empty() && (self.bulk.is_empty() || out.is_pressed()) && !self.asks.has_any(|reactor| out.may_answer(reactor));
+        if is_idle && until > now && !self.stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(until.since(now).min(SLEEP_MAX));
         }
         self.door.disarm();
@@ -128,9 +151,23 @@ struct Links {
     /// Reactors to wake at the end of the slice.
     touched: Vec<bool>,
     needs: VecDeque<NeedSeq>,
+    /// Frames of answers that were ever pushed to each reactor, as it counts those it has dealt with; wraps.
+    answer_frames: Vec<usize>,
+    /// Of these, those of this turn.
+    frames_answered: usize,
 }
 
 impl Links {
+    fn new(reactors: Vec<Arc<Link<Output>>>) -> Links {
+        let count = reactors.len();
+        Links { reactors, touched: vec![false; count], needs: VecDeque::new(), answer_frames: vec![0; count], frames_answered: 0 }
+    }
+
+    /// Whether the reactor has dealt with so many answers to joins and snapshots that it may get another.
+    fn may_answer(&self, reactor: usize) -> bool {
+        self.answer_frames[reactor].wrapping_sub(self.reactors[reactor].done()) <= ANSWER_FRAMES_AHEAD_MAX
+    }
+
     /// Whether a reactor has so much to write that bulk had better wait. What members do not take is not counted: see [`Links::is_outrun`].
     fn is_pressed(&self) -> bool {
         self.reactors.iter().any(|link| link.is_pressed() || link.len() > AHEAD_MAX)
@@ -157,6 +194,9 @@ impl Outlet for Links {
     }
 
     fn push(&mut self, reactor: usize, output: Output) {
+        let frames = output.answer_frames();
+        self.answer_frames[reactor] = self.answer_frames[reactor].wrapping_add(frames);
+        self.frames_answered += frames;
         let pushed = self.reactors[reactor].push(output);
         assert!(pushed.is_ok(), "answers have slots in reserve, and deliveries ask for room first");
         self.touched[reactor] = true;

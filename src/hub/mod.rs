@@ -4,6 +4,7 @@
 //!
 //! | module | what it decides |
 //! | --- | --- |
+//! | [`asks`] | in which order joins and snapshots have their turn |
 //! | [`catalog`] | room, lane, mode, key and owner of an event type |
 //! | `publish` | refusals, duplicates, numbers; what becomes of an event |
 //! | `release` | when a lane lets an event go: windows, gather and flush |
@@ -15,6 +16,7 @@
 //! | `encode` | the bytes of a frame |
 //! | [`sequencer`] | the local answer to "which number is next?" |
 
+pub mod asks;
 pub mod catalog;
 mod dedupe;
 mod encode;

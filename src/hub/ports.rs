@@ -166,6 +166,17 @@ pub enum Output {
     Answers(Vec<Answer>),
 }
 
+impl Output {
+    /// Frames of an answer to a join or a snapshot, which may be thousands.
+    pub fn answer_frames(&self) -> usize {
+        match self {
+            Output::Joined(joined) => joined.frames.len(),
+            Output::Reply { frames, .. } => frames.len(),
+            Output::Deliver(_) | Output::Unowned(_) | Output::Answers(_) => 0,
+        }
+    }
+}
+
 /// A join that was granted.
 #[derive(Clone, Debug)]
 pub struct Joined {

@@ -6,7 +6,7 @@ use std::thread::Thread;
 use crossbeam::queue::ArrayQueue;
 
 use super::bell::Bell;
-use super::sync::{AtomicBool, Ordering};
+use super::sync::{AtomicBool, AtomicUsize, Ordering};
 
 /// How a sleeping consumer is woken.
 pub enum Waker {
@@ -57,12 +57,15 @@ pub struct Link<T> {
     pressed: AtomicBool,
     /// Those whom the consumer serves do not keep up.
     outrun: AtomicBool,
+    /// What the consumer has dealt with since the beginning, in its own measure; wraps.
+    done: AtomicUsize,
 }
 
 impl<T> Link<T> {
     /// A link with that many slots.
     pub fn new(slots: usize, door: Arc<Door>) -> Link<T> {
-        Link { queue: ArrayQueue::new(slots), door, pressed: AtomicBool::new(false), outrun: AtomicBool::new(false) }
+        let queue = ArrayQueue::new(slots);
+        Link { queue, door, pressed: AtomicBool::new(false), outrun: AtomicBool::new(false), done: AtomicUsize::new(0) }
     }
 
     /// Pushes, or gives the item back if the link is full. Does not ring.
@@ -113,6 +116,16 @@ impl<T> Link<T> {
     /// Whether those whom the consumer serves do not keep up.
     pub fn is_outrun(&self) -> bool {
         self.outrun.load(Ordering::Relaxed)
+    }
+
+    /// The only consumer has dealt with so much more, where items differ in what they take.
+    pub fn add_done(&self, n: usize) {
+        self.done.store(self.done().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// What the consumer has dealt with since the beginning; wraps.
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Wakes the consumer if it sleeps.

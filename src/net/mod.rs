@@ -12,5 +12,5 @@ pub mod tls;
 
 /// The atomics of [`bell`]; the loom test puts its own in their place.
 mod sync {
-    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 }

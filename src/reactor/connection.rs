@@ -246,6 +246,12 @@ impl Connection {
         (!self.is_flushed()).then_some(Dirty::Bulk)
     }
 
+    /// How soon what a write has left is to be written, if the kernel takes more. What is urgent stays so until it is out.
+    pub(super) fn leftover(&self) -> Option<Dirty> {
+        let dirty = if self.outbox.is_urgent() { Dirty::Urgent } else { Dirty::Bulk };
+        (self.writable && !self.is_flushed()).then_some(dirty)
+    }
+
     /// Whether nothing waits to be written.
     pub(super) fn is_flushed(&self) -> bool {
         self.outbox.is_empty() && self.stream.unsent() == 0

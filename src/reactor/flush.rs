@@ -157,7 +157,8 @@ impl Reactor {
         self.tell_pressure(now);
     }
 
-    fn flush_urgent(&mut self) {
+    /// Writes what is urgent of the connections that have such.
+    pub(super) fn flush_urgent(&mut self) {
         for slot in mem::take(&mut self.backlog.urgent) {
             let Some(conn) = self.conns.at(slot).filter(|conn| conn.listed.urgent) else { continue };
             conn.listed.urgent = false;
@@ -196,8 +197,8 @@ impl Reactor {
         self.schedule(slot);
         let Some(conn) = self.conns.at(slot) else { return };
         conn.account(&mut self.pressure);
-        if conn.writable && !conn.is_flushed() {
-            self.backlog.mark(slot, &mut conn.listed, Dirty::Bulk);
+        if let Some(dirty) = conn.leftover() {
+            self.backlog.mark(slot, &mut conn.listed, dirty);
         }
         if !conn.serving && conn.wants_serving() {
             conn.serving = true;
@@ -266,7 +267,9 @@ impl Reactor {
             Direct::Rest => {
                 conn.account(pressure);
                 pressure.served(conn.outbox.bytes());
-                backlog.mark(slot, &mut conn.listed, Dirty::Bulk);
+                if let Some(dirty) = conn.leftover() {
+                    backlog.mark(slot, &mut conn.listed, dirty);
+                }
             }
             Direct::Failed(reason) => self.close(slot, reason),
         }

@@ -40,7 +40,7 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::{AHEAD_MAX, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
+use crate::base::limits::{AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
@@ -93,6 +93,8 @@ pub struct Reactor {
     backlog: Backlog,
     pressure: Pressure,
     strangers: Strangers,
+    /// Frames of answers dealt with since the hub was last told.
+    answer_frames: usize,
 }
 
 impl Reactor {
@@ -145,6 +147,7 @@ impl Reactor {
             backlog: Backlog::default(),
             pressure: Pressure::new(queue_bytes_max),
             strangers: Strangers::default(),
+            answer_frames: 0,
         })
     }
 
@@ -353,42 +356,54 @@ impl Reactor {
         }
         for _ in 0..waiting {
             if self.core.runs.is_full() {
-                return;
+                break;
             }
-            match self.inbox.pop() {
-                Some(Output::Deliver(frame)) => self.deliver(frame),
-                Some(Output::Joined(joined)) => {
-                    self.core.uplink.answered(1);
-                    let (id, room) = (joined.conn, joined.room);
+            let Some(output) = self.inbox.pop() else { break };
+            let frames = output.answer_frames();
+            self.take_output(output);
+            self.inbox.add_done(frames);
+            self.answer_frames += frames;
+        }
+        // The hub may sleep over what it could answer: it is woken before it would have nothing more on the way.
+        if self.answer_frames >= ANSWER_FRAMES_AHEAD_MAX / 2 {
+            self.answer_frames = 0;
+            self.core.uplink.nudge();
+        }
+    }
+
+    fn take_output(&mut self, output: Output) {
+        match output {
+            Output::Deliver(frame) => self.deliver(frame),
+            Output::Joined(joined) => {
+                self.core.uplink.answered(1);
+                let (id, room) = (joined.conn, joined.room);
+                self.settle_room(room);
+                match self.conns.by_id(id) {
+                    Some(conn) => conn.on_joined(*joined, &mut self.core),
+                    None => self.core.uplink.leave(room, id),
+                }
+                self.enlist(id.slot);
+            }
+            Output::Reply { conn: id, frames } => {
+                self.core.uplink.answered(1);
+                // States of a snapshot are newer than what waits for their room.
+                if let Some(room) = frames.iter().map(|frame| frame.tag.room).find(|room| *room != RoomId::NONE) {
                     self.settle_room(room);
-                    match self.conns.by_id(id) {
-                        Some(conn) => conn.on_joined(*joined, &mut self.core),
-                        None => self.core.uplink.leave(room, id),
-                    }
-                    self.enlist(id.slot);
                 }
-                Some(Output::Reply { conn: id, frames }) => {
-                    self.core.uplink.answered(1);
-                    // States of a snapshot are newer than what waits for their room.
-                    if let Some(room) = frames.iter().map(|frame| frame.tag.room).find(|room| *room != RoomId::NONE) {
-                        self.settle_room(room);
-                    }
-                    if let Some(conn) = self.conns.by_id(id) {
-                        conn.on_reply(frames, &mut self.core);
-                    }
-                    self.enlist(id.slot);
+                if let Some(conn) = self.conns.by_id(id) {
+                    conn.on_reply(frames, &mut self.core);
                 }
-                Some(Output::Unowned(join)) => {
-                    self.core.uplink.answered(1);
-                    let id = join.conn;
-                    if let Some(conn) = self.conns.by_id(id) {
-                        conn.on_unowned(join, &mut self.core);
-                    }
-                    self.enlist(id.slot);
-                }
-                Some(Output::Answers(answers)) => self.take_answers(answers),
-                None => return,
+                self.enlist(id.slot);
             }
+            Output::Unowned(join) => {
+                self.core.uplink.answered(1);
+                let id = join.conn;
+                if let Some(conn) = self.conns.by_id(id) {
+                    conn.on_unowned(join, &mut self.core);
+                }
+                self.enlist(id.slot);
+            }
+            Output::Answers(answers) => self.take_answers(answers),
         }
     }
 

@@ -493,10 +493,12 @@ impl Session {
     pub(super) fn on_reply(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core, outbox: &mut Outbox) {
         let awaited = self.awaited.pop_front();
         debug_assert!(awaited.is_some(), "the hub answered what was not asked");
-        let is_wanted = |frame: &Arc<Frame>| frame.tag.room == RoomId::NONE || core.rooms.is_member(self.id.slot, frame.tag.room);
-        let wanted: Vec<_> = frames.into_iter().filter(is_wanted).collect();
-        for frame in wanted {
-            core.queue(outbox, frame);
+        // All states are of one room.
+        let is_member = frames.last().is_some_and(|last| core.rooms.is_member(self.id.slot, last.tag.room));
+        for frame in frames {
+            if is_member || frame.tag.room == RoomId::NONE {
+                core.queue(outbox, frame);
+            }
         }
         if let Some(Awaited::Join { room, after, .. }) = awaited {
             core.stats.joins_denied.inc();

@@ -1,9 +1,9 @@
 """A publisher in a process of its own, so that its pace does not depend on what the test does meanwhile.
 
-    python pump.py SOCKET RATE COUNT ROOM LANE MODE
+    python pump.py SOCKET RATE COUNT ROOM LANE MODE [PADDING]
     python pump.py SOCKET RATE COUNT desk CHALLENGES
 
-Publishes COUNT events at RATE a second, with `data` {"n": 1}, {"n": 2}, …, or those of a desk (see desk.py); prints `started`
+Publishes COUNT events at RATE a second, with `data` {"n": 1}, {"n": 2}, … and so many bytes of padding, or those of a desk (see desk.py); prints `started`
 after the first answer, and at the end, or when its standard input is closed, a JSON object with what was answered. Events are
 due at fixed times: if the daemon or the machine is late, they are sent late but all of them.
 """
@@ -34,7 +34,8 @@ def lines_of(room, *rest):
         desk = Desk(int(rest[0]))
         return lambda n: desk.line(n - 1)
     head = json.dumps({"type": "note", "room": room, "lane": rest[0], "mode": rest[1]})[:-1]
-    return lambda n: f'{head}, "data": {{"n": {n}}}}}\n'.encode()
+    padding = f', "padding": "{"x" * int(rest[2])}"' if len(rest) > 2 else ""
+    return lambda n: f'{head}, "data": {{"n": {n}{padding}}}}}\n'.encode()
 
 
 def pump(publisher, line, rate, count):

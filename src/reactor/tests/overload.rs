@@ -4,7 +4,7 @@ use mio::net::UnixStream;
 
 use super::*;
 use crate::base::ids::ConnId;
-use crate::base::limits::BEHIND_WINDOW;
+use crate::base::limits::{BEHIND_WINDOW, DEFLATE_BYTES_PER_WRITE};
 use crate::base::time::nanos;
 use crate::net::stream::Stream;
 use crate::reactor::connection::Connection;
@@ -26,6 +26,10 @@ struct Bench {
 impl Bench {
     /// A reactor whose room has that many members.
     fn new(members: u32) -> Bench {
+        Bench::with(members, ReactorOptions { queue_bytes_max: QUEUE_BYTES, ..options() })
+    }
+
+    fn with(members: u32, options: ReactorOptions) -> Bench {
         let (poll, waker) = ReactorPoll::new().unwrap();
         let door = Door::new(Waker::Poll(waker));
         let inbox = Arc::new(Link::new(65_536, Arc::clone(&door)));
@@ -49,7 +53,7 @@ impl Bench {
             stats: Arc::default(),
             listeners: Vec::new(),
         };
-        let mut reactor = Reactor::new(ReactorOptions { queue_bytes_max: QUEUE_BYTES, ..options() }, parts).unwrap();
+        let mut reactor = Reactor::new(options, parts).unwrap();
         let mut peers = Vec::new();
         for slot in 0..members {
             let (ours, peer) = UnixStream::pair().unwrap();
@@ -193,4 +197,20 @@ fn when_most_members_do_not_read_publishers_are_told_before_any_is_closed() {
     }
     assert!((QUEUE_BYTES / 4..QUEUE_BYTES / 2).contains(&told_at.unwrap()), "{told_at:?}");
     assert_eq!(bench.reactor.core.stats.closes().map(|(_, n)| n).sum::<u64>(), 0);
+}
+
+/// Promise 1: what one write may compress does not make bulk of the alerts beyond it.
+#[test]
+fn alerts_that_are_yet_to_be_compressed_stay_urgent() {
+    let compression = Some(CompressionOptions { level: 3, bytes_min: 256 });
+    let mut bench = Bench::with(2, ReactorOptions { queue_bytes_max: QUEUE_BYTES, compression, ..options() });
+    bench.reactor.conns.at(0).unwrap().outbox.set_window_bits(15);
+    bench.send(4 * DEFLATE_BYTES_PER_WRITE / 1000, Lane::Alert, 1000);
+    bench.reactor.take_inbox();
+    bench.reactor.serve_runs(Urgency::Alert, Mono::NEVER);
+    assert!(bench.member_bytes(0) > 2 * DEFLATE_BYTES_PER_WRITE, "one write does not compress all of it");
+    for _ in 0..4 {
+        bench.reactor.flush_urgent();
+    }
+    assert_eq!(bench.member_bytes(0), 0, "no turn of the bulk was needed");
 }
