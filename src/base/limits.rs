@@ -106,6 +106,10 @@ pub const BAD_COMMANDS_MAX: u8 = 5;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a connection is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// Timers that are so much late show that the process did not run: it was stopped, or had no core.
+pub const STALL: Duration = Duration::from_secs(1);
+/// How long timers rest then, so that what clients said meanwhile is heard, and what waits for them written, before anybody is found silent or slow.
+pub const STALL_REST: Duration = Duration::from_secs(1);
 /// Notice before a token's expiry.
 pub const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 /// Clock difference allowed between us and a token's issuer.
@@ -128,8 +132,8 @@ pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
 pub const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Joins and snapshots of one connection that wait for the hub, and commands that wait for those.
 pub const AWAITED_PER_CONN_MAX: usize = 2 * ROOMS_PER_CONN_MAX;
-/// Connections that one listener accepts in one loop turn.
-pub const ACCEPTS_PER_TURN: usize = 64;
+/// Connections that one listener accepts in one loop turn: about half a millisecond, also where as many others are closed to make place.
+pub const ACCEPTS_PER_TURN: usize = 16;
 /// How long accepting rests when the process is out of descriptors.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// An HTTP body must be complete within this.

@@ -40,7 +40,7 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::{AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
+use crate::base::limits::{AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
@@ -88,6 +88,8 @@ pub struct Reactor {
     core: Core,
     io: Io,
     wheel: Wheel,
+    /// Until when the timers rest, if the process did not run for a while.
+    timers_rest: Option<Mono>,
     /// Connections to be served; a slot may be there after its connection has gone.
     serve: Vec<u32>,
     backlog: Backlog,
@@ -143,6 +145,7 @@ impl Reactor {
                 now: now.mono,
             },
             wheel: Wheel::new(TICK, now.mono),
+            timers_rest: None,
             serve: Vec::new(),
             backlog: Backlog::default(),
             pressure: Pressure::new(queue_bytes_max),
@@ -229,7 +232,8 @@ impl Reactor {
             return now;
         }
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
-        let times = [self.wheel.next(), self.listeners.next(now), self.core.drain_until, leaves, self.pressure.next()];
+        let timers = self.wheel.next().map(|at| at.max(self.timers_rest.unwrap_or_default()));
+        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, self.pressure.next()];
         times.into_iter().flatten().min().unwrap_or(Mono::NEVER)
     }
 
@@ -435,6 +439,14 @@ impl Reactor {
 
     fn fire_timers(&mut self) {
         let now = self.core.now.mono;
+        let is_late = self.wheel.next().is_some_and(|at| now.since(at) >= STALL);
+        self.timers_rest = match self.timers_rest {
+            None if is_late => Some(now.plus(STALL_REST)),
+            rest => rest.filter(|until| *until > now),
+        };
+        if self.timers_rest.is_some() {
+            return;
+        }
         let mut fired = Vec::new();
         self.wheel.advance(now, &mut fired);
         for timer in fired {

@@ -214,3 +214,32 @@ fn alerts_that_are_yet_to_be_compressed_stay_urgent() {
     }
     assert_eq!(bench.member_bytes(0), 0, "no turn of the bulk was needed");
 }
+
+/// HBT-02: after a time in which the process did not run nobody is closed for what it could not hear or write meanwhile; who is still slow when it
+/// has run for a while is.
+#[test]
+fn timers_rest_after_a_stall() {
+    let mut bench = Bench::new(2);
+    bench.send(QUEUE_BYTES / 1000 / 2, Lane::Update, 1000);
+    while !bench.inbox.is_empty() || bench.reactor.owes_flush() {
+        bench.reactor.take_inbox();
+        bench.reactor.flush();
+    }
+    assert!((0..2).all(|slot| bench.member_bytes(slot) > 0), "more than the kernel takes");
+    let slow_by = bench.reactor.core.now.mono.plus(options().slow_timeout);
+    let fire = |bench: &mut Bench, now| {
+        bench.reactor.core.now.mono = now;
+        bench.reactor.fire_timers();
+        (0..2).filter(|slot| bench.reactor.conns.at(*slot).is_some()).count()
+    };
+    assert_eq!(fire(&mut bench, slow_by.plus(STALL * 2)), 2, "nobody could be served meanwhile");
+    assert!(bench.reactor.wake_at(slow_by.plus(STALL * 2)) > slow_by.plus(STALL * 2), "a rest is not a spin");
+    let mut buffer = vec![0; 1 << 20];
+    while bench.member_bytes(0) > 0 {
+        while let Ok(1..) = bench.peers[0].read(&mut buffer) {}
+        bench.reactor.conns.at(0).unwrap().writable = true;
+        bench.reactor.enlist(0);
+        bench.reactor.flush();
+    }
+    assert_eq!(fire(&mut bench, slow_by.plus(STALL * 2 + STALL_REST)), 1, "one of them reads");
+}
