@@ -132,8 +132,8 @@ pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
 pub const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Joins and snapshots of one connection that wait for the hub, and commands that wait for those.
 pub const AWAITED_PER_CONN_MAX: usize = 2 * ROOMS_PER_CONN_MAX;
-/// Connections that one listener accepts in one loop turn: about half a millisecond, also where as many others are closed to make place.
-pub const ACCEPTS_PER_TURN: usize = 16;
+/// Connections that one listener accepts in one loop turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when the process is out of descriptors.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// An HTTP body must be complete within this.
