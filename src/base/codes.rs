@@ -43,7 +43,7 @@ error_codes! {
     RATE_LIMITED = 200 "rate_limited" "rate" 429;
     /// A queue on the way is full; try again after `retry_after_ms`.
     QUEUE_FULL = 201 "queue_full" "rate" 429;
-    /// A limit of this server is reached: rooms, keys, connections.
+    /// A limit of this server is reached: rooms, keys, connections, memory.
     OVER_CAPACITY = 202 "over_capacity" "rate" 503;
     /// This connection has joined as many rooms as it may.
     TOO_MANY_ROOMS = 203 "too_many_rooms" "rate" 429;

@@ -124,10 +124,24 @@ pub const PRESSURE_COST: usize = 8 * 1024;
 pub const COPY_BYTES_PER_WRITE: usize = 8 * 1024;
 /// Alerts that a reactor may have to write before it takes nothing more from the hub, in writes: about 100 ms.
 pub const ALERT_COST_MAX: usize = 4 * PRESSURE_COST;
+/// What a connection takes that is idle: about 1.5 KB, and what the allocator adds.
+pub const CONNECTION_BYTES: usize = 2 * 1024;
+/// What TLS adds to it.
+pub const TLS_CONNECTION_BYTES: usize = 6 * 1024;
+/// What a membership takes at the reactor: its two sides.
+pub const MEMBERSHIP_BYTES: usize = 96;
+/// What a room takes in which nothing is kept: itself, its name, its places in tables.
+pub const ROOM_BYTES: usize = 512;
+/// How often memory is looked at while nothing else happens, as long as there is little of it.
+pub const MEMORY_LOOK: Duration = Duration::from_millis(100);
 /// Over how long a reactor finds out whether most of its members are behind.
 pub const BEHIND_WINDOW: Duration = Duration::from_millis(100);
 /// Bytes written to one connection in one loop turn.
 pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
+/// A client with more than this part of its queue filled is slow, and is warned.
+pub const SLOW_SHARE: usize = 2;
+/// A client whose oldest frame has waited for this part of `--slow-timeout` is slow, and is warned.
+pub const SLOW_PATIENCE: u32 = 6;
 /// Answers that a publisher has not read yet; beyond it we stop reading from it.
 pub const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Joins and snapshots of one connection that wait for the hub, and commands that wait for those.

@@ -9,6 +9,7 @@ pub mod ident;
 pub mod ids;
 pub mod lane;
 pub mod limits;
+pub mod memory;
 pub mod thin_deque;
 pub mod time;
 pub mod units;

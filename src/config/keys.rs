@@ -171,7 +171,7 @@ static COMPRESSION: [Key; 3] = under(
     ],
 );
 
-static LIMITS: [Key; 9] = under(
+static LIMITS: [Key; 10] = under(
     "Limits",
     [
         key("max-connections", Number, "N", "10000", "WebSocket connections in all; further ones get 503"),
@@ -198,7 +198,20 @@ static LIMITS: [Key; 9] = under(
             "Commands a second of one connection, and ten times as many at once; further ones are refused, and close it with 4104 if it goes on; 0: any number",
         ),
         key("max-queue-bytes", Size, "SIZE", "8MiB", "Bytes queued for one client before it is closed as too slow"),
-        key("slow-timeout", Duration, "DURATION", "30s", "Age of a client's oldest queued frame before it is closed as too slow"),
+        key(
+            "slow-timeout",
+            Duration,
+            "DURATION",
+            "30s",
+            "Age of a client's oldest queued frame before it is closed as too slow; it is warned at a sixth of it, or with half its queue full",
+        ),
+        key(
+            "memory-budget",
+            Size,
+            "SIZE",
+            "0",
+            "Memory for connections, rooms, states, history and queues; near it metrics, then joins, handshakes and publishes are refused, alerts last; 0: none",
+        ),
         key("heartbeat", Duration, "DURATION", "30s", "Time between pings"),
         key("drain-timeout", Duration, "DURATION", "10s", "Time that clients have to leave when the daemon stops"),
     ],

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::cidr::Cidr;
+use crate::base::limits::{CONNECTION_BYTES, PUBLISH_BYTES_MAX, ROOM_BYTES};
 use crate::ops::log::{LogFormat, LogLevel};
 use crate::wire::forwarded::ClientAddress;
 
@@ -37,6 +38,10 @@ pub use resolve::{Setting, Surroundings};
 const DESCRIPTORS_RESERVE: u64 = 256;
 /// Connections without a token that there may be at least.
 const STRANGERS_LEAST: usize = 16;
+/// The smallest memory budget.
+const MEMORY_BUDGET_LEAST: usize = 8 << 20;
+/// The smallest queue of one client: with less than two of the largest frames, one alert would close a healthy client.
+const QUEUE_BYTES_LEAST: usize = 2 * PUBLISH_BYTES_MAX;
 
 /// The validated configuration: every value is within its bounds and goes with the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +114,8 @@ pub struct Config {
     pub queue_bytes_max: usize,
     /// Age of a client's oldest queued frame.
     pub slow_timeout: Duration,
+    /// Bytes that may be held in all; 0: any number. At least [`MEMORY_BUDGET_LEAST`] otherwise.
+    pub memory_budget: usize,
     /// Time between pings.
     pub heartbeat: Duration,
     /// Time that clients have to leave when the daemon stops.
@@ -172,6 +179,29 @@ impl Config {
         }
     }
 
+    /// Lowers what is kept for long so that the memory budget has a quarter left for what comes and goes: history and connections may take
+    /// a quarter each, states and rooms an eighth each; and one client's queue a 32nd part. What was lowered, and to what.
+    fn lower_to_memory(&mut self) -> Vec<(&'static str, usize)> {
+        let budget = self.memory_budget;
+        if budget == 0 {
+            return Vec::new();
+        }
+        let strangers_too = budget / 4 * 2 / 3;
+        let limits = [
+            ("history_bytes", &mut self.history_bytes, budget / 4),
+            ("state_bytes", &mut self.state_bytes, budget / 8),
+            ("max_rooms", &mut self.rooms_max, budget / 8 / ROOM_BYTES),
+            ("max_connections", &mut self.connections_max, strangers_too / CONNECTION_BYTES),
+            ("max_queue_bytes", &mut self.queue_bytes_max, (budget / 32).max(QUEUE_BYTES_LEAST)),
+        ];
+        let too_high = limits.into_iter().filter(|(_, limit, most)| **limit > *most);
+        let lower = |(name, limit, most): (_, &mut usize, _)| {
+            *limit = most;
+            (name, most)
+        };
+        too_high.map(lower).collect()
+    }
+
     /// Connections without a token, and HTTP connections, that there may be beside the others: half as many, for when all come back at once.
     pub fn strangers_max(&self) -> usize {
         (self.connections_max / 2).max(STRANGERS_LEAST)
@@ -210,6 +240,14 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
     }
     let mut warnings = validate::warnings(&config, &settings, surroundings.descriptors_max, surroundings.cores);
     config.lower_to_descriptors(surroundings.descriptors_max);
+    let lowered: Vec<_> = config.lower_to_memory().into_iter().map(|(name, limit)| format!("{name} to {limit}")).collect();
+    if !lowered.is_empty() {
+        warnings.push(format!(
+            "memory_budget: {} is little for some limits, which are lowered: {}",
+            config.memory_budget,
+            lowered.join(", ")
+        ));
+    }
     warnings.extend(surroundings.strangers());
     Ok(Loaded { config, settings, warnings })
 }

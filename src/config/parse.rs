@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::base::units::{format_duration, format_size, parse_duration, parse_size};
 
+use super::MEMORY_BUDGET_LEAST;
+
 /// What fits into the kernel's `sun_path` with its terminating zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -142,6 +144,15 @@ pub(super) fn size(bounds: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usi
         }
         Err(format!("`{text}` does not fit: write a size from {} to {}", format_size(*bounds.start()), format_size(*bounds.end())))
     }
+}
+
+/// None, or a size that is not too small to work with.
+pub(super) fn memory_budget(text: &str) -> Result<usize, String> {
+    let budget = size(0..=1 << 40)(text)?;
+    if budget == 0 || budget >= MEMORY_BUDGET_LEAST {
+        return Ok(budget);
+    }
+    Err(format!("`{text}` does not fit: write 0 for no budget, or at least {}", format_size(MEMORY_BUDGET_LEAST)))
 }
 
 /// A duration within bounds.

@@ -41,6 +41,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("commands-per-client", "1", "2", "3"),
     ("max-queue-bytes", "1MiB", "2MiB", "3145728"),
     ("slow-timeout", "1s", "2s", "\"3s\""),
+    ("memory-budget", "8MiB", "0", "\"1GiB\""),
     ("heartbeat", "1s", "2s", "\"300s\""),
     ("drain-timeout", "0", "1s", "\"2s\""),
     ("history", "0", "1", "2"),
@@ -59,6 +60,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
 ];
 
 mod issuers;
+mod lowered;
 mod secrets;
 
 /// A configuration that lacks nothing.
@@ -202,6 +204,7 @@ fn the_defaults_are_the_documented_ones() {
         commands_per_client: 20,
         queue_bytes_max: 8 << 20,
         slow_timeout: 30 * second,
+        memory_budget: 0,
         heartbeat: 30 * second,
         drain_timeout: 10 * second,
         history_events: 256,
@@ -252,6 +255,7 @@ fn every_bad_value_is_named() {
         ("commands-per-client", &["", "fast", "100001"]),
         ("max-queue-bytes", &["", "0", "127KiB", "2GiB", "8MB"]),
         ("slow-timeout", &["", "0", "2h"]),
+        ("memory-budget", &["", "1", "8191KiB", "2048GiB"]),
         ("heartbeat", &["", "0", "999ms", "301s"]),
         ("drain-timeout", &["", "11m"]),
         ("history", &["", "1000001", "-1"]),
@@ -447,21 +451,6 @@ fn the_conformance_echo_is_for_loopback_alone() {
     let local = args(&["--jwt-key=/k", "--conformance-echo"]).unwrap();
     assert!(load(&local, &surroundings(&[])).unwrap().config.conformance_echo);
     assert!(!ServeArgs::augment_args(Command::new("serve")).render_long_help().to_string().contains("conformance"));
-}
-
-/// LIM-09: too low a limit of descriptors is told before the connections that it costs.
-#[test]
-fn doubtful_values_are_warned_about() {
-    let around = Surroundings { descriptors_max: Some(15_255), ..surroundings(&[("TICKERD_HARTBEAT", "1s"), ("TICKERD_TOKEN", "t")]) };
-    let argv = with_key(&["--publish-socket=/s", "--publish-socket-mode=0666", "--pin-cores", "--reactors=3"]);
-    let args = args(&argv.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-    let Loaded { config, warnings, .. } = load(&args, &around).unwrap();
-    assert_eq!((config.connections_max, warnings.len()), (9_999, 4), "{warnings:?}");
-    for (warning, word) in warnings.iter().zip(["15256 descriptors", "publish_socket_mode", "pin_cores", "TICKERD_HEARTBEAT"]) {
-        assert!(warning.contains(word), "{warning}");
-    }
-    let enough = Surroundings { descriptors_max: Some(15_256), ..surroundings(&[]) };
-    assert!(load(&super::tests::args(KEY).unwrap(), &enough).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::cidr::Cidr;
-use crate::base::limits::PUBLISH_BYTES_MAX;
 use crate::ops::log::{LogFormat, LogLevel};
 use crate::wire::forwarded::ClientAddress;
 
@@ -15,7 +14,7 @@ use super::error::{Origin, Problem};
 use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
-use super::{AuthorizerConfig, Config, TlsFiles, parse::duration, parse::number, parse::size};
+use super::{AuthorizerConfig, Config, QUEUE_BYTES_LEAST, TlsFiles, parse::duration, parse::number, parse::size};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -65,8 +64,8 @@ pub(super) fn validate(
         connections_per_ip_max: read.one("max-connections-per-ip", 0, number(0..=1_000_000)),
         handshakes_per_ip: read.one("handshakes-per-ip", 0, number(0..=100_000)),
         commands_per_client: read.one("commands-per-client", 0, number(0..=100_000)),
-        // Less than two of the largest frames, and one alert would close a healthy client.
-        queue_bytes_max: read.one("max-queue-bytes", 0, size(2 * PUBLISH_BYTES_MAX..=1 << 30)),
+        queue_bytes_max: read.one("max-queue-bytes", 0, size(QUEUE_BYTES_LEAST..=1 << 30)),
+        memory_budget: read.one("memory-budget", 0, parse::memory_budget),
         slow_timeout: read.one("slow-timeout", SECOND, duration(SECOND..=HOUR)),
         heartbeat: read.one("heartbeat", SECOND, duration(SECOND..=5 * MINUTE)),
         drain_timeout: read.one("drain-timeout", SECOND, duration(Duration::ZERO..=10 * MINUTE)),

@@ -8,6 +8,7 @@ use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 
 use crate::base::limits::{BULK_INGEST_SLOTS, URGENT_INGEST_SLOTS};
+use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::asks::Asks;
 use crate::hub::ports::{Input, Output};
@@ -65,6 +66,7 @@ impl HubSeat {
         clock: Clock,
         reactors: Vec<Arc<Link<Output>>>,
         stats: Arc<Mutex<HubStats>>,
+        memory: Arc<Memory>,
     ) -> Result<HubHandle, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let hub = HubThread {
@@ -76,6 +78,8 @@ impl HubSeat {
             door: self.door,
             reactors,
             stats,
+            memory,
+            taken_bytes: 0,
             stop: Arc::clone(&stop),
             busy_poll: config.busy_poll,
         };

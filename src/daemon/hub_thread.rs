@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::base::lane::Lane;
 use crate::base::limits::{AHEAD_MAX, ALERT_RESERVE_SLOTS, ANSWER_FRAMES_AHEAD_MAX, ANSWER_FRAMES_PER_TURN, OUTSTANDING_PER_REACTOR};
+use crate::base::memory::{Level, Memory};
 use crate::base::time::{Mono, Now};
 use crate::hub::asks::Asks;
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
@@ -47,6 +48,10 @@ pub(super) struct HubThread {
     pub(super) reactors: Vec<Arc<Link<Output>>>,
     /// The figures, for the scrape.
     pub(super) stats: Arc<Mutex<HubStats>>,
+    /// What all threads hold.
+    pub(super) memory: Arc<Memory>,
+    /// What the publishes took that were taken, ever.
+    pub(super) taken_bytes: u64,
     /// Set, and the door rung, when the thread shall end.
     pub(super) stop: Arc<AtomicBool>,
     /// How long to spin before sleeping.
@@ -61,12 +66,15 @@ impl HubThread {
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();
         while !self.stop.load(Ordering::Relaxed) {
+            self.hub.set_short(self.memory.level() >= Level::Short);
             let worked = self.slice(&mut sequencer, &mut out);
             let now = self.clock.now();
             let next = self.hub.tick(now, &mut out);
             // The reactors tell publishers, with the answers that they are woken for.
             self.bulk.outrun(self.hub.is_lagging() || out.is_outrun());
             out.ring();
+            self.memory.hub.taken.set(self.taken_bytes);
+            self.memory.hub.held.set(self.hub.memory_bytes() as u64);
             if now.mono >= stats_at {
                 *self.stats.lock() = self.hub.stats();
                 stats_at = now.mono.plus(STATS_EVERY);
@@ -103,6 +111,9 @@ impl HubThread {
                 Source::Bulk => &self.bulk,
             };
             let Some(input) = link.pop() else { return taken };
+            if let Input::Publish(publish) = &input {
+                self.taken_bytes += publish.event.bytes() as u64;
+            }
             let Err(input) = self.asks.push(input) else { continue };
             self.hub.apply(now, input, out);
             while let Some(need) = out.needs.pop_front() {

@@ -8,12 +8,14 @@ use parking_lot::Mutex;
 use crate::auth::TokenError;
 use crate::base::counters::{Counter, HistogramSnapshot};
 use crate::base::lane::{Lane, PerLane};
+use crate::base::memory::Memory;
 use crate::hub::HubStats;
 use crate::hub::ports::{Input, Output};
 use crate::net::link::Link;
 use crate::ops::exposition::{Exposition, Metric, Type, label};
 use crate::ops::process;
 use crate::reactor::authorizer::Authorizer;
+use crate::reactor::memory::DEMANDS;
 use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats, TLS_RESULTS};
 
 use super::certificates::Served;
@@ -24,6 +26,8 @@ pub(super) struct Sources {
     pub(super) certificates: Option<Arc<Served>>,
     /// Where there is one.
     pub(super) authorizer: Option<Arc<Authorizer>>,
+    /// What all threads hold.
+    pub(super) memory: Arc<Memory>,
     pub(super) hub: Arc<Mutex<HubStats>>,
     pub(super) reactors: Vec<Arc<ReactorStats>>,
     /// The links to the reactors.
@@ -77,6 +81,7 @@ metrics! {
     WRITES_BLOCKED = Counter "writes_blocked_total" "Writes that the kernel had no room for.";
     CONFLATED = Counter "conflated_total" "States replaced by newer ones while they waited, by where they waited.";
     DROPPED = Counter "dropped_frames_total" "Frames dropped, by why.";
+    SLOW_WARNED = Counter "slow_consumers_warned_total" "Warnings to clients that read too slowly.";
     LAGS = Counter "lagging_total" "Times that something was set aside because a reactor's link was full, by kind.";
     GAPS = Counter "gaps_total" "Gap frames made by the hub.";
     JOINS = Counter "joins_total" "Joins by result.";
@@ -95,6 +100,11 @@ metrics! {
     OUTSTANDING = Gauge "outstanding_answers" "Answers that the hub owes the reactors.";
     LINK_USED = Gauge "link_used_slots" "Used slots of the links between threads.";
     LINK_SLOTS = Gauge "link_slots" "Slots of the links between threads.";
+    MEMORY_BUDGET = Gauge "memory_budget_bytes" "The memory budget; 0: none.";
+    MEMORY_USED = Gauge "memory_used_bytes" "What counts for the memory budget, by what it is.";
+    MEMORY_LEVEL = Gauge "memory_level" "0: there is enough. From 80 % of the budget on 1, from 90 % 2, from 100 % 3, from 110 % 4; each ends ten below.";
+    MEMORY_REFUSED = Counter "memory_refused_total" "What was refused for want of memory: events by lane, joins, handshakes.";
+    MEMORY_CLOSED = Counter "memory_closed_total" "Slow clients that were closed while memory was short.";
     RSS = Gauge "process_resident_bytes" "Resident memory of the process.";
     CPU = Counter "process_cpu_milliseconds_total" "CPU time of the process, user and system.";
     DESCRIPTORS = Gauge "process_descriptors" "Open file descriptors.";
@@ -114,11 +124,21 @@ impl Sources {
         self.rooms(&mut out, &hub);
         self.links(&mut out);
         self.authorizer(&mut out);
+        self.memory(&mut out);
         let usage = process::usage();
         out.single(&RSS, usage.resident_bytes);
         out.single(&CPU, usage.cpu_ms);
         out.single(&DESCRIPTORS, usage.descriptors);
         out.finish()
+    }
+
+    fn memory(&self, out: &mut Exposition) {
+        out.single(&MEMORY_BUDGET, self.memory.budget());
+        out.samples(&MEMORY_USED, self.memory.parts().map(|(part, bytes)| (label("part", part), bytes)));
+        out.single(&MEMORY_LEVEL, self.memory.level() as u64);
+        let refused = DEMANDS.iter().enumerate();
+        out.samples(&MEMORY_REFUSED, refused.map(|(i, what)| (label("what", what), self.sum(|stats| &stats.memory_refused[i]))));
+        out.single(&MEMORY_CLOSED, self.sum(|stats| &stats.closed_for_memory));
     }
 
     fn delivery(&self, out: &mut Exposition) {
@@ -195,10 +215,12 @@ impl Sources {
         out.samples(&CONFLATED, conflated.map(|(place, count)| (label("where", place), count)));
         let dropped = [
             ("closed", self.sum(|stats| &stats.dropped_by_close)),
+            ("slow_consumer", self.sum(|stats| &stats.dropped_as_slow)),
             ("unsubscribed", self.sum(|stats| &stats.purged)),
             ("transient_on_full_link", hub.transient_dropped),
         ];
         out.samples(&DROPPED, dropped.map(|(why, count)| (label("why", why), count)));
+        out.single(&SLOW_WARNED, self.sum(|stats| &stats.slow_warned));
         let lags = [("stream", hub.behind), ("state", hub.dirty)];
         out.samples(&LAGS, lags.map(|(kind, count)| (label("kind", kind), count)));
         out.single(&GAPS, hub.gaps);
@@ -291,6 +313,7 @@ mod tests {
         Sources {
             certificates: None,
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
+            memory: Arc::new(Memory::new(0, 2)),
             hub: Arc::default(),
             reactors: vec![Arc::default(), Arc::default()],
             inboxes: vec![Arc::new(Link::new(4, Arc::clone(&door)))],

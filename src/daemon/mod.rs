@@ -25,6 +25,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::auth::{Revocations, Verifier};
 use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR};
+use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::HubStats;
 use crate::hub::catalog::Catalog;
@@ -151,6 +152,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         verifier: Arc::new(verifier),
         revocations: Arc::new(RwLock::new(revocations)),
         registry: Arc::new(registry),
+        memory: Arc::new(Memory::new(config.memory_budget as u64, config.reactors)),
         tls: served.as_ref().map(|served| served.tls()).transpose()?,
         urgent: Arc::clone(&seat.urgent),
         bulk: Arc::clone(&seat.bulk),
@@ -165,7 +167,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let revoker = Revoker { clock, list: Arc::clone(&shared.revocations), file: Mutex::new(revocation_file), controls: controls.clone() };
     let sources = metrics::Sources { certificates: served.clone(), authorizer, ..sources(&shared, &parts, &figures) };
     let admin = serve_admin(config, &health, sources, revoker)?;
-    let hub = seat.occupy(config, clock, parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(), figures)?;
+    let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
+    let hub = seat.occupy(config, clock, inboxes, figures, Arc::clone(&shared.memory))?;
     let reactors = start_reactors(config, parts)?;
     health.enter(State::Ready);
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
@@ -237,6 +240,7 @@ struct Shared {
     verifier: Arc<Verifier>,
     revocations: Arc<RwLock<Revocations>>,
     registry: Arc<Registry>,
+    memory: Arc<Memory>,
     tls: Option<ServerTls>,
     urgent: Arc<Link<Input>>,
     bulk: Arc<Link<Input>>,
@@ -262,6 +266,7 @@ impl Shared {
             door,
             urgent: Arc::clone(&self.urgent),
             bulk: Arc::clone(&self.bulk),
+            memory: Arc::clone(&self.memory),
             stats: Arc::new(ReactorStats::default()),
             listeners,
         })
@@ -300,6 +305,7 @@ fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) 
     metrics::Sources {
         certificates: None,
         authorizer: None,
+        memory: Arc::clone(&shared.memory),
         hub: Arc::clone(hub),
         reactors: parts.iter().map(|parts| Arc::clone(&parts.stats)).collect(),
         inboxes: parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(),

@@ -12,6 +12,8 @@ use super::rooms::Rooms;
 
 const WINDOW: Duration = Duration::from_secs(60);
 const IDS_MAX: usize = 1_000_000;
+/// What one takes: itself, its places in the order of all and in its room.
+const ID_BYTES: usize = 192;
 
 /// All rooms' ids in order of arrival; the ids themselves are in their rooms.
 #[derive(Default)]
@@ -20,6 +22,11 @@ pub(super) struct DedupeWindow {
 }
 
 impl DedupeWindow {
+    /// What the ids take.
+    pub(super) fn bytes(&self) -> usize {
+        self.order.len() * ID_BYTES
+    }
+
     /// Remembers an id, forgetting the oldest if there are too many.
     pub(super) fn remember(&mut self, now: Mono, room: RoomId, id: &str, seen: Seen, rooms: &mut Rooms) {
         if self.order.len() >= IDS_MAX {

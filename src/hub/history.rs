@@ -55,6 +55,11 @@ impl History {
         self.bytes
     }
 
+    /// What its order of all events takes, and the places in the rooms' rings.
+    pub(super) fn places_bytes(&self) -> usize {
+        self.order.len() * size_of::<Kept>() + self.kept * size_of::<Arc<Frame>>()
+    }
+
     /// Keeps the event that has just been released as `seq`.
     pub(super) fn keep(&mut self, id: RoomId, lane: Lane, seq: u64, frame: Arc<Frame>, rooms: &mut Rooms) {
         if self.events_max == 0 {

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
+use crate::base::limits::ROOM_BYTES;
 use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 
@@ -45,7 +46,7 @@ use self::dedupe::DedupeWindow;
 use self::history::History;
 use self::lag::Lag;
 use self::ports::{Answer, Input, Outlet, Output};
-use self::publish::Pending;
+use self::publish::{KEY_BYTES, Pending};
 use self::release::Releases;
 use self::rooms::Rooms;
 use self::slots::Slots;
@@ -136,6 +137,10 @@ pub struct Hub {
     answers: Vec<Vec<Answer>>,
     scratch: Vec<u8>,
     stats: HubStats,
+    /// What the events and states take that are not released.
+    held_bytes: usize,
+    /// There is little memory.
+    is_short: bool,
 }
 
 impl Hub {
@@ -151,6 +156,8 @@ impl Hub {
             answers: vec![Vec::new(); options.reactors],
             scratch: Vec::new(),
             stats: HubStats::default(),
+            held_bytes: 0,
+            is_short: false,
             options,
         }
     }
@@ -176,6 +183,17 @@ impl Hub {
         self.dedupe.expire(now.mono, &mut self.rooms);
         let kept_until = self.history.expire(now.mono, &mut self.rooms);
         held_until.min(lag_until).min(kept_until)
+    }
+
+    /// While memory is short, states of the `update` lane conflate for longer.
+    pub fn set_short(&mut self, is_short: bool) {
+        self.is_short = is_short;
+    }
+
+    /// What it takes of the memory budget, frames excepted, which count by themselves.
+    pub fn memory_bytes(&self) -> usize {
+        let keys = self.stats.keys as usize * KEY_BYTES;
+        self.rooms.len() * ROOM_BYTES + keys + self.history.places_bytes() + self.dedupe.bytes() + self.held_bytes
     }
 
     /// Whether a reactor is owed what its link had no room for.

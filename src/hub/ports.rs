@@ -36,6 +36,16 @@ pub struct Event {
     pub data: Box<str>,
 }
 
+/// What an event takes beside its data: its names, and the message that it comes in.
+const EVENT_BYTES: usize = 512;
+
+impl Event {
+    /// What it takes of the memory budget until it is a frame.
+    pub fn bytes(&self) -> usize {
+        EVENT_BYTES + self.data.len()
+    }
+}
+
 /// One event from one publisher.
 #[derive(Clone, Debug)]
 pub struct Publish {

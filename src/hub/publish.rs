@@ -11,7 +11,7 @@ use super::room::{HeldEvent, HeldState, Room, Seen};
 use super::rooms::Eviction;
 
 /// What a state key costs beyond the bytes of its value: its entry, its name, its frame's head.
-const KEY_BYTES: usize = 512;
+pub(super) const KEY_BYTES: usize = 512;
 /// When a full table is worth another try.
 const RETRY_MS: u32 = 1_000;
 
@@ -156,8 +156,10 @@ impl Hub {
         self.answer_with(publisher, id, &publish.event, Outcome::Accepted, number);
         let held = HeldState { data: publish.event.data, event_id: publish.event.event_id, accepted: publish.accepted, ts_ms: now.wall_ms };
         let key = &mut self.rooms.by_id_mut(id).expect("the caller found it").states.keys[index];
-        let waits = key.held.replace(held).is_some();
-        self.hold_or_release_state(now, id, index, waits, out);
+        self.held_bytes += held.data.len();
+        let replaced = key.held.replace(held);
+        self.held_bytes -= replaced.as_ref().map_or(0, |replaced| replaced.data.len());
+        self.hold_or_release_state(now, id, index, replaced.is_some(), out);
     }
 
     /// The key of a state, added if it is new, with the bytes of its new value booked.

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::ids::{KeyId, RoomId};
 use crate::base::lane::Lane;
@@ -20,6 +21,8 @@ use super::room::{Held, HeldEvent, Sent};
 
 /// Windows ended, and rooms flushed, in one tick.
 const RELEASES_PER_TICK: usize = 512;
+/// The `update` lane's window while memory is short, if it is not longer anyway.
+const LONG_WINDOW: Duration = Duration::from_millis(500);
 /// A room's held events leave early beyond this many, or this many bytes.
 const HELD_EVENTS_MAX: usize = 1024;
 const HELD_BYTES_MAX: usize = 256 * 1024;
@@ -27,22 +30,25 @@ const HELD_BYTES_MAX: usize = 256 * 1024;
 /// What is due when.
 #[derive(Default)]
 pub(super) struct Releases {
-    /// Open windows of `update` keys, in the order in which they end: all are equally long.
-    windows: VecDeque<(Mono, RoomId, KeyId, usize)>,
+    /// Open windows of `update` keys: those of the usual length, and those that were opened while memory was short. In each queue all are
+    /// equally long, so they are in the order in which they end.
+    windows: [VecDeque<Window>; 2],
     /// Rooms with held `metric` events.
     flushes: BinaryHeap<Reverse<(Mono, RoomId)>>,
 }
 
+/// When a window ends, whose it is, and the key's place.
+type Window = (Mono, RoomId, KeyId, usize);
+
 impl Hub {
     /// Lets go what was held long enough. Returns when the next is due.
     pub(super) fn release_due(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
-        for _ in 0..RELEASES_PER_TICK {
-            match self.releases.windows.front() {
-                Some(&(due, room, key, index)) if due <= now.mono => {
-                    self.releases.windows.pop_front();
-                    self.end_window(now, room, key, index, out);
-                }
-                _ => break,
+        for length in 0..self.releases.windows.len() {
+            for _ in 0..RELEASES_PER_TICK {
+                let windows = &mut self.releases.windows[length];
+                let Some(&(_, room, key, index)) = windows.front().filter(|(due, ..)| *due <= now.mono) else { break };
+                windows.pop_front();
+                self.end_window(now, room, key, index, out);
             }
         }
         for _ in 0..RELEASES_PER_TICK {
@@ -54,7 +60,7 @@ impl Hub {
                 _ => break,
             }
         }
-        let window = self.releases.windows.front().map_or(Mono::NEVER, |entry| entry.0);
+        let window = self.releases.windows.iter().filter_map(VecDeque::front).map(|entry| entry.0).min().unwrap_or(Mono::NEVER);
         let flush = self.releases.flushes.peek().map_or(Mono::NEVER, |entry| entry.0.0);
         window.min(flush)
     }
@@ -63,6 +69,7 @@ impl Hub {
     pub(super) fn hold_or_release(&mut self, now: Now, room: RoomId, event: HeldEvent, out: &mut impl Outlet) {
         if event.event.lane == Lane::Metric && self.holds_metrics() {
             let bytes = event.event.data.len();
+            self.held_bytes += event.event.bytes();
             self.hold(now, room, Held::Event(event), bytes, out);
         } else {
             self.release_event(now, room, &event, out);
@@ -75,15 +82,15 @@ impl Hub {
             self.stats.conflated += 1;
             return;
         }
-        let holds_metrics = self.holds_metrics();
+        let (holds_metrics, has_windows) = (self.holds_metrics(), self.is_short || !self.options.update_window.is_zero());
         let Some(room) = self.rooms.by_id_mut(id) else { return };
         let key = &mut room.states.keys[index];
         match key.lane {
             Lane::Update if key.window_open => {}
-            Lane::Update if !self.options.update_window.is_zero() => {
+            Lane::Update if has_windows => {
                 key.window_open = true;
-                let ends = now.mono.plus(self.options.update_window);
-                self.releases.windows.push_back((ends, id, key.id, index));
+                let key_id = key.id;
+                self.open_window(now, id, key_id, index);
                 self.release_state(now, id, index, out);
             }
             Lane::Metric if holds_metrics => {
@@ -103,10 +110,15 @@ impl Hub {
         let Some(key) = room.states.keys.get_mut(index).filter(|key| key.id == key_id) else { return };
         key.window_open = key.held.is_some();
         if key.window_open {
-            let ends = now.mono.plus(self.options.update_window);
-            self.releases.windows.push_back((ends, id, key_id, index));
+            self.open_window(now, id, key_id, index);
             self.release_state(now, id, index, out);
         }
+    }
+
+    fn open_window(&mut self, now: Now, id: RoomId, key: KeyId, index: usize) {
+        let usual = self.options.update_window;
+        let ends = now.mono.plus(if self.is_short { usual.max(LONG_WINDOW) } else { usual });
+        self.releases.windows[usize::from(self.is_short)].push_back((ends, id, key, index));
     }
 
     fn hold(&mut self, now: Now, id: RoomId, held: Held, bytes: usize, out: &mut impl Outlet) {
@@ -131,7 +143,10 @@ impl Hub {
         for held in std::mem::take(&mut room.held) {
             match held {
                 Held::State(index) => self.release_state(now, id, index, out),
-                Held::Event(event) => self.release_event(now, id, &event, out),
+                Held::Event(event) => {
+                    self.held_bytes -= event.event.bytes();
+                    self.release_event(now, id, &event, out);
+                }
             }
         }
     }
@@ -169,6 +184,7 @@ impl Hub {
         let Some(room) = self.rooms.by_id_mut(id) else { return };
         let key = &mut room.states.keys[index];
         let Some(held) = key.held.take() else { return };
+        self.held_bytes -= held.data.len();
         self.scratch.clear();
         let text = EventText {
             kind: &key.kind,

@@ -2,6 +2,7 @@
 
 mod joins;
 mod lagging;
+mod memory;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::base::ids::RoomId;
 use crate::base::lane::{Lane, PerLane};
 use crate::base::limits::{LOWER_LANE_WRITE_BYTES, PONG_BYTES_MAX};
 use crate::base::time::Mono;
-use crate::wire::frame::{Frame, Kind};
+use crate::wire::frame::{Frame, Kind, Tag};
 
 use queue::Queue;
 
@@ -205,11 +205,18 @@ impl Outbox {
     pub fn purge(&mut self, room: RoomId) -> usize {
         let mut purged = 0;
         for lane in &mut self.lanes {
-            let (frames, bytes) = lane.purge(room);
+            let (frames, bytes) = lane.remove(|tag| tag.room == room);
             purged += frames;
             self.bytes -= bytes;
         }
         purged
+    }
+
+    /// Drops the frames that nobody counts on: `transient` ones of the `metric` lane. Returns how many.
+    pub fn shed(&mut self) -> usize {
+        let (frames, bytes) = self.lanes[Lane::Metric.index()].remove(is_sheddable);
+        self.bytes -= bytes;
+        frames
     }
 
     /// Copies whole frames in order of priority, about `budget` bytes: at least one piece if any waits, and at most
@@ -365,6 +372,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// What it takes itself, frames excepted, which it shares.
+    pub fn own_bytes(&self) -> usize {
+        self.frames() * size_of::<Entry>() + self.raw.as_ref().map_or(0, |raw| raw.bytes.capacity())
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -398,6 +410,11 @@ impl Outbox {
         let lanes = self.lanes.iter().filter_map(|lane| lane.iter().next()).map(|entry| entry.queued);
         raw.into_iter().chain(started).chain(reply).chain(lanes).min()
     }
+}
+
+/// Whether a slow reader may be spared this frame without a word about it alone.
+pub fn is_sheddable(tag: &Tag) -> bool {
+    tag.lane == Lane::Metric && tag.kind == Kind::Transient
 }
 
 /// The state of one fill.

@@ -8,9 +8,10 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-use crate::base::limits::{NOTSENT_LOWAT_BYTES, SEND_BUFFER_BYTES};
+use crate::base::limits::{NOTSENT_LOWAT_BYTES, SEND_BUFFER_BYTES, TLS_CONNECTION_BYTES};
 use crate::base::time::Mono;
 
+use super::sys;
 use super::tls::{Handshake, Session, TlsSocket};
 
 /// A non-blocking stream.
@@ -144,6 +145,16 @@ impl Stream {
     /// Since when they wait.
     pub fn unsent_since(&self) -> Option<Mono> {
         if let Stream::Tls(tls) = self { tls.unsent_since() } else { None }
+    }
+
+    /// What it takes, sealed bytes excepted.
+    pub fn own_bytes(&self) -> usize {
+        if let Stream::Tls(_) = self { TLS_CONNECTION_BYTES } else { 0 }
+    }
+
+    /// Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 where it does not say.
+    pub fn held_by_kernel(&self) -> usize {
+        self.tcp().and_then(|tcp| sys::unacknowledged(tcp).ok()).unwrap_or(0)
     }
 
     /// How far the TLS handshake has come, if it speaks TLS.

@@ -1,7 +1,10 @@
-//! System calls that have no better place. None of them needs `unsafe`: rustix and socket2 have safe ones.
+//! System calls that have no better place. All but one have safe functions in rustix and socket2.
 
+use std::ffi::c_int;
 use std::io;
+use std::os::fd::AsFd;
 
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -26,9 +29,38 @@ pub fn raise_descriptors() -> io::Result<Option<u64>> {
     Ok(maximum)
 }
 
+/// `SIOCOUTQ` of tcp(7), which has the number of `TIOCOUTQ`.
+const SIOCOUTQ: Opcode = 0x5411;
+
+/// Bytes in a TCP socket's send queue that the peer has not acknowledged.
+#[expect(unsafe_code, reason = "rustix has no function for this request")]
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    // SAFETY: `SIOCOUTQ` writes one `int` to where its argument points, which is what a `Getter` of a `c_int` is for.
+    let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[test]
+    fn the_kernel_says_what_a_reader_that_does_not_read_leaves_to_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _reader = listener.accept().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        assert_eq!(unacknowledged(&sender).unwrap(), 0);
+        let mut written = 0;
+        while let Ok(n) = sender.write(&vec![b'x'; 65_536]) {
+            written += n;
+        }
+        assert!((1..=written).contains(&unacknowledged(&sender).unwrap()));
+        assert!(unacknowledged(std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
 
     #[test]
     fn a_pinned_thread_may_use_its_core_alone() {

@@ -112,6 +112,11 @@ impl Body {
         }
     }
 
+    /// What its answers take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.answers.capacity()
+    }
+
     /// Whether all of it is taken.
     pub(super) fn is_read(&self) -> bool {
         self.left == 0

@@ -1,6 +1,7 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here and in [`input`].
 
 mod input;
+mod slow;
 mod standing;
 
 use std::io::ErrorKind;
@@ -12,11 +13,13 @@ use tracing::{field, info};
 use crate::auth::Whom;
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
-use crate::base::limits::{CLOSE_LINGER, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
+use crate::base::limits::{
+    CLOSE_LINGER, CONNECTION_BYTES, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
+};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Join, Joined};
 use crate::net::clock::Clock;
-use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome};
+use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome, is_sheddable};
 use crate::net::stream::{Scratch, Stream};
 use crate::wire::frame::Frame;
 use crate::wire::reply;
@@ -27,9 +30,10 @@ use super::core::{Core, Next};
 use super::flush::{Dirty, Listed};
 use super::http::Http;
 use super::lines::Lines;
-use super::pressure::{Pressure, Share};
+use super::patience::Patience;
+use super::pressure::{Holding, Pressure, Share};
 use super::runs::Batch;
-use super::stats::{ConnKind, Reason};
+use super::stats::{ConnKind, ReactorStats, Reason};
 use super::websocket::{WebSocket, echo};
 
 /// What all connections of a reactor use in turn to read and write.
@@ -51,13 +55,16 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
     protocol: Protocol,
+    patience: Patience,
     /// What was read and not consumed.
     rest: Vec<u8>,
     ending: Option<Box<Ending>>,
     /// The deadline that is in the wheel.
     pub(super) timer_at: Mono,
-    /// Its outbox as the reactor's figures have it.
+    /// What it holds as the reactor's figures have it.
     pub(super) share: Share,
+    /// What the kernel held when it took no more.
+    kernel_bytes: u32,
     bytes_received: u64,
     bytes_sent: u64,
     /// Nothing on a unix socket.
@@ -145,10 +152,12 @@ impl Connection {
             stream,
             outbox: Outbox::default(),
             protocol,
+            patience: Patience::default(),
             rest: Vec::new(),
             ending: None,
             timer_at: Mono::NEVER,
             share: Share::default(),
+            kernel_bytes: 0,
             bytes_received: 0,
             bytes_sent: 0,
             client: peer.map(|ip| ip.to_canonical()),
@@ -278,10 +287,8 @@ impl Connection {
 
     /// Writes what waits, or what is urgent of it, as much as the kernel and one turn allow. A reason ends the connection.
     pub(super) fn flush(&mut self, dirty: Dirty, core: &mut Core, io: &mut Io) -> Option<Reason> {
-        if self.outbox.is_overflowed()
-            && self.ending.is_none()
-            && let Some(reason) = self.drop_slow(core)
-        {
+        let may_be_slow = self.patience.is_warned() || self.outbox.bytes() > core.options.queue_bytes_max / SLOW_SHARE;
+        if may_be_slow && let Some(reason) = self.mind_slowness(core) {
             return Some(reason);
         }
         let mut left = WRITE_BYTES_PER_TURN;
@@ -294,6 +301,9 @@ impl Connection {
             if io.compressor.as_ref().is_some_and(Compressor::is_exhausted) {
                 break;
             }
+        }
+        if self.is_flushed() {
+            self.patience.renew();
         }
         self.over(core, io)
     }
@@ -310,8 +320,7 @@ impl Connection {
                 Ok(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                core.stats.writes_blocked.inc();
-                self.writable = false;
+                self.block(core);
                 Ok(0)
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
@@ -354,8 +363,7 @@ impl Connection {
                 Direct::Rest
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                core.stats.writes_blocked.inc();
-                self.writable = false;
+                self.block(core);
                 Direct::NotNow
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Direct::NotNow,
@@ -363,19 +371,47 @@ impl Connection {
         }
     }
 
-    /// Brings the reactor's figures up to date with the outbox.
+    /// Brings the reactor's figures up to date.
     pub(super) fn account(&mut self, pressure: &mut Pressure) {
-        let bytes = self.queued_bytes();
-        pressure.account(&mut self.share, bytes, self.writable);
+        let holding = Holding {
+            queued: self.queued_bytes(),
+            own: self.own_bytes(),
+            kernel: if self.writable { 0 } else { self.kernel_bytes as usize },
+            is_ready: self.writable,
+        };
+        pressure.account(&mut self.share, holding);
+    }
+
+    /// What it takes of memory, frames excepted.
+    fn own_bytes(&self) -> usize {
+        let protocol = match &self.protocol {
+            Protocol::Http(http) => http.held_bytes(),
+            Protocol::WebSocket(websocket) => websocket.held_bytes(),
+            Protocol::Lines(lines) => lines.held_bytes(),
+        };
+        CONNECTION_BYTES + self.stream.own_bytes() + self.stream.unsent() + self.outbox.own_bytes() + self.rest.capacity() + protocol
+    }
+
+    /// The kernel takes no more.
+    fn block(&mut self, core: &Core) {
+        core.stats.writes_blocked.inc();
+        self.writable = false;
+        self.kernel_bytes = u32::try_from(self.stream.held_by_kernel()).unwrap_or(u32::MAX);
     }
 
     /// Queues frames that came as it happened.
     pub(super) fn queue(&mut self, frames: &[Arc<Frame>], core: &Core) {
-        let (queued, limits) = (core.now.mono, core.limits());
         for frame in frames {
-            if self.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
-                core.stats.conflated.inc();
-            }
+            self.push(frame, core.now.mono, core.limits(), &core.stats);
+        }
+    }
+
+    /// Queues a frame that came as it happened; one who was warned is spared what nobody counts on.
+    pub(super) fn push(&mut self, frame: &Arc<Frame>, queued: Mono, limits: Limits, stats: &ReactorStats) {
+        if self.patience.is_warned() && is_sheddable(&frame.tag) {
+            stats.dropped_as_slow.inc();
+        } else if self.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
+            stats.conflated.inc();
         }
     }
 
@@ -411,18 +447,6 @@ impl Connection {
         core.is_draining().then_some(Reason::Code(CLOSE_SHUTDOWN))
     }
 
-    /// The end of a reader that is too slow: all that waits is dropped, and what it still reads is followed by the reason, at a frame boundary.
-    /// Whoever does not read that far within [`CLOSE_LINGER`] is reset, and whoever speaks no WebSocket at once.
-    fn drop_slow(&mut self, core: &mut Core) -> Option<Reason> {
-        if !matches!(self.protocol, Protocol::WebSocket(_)) {
-            self.reset();
-            return Some(Reason::Code(CLOSE_SLOW_CONSUMER));
-        }
-        core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
-        self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
-        None
-    }
-
     /// Has the kernel free its buffers when the connection ends, where it would otherwise keep them for a peer that does not read.
     fn reset(&self) {
         drop(self.stream.reset_on_close());
@@ -432,8 +456,7 @@ impl Connection {
     fn disconnect(&mut self, code: CloseCode, after_ms: u64, core: &mut Core) {
         core.text.clear();
         reply::disconnect(&mut core.text, code, after_ms);
-        let entry = Entry { frame: Arc::new(Frame::reply(&core.text)), queued: core.now.mono, live: false };
-        self.outbox.push(entry, Limits { bytes_max: usize::MAX });
+        self.say(core);
         self.begin_close(code, Reason::Code(code), false, core);
     }
 
@@ -511,8 +534,7 @@ impl Connection {
         if let Some(ending) = &self.ending {
             return ending.until;
         }
-        let slow = self.oldest().map_or(Mono::NEVER, |oldest| oldest.plus(core.options.slow_timeout));
-        slow.min(match &self.protocol {
+        self.slow_deadline(core).min(match &self.protocol {
             Protocol::Http(http) => http.deadline(),
             Protocol::WebSocket(websocket) => websocket.deadline(core),
             Protocol::Lines(_) => Mono::NEVER,
@@ -531,8 +553,11 @@ impl Connection {
             }
             return Some(ending.reason);
         }
-        if self.oldest().is_some_and(|oldest| oldest.plus(core.options.slow_timeout) <= now) {
-            return self.drop_slow(core);
+        if let Some(reason) = self.mind_slowness(core) {
+            return Some(reason);
+        }
+        if self.ending.is_some() {
+            return None; // it was slow
         }
         match &mut self.protocol {
             Protocol::Http(http) => (http.deadline() <= now).then_some(Reason::Timeout),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::{Grants, TokenError};
 use crate::base::codes::{CloseCode, Refusal};
 use crate::base::ids::RoomId;
+use crate::base::memory::{Level, Memory};
 use crate::base::time::{Mono, Now};
 use crate::hub::catalog::Catalog;
 use crate::net::outbox::{Entry, Limits, Outbox};
@@ -46,6 +47,10 @@ pub(super) struct Core {
     pub(super) now: Now,
     /// Set while the daemon stops: when the reactor returns at the latest.
     pub(super) drain_until: Option<Mono>,
+    /// What all threads hold.
+    pub(super) memory: Arc<Memory>,
+    /// How much memory is left, as it was at the turn's beginning.
+    pub(super) memory_level: Level,
     /// A text in the making.
     pub(super) text: Vec<u8>,
     /// For compressed messages, of one connection after the other.

@@ -14,7 +14,6 @@ use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
 use crate::base::limits::FLUSH_SLICE;
 use crate::base::time::Mono;
-use crate::net::outbox::{Entry, PushOutcome};
 use crate::wire::frame::{Frame, Kind};
 
 use super::Reactor;
@@ -93,9 +92,7 @@ impl Reactor {
         let Core { rooms, stats, .. } = core;
         rooms.for_each_recipient(&frame.tag, |slot| {
             let Some(conn) = conns.at(slot) else { return };
-            if conn.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
-                stats.conflated.inc();
-            }
+            conn.push(frame, queued, limits, stats);
             conn.account(pressure);
             pressure.served(conn.outbox.bytes());
             backlog.mark(slot, &mut conn.listed, urgency_of(frame));

@@ -19,6 +19,7 @@ use crate::wire::http::{
 use super::body::Body;
 use super::connection::{Then, Took};
 use super::core::{Core, Next};
+use super::memory::Demand;
 use super::publisher::{Answers, Outcome};
 use super::stats::Handshake;
 use super::websocket::WebSocket;
@@ -56,6 +57,11 @@ impl Http {
     /// A proxy has said who connected.
     pub(super) fn set_peer(&mut self, peer: IpAddr) {
         self.peer = Some(peer);
+    }
+
+    /// What the answers take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.answers.held_bytes() + self.body.as_ref().map_or(0, |body| body.held_bytes())
     }
 
     /// Takes a head, or what is there of a body. A head also tells who the client is.
@@ -290,6 +296,7 @@ fn upgrade(
     if core.is_draining() {
         return Err((shutting_down(), Handshake::ShuttingDown));
     }
+    core.spare_memory(Demand::Handshake).map_err(|refusal| (refusal.into(), Handshake::OverCapacity))?;
     core.registry.handshake(address, core.now.mono).map_err(|wait| (too_many_handshakes(wait), Handshake::RateLimited))?;
     check_origin(&upgrade, core).map_err(|refusal| (refusal, Handshake::BadOrigin))?;
     let token = token_of(request, Some(&upgrade), core.options.query_token).map_err(bad_request)?;

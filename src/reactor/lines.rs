@@ -38,6 +38,11 @@ impl Lines {
         Took { used, more, then: Then::Go }
     }
 
+    /// What the answers take that it waits for.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.answers.held_bytes()
+    }
+
     fn publish(&mut self, line: &[u8], id: ConnId, core: &mut Core) {
         let grants = Arc::clone(&core.unix_grants);
         publish_line(line, id, &grants, &mut self.answers, core);

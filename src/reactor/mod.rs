@@ -16,7 +16,9 @@ mod flush;
 mod http;
 mod limiter;
 mod lines;
+pub mod memory;
 pub mod options;
+mod patience;
 mod pressure;
 mod publisher;
 pub mod registry;
@@ -40,7 +42,8 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::{AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST};
+use crate::base::limits::{AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST};
+use crate::base::memory::Level;
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
@@ -54,7 +57,7 @@ use self::compressor::Compressor;
 use self::connection::{Connection, Io};
 use self::core::Core;
 use self::flush::Backlog;
-use self::pressure::Pressure;
+use self::pressure::{Holding, Pressure};
 use self::rooms::Rooms;
 use self::runs::Runs;
 use self::slots::Slots;
@@ -122,6 +125,8 @@ impl Reactor {
             strangers: 0,
             now,
             drain_until: None,
+            memory: parts.memory,
+            memory_level: Level::Normal,
             text: Vec::new(),
             command: Vec::new(),
             inflater: Inflater::default(),
@@ -174,6 +179,7 @@ impl Reactor {
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
         self.core.now = self.io.clock.now();
+        self.mind_memory();
         for event in events.iter() {
             self.on_event(event);
         }
@@ -233,7 +239,8 @@ impl Reactor {
         }
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
         let timers = self.wheel.next().map(|at| at.max(self.timers_rest.unwrap_or_default()));
-        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, self.pressure.next()];
+        let memory = (self.core.memory_level > Level::Normal).then(|| now.plus(MEMORY_LOOK));
+        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, memory, self.pressure.next()];
         times.into_iter().flatten().min().unwrap_or(Mono::NEVER)
     }
 
@@ -255,9 +262,12 @@ impl Reactor {
         let mut accepted = Vec::new();
         self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &self.core, &mut accepted);
         for slot in accepted {
-            if let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_stranger()) {
-                self.core.strangers += 1;
-                self.strangers.add(conn.id);
+            if let Some(conn) = self.conns.at(slot) {
+                conn.account(&mut self.pressure);
+                if conn.is_stranger() {
+                    self.core.strangers += 1;
+                    self.strangers.add(conn.id);
+                }
             }
             self.schedule(slot);
         }
@@ -288,6 +298,7 @@ impl Reactor {
             conn.serving = false;
             let began = conn.is_opening().then(|| self.io.clock.mono());
             let reason = conn.serve(&mut self.core, &mut self.io);
+            conn.account(&mut self.pressure);
             opening += began.map_or(Duration::ZERO, |began| self.io.clock.mono().since(began));
             match reason {
                 Some(reason) => self.close(slot, reason),
@@ -483,7 +494,7 @@ impl Reactor {
     /// The one place where a connection ends.
     fn close(&mut self, slot: u32, reason: Reason) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
-        self.pressure.account(&mut conn.share, 0, false);
+        self.pressure.account(&mut conn.share, Holding::default());
         conn.end(reason, &mut self.core, &mut self.io);
         // The kernel forgets a closed descriptor by itself; this is for the order's sake.
         drop(conn.stream.deregister(self.poll.registry()));
@@ -497,6 +508,7 @@ impl Reactor {
         stats.tls_bytes_received.add(received);
         stats.tls_bytes_sent.add(sent);
         stats.outstanding.set(self.core.uplink.outstanding() as u64);
+        self.publish_memory();
     }
 }
 

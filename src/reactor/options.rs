@@ -13,6 +13,7 @@ use crate::auth::{Revocations, Verifier, Whom};
 use crate::base::bucket::Rate;
 use crate::base::cidr::Cidr;
 use crate::base::codes::CloseCode;
+use crate::base::memory::Memory;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Input, Output};
 use crate::net::clock::Clock;
@@ -45,7 +46,7 @@ pub struct ReactorOptions {
     pub commands: Option<Rate>,
     /// Bytes that may wait for one connection.
     pub queue_bytes_max: usize,
-    /// A frame that waits for longer ends its connection.
+    /// A frame that waits for longer ends its connection; after a sixth of it the client is warned.
     pub slow_timeout: Duration,
     /// The longest time between two heartbeats.
     pub heartbeat: Duration,
@@ -121,6 +122,8 @@ pub struct ReactorParts {
     pub urgent: Arc<Link<Input>>,
     /// To the hub: all other publishes.
     pub bulk: Arc<Link<Input>>,
+    /// What all threads hold.
+    pub memory: Arc<Memory>,
     /// Its figures.
     pub stats: Arc<ReactorStats>,
     /// Where it listens.

@@ -11,7 +11,29 @@ use crate::base::time::Mono;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Share {
     bytes: u32,
+    own: u32,
+    kernel: u32,
     is_ready: bool,
+}
+
+/// What a connection holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Holding {
+    /// Bytes that wait to be written, whoever else they wait for.
+    pub(super) queued: usize,
+    /// Its own memory.
+    pub(super) own: usize,
+    /// What the kernel holds for it.
+    pub(super) kernel: usize,
+    /// The last write was not refused.
+    pub(super) is_ready: bool,
+}
+
+impl From<Holding> for Share {
+    fn from(holding: Holding) -> Share {
+        let [bytes, own, kernel] = [holding.queued, holding.own, holding.kernel].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        Share { bytes, own, kernel, is_ready: holding.is_ready }
+    }
 }
 
 impl Share {
@@ -29,6 +51,10 @@ pub(super) struct Pressure {
     queued_bytes: usize,
     /// Of these, those in outboxes of connections that would take them, as far as we know.
     ready_bytes: usize,
+    /// Memory that connections have for themselves.
+    own_bytes: usize,
+    /// What the kernel holds for those whose socket takes no more.
+    kernel_bytes: usize,
     is_pressed: bool,
     /// Frames or batches that went to members who keep up, and to those who are behind, in this window.
     keeping_up: usize,
@@ -45,6 +71,8 @@ impl Pressure {
             behind_bytes: queue_bytes_max / 4,
             queued_bytes: 0,
             ready_bytes: 0,
+            own_bytes: 0,
+            kernel_bytes: 0,
             is_pressed: false,
             keeping_up: 0,
             behind: 0,
@@ -53,11 +81,13 @@ impl Pressure {
         }
     }
 
-    /// Brings a connection's share up to date. Ready: the last write was not refused.
-    pub(super) fn account(&mut self, share: &mut Share, bytes: usize, is_ready: bool) {
-        let new = Share { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), is_ready };
+    /// Brings a connection's share up to date.
+    pub(super) fn account(&mut self, share: &mut Share, holding: Holding) {
+        let new = Share::from(holding);
         self.queued_bytes = self.queued_bytes + new.bytes as usize - share.bytes as usize;
         self.ready_bytes = self.ready_bytes + new.ready_bytes() - share.ready_bytes();
+        self.own_bytes = self.own_bytes + new.own as usize - share.own as usize;
+        self.kernel_bytes = self.kernel_bytes + new.kernel as usize - share.kernel as usize;
         *share = new;
     }
 
@@ -96,6 +126,16 @@ impl Pressure {
     pub(super) fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
+
+    /// Memory that connections have for themselves.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    /// What the kernel holds for those whose socket takes no more.
+    pub(super) fn kernel_bytes(&self) -> usize {
+        self.kernel_bytes
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +153,7 @@ mod tests {
         let mut shares = vec![Share::default(); 1000];
         let mut set = |pressure: &mut Pressure, ready: bool, bytes: usize| {
             for share in &mut shares {
-                pressure.account(share, bytes, ready);
+                pressure.account(share, Holding { queued: bytes, is_ready: ready, ..Holding::default() });
             }
             pressure.end_turn(0, Mono(0));
             pressure.is_pressed()
@@ -150,15 +190,17 @@ mod tests {
     proptest! {
         /// The figures are the sums of what the connections have, whatever happened to them.
         #[test]
-        fn shares_add_up(changes in prop::collection::vec((0usize..5, 0usize..1000, any::<bool>()), 1..100)) {
+        fn shares_add_up(changes in prop::collection::vec((0usize..5, [0usize..1000, 0..1000, 0..1000], any::<bool>()), 1..100)) {
             let mut pressure = Pressure::new(QUEUE_BYTES);
-            let (mut shares, mut model) = (vec![Share::default(); 5], vec![(0, false); 5]);
-            for (at, bytes, ready) in changes {
-                pressure.account(&mut shares[at], bytes, ready);
-                model[at] = (bytes, ready);
+            let (mut shares, mut model) = (vec![Share::default(); 5], vec![([0; 3], false); 5]);
+            for (at, bytes, is_ready) in changes {
+                let [queued, own, kernel] = bytes;
+                pressure.account(&mut shares[at], Holding { queued, own, kernel, is_ready });
+                model[at] = (bytes, is_ready);
             }
-            prop_assert_eq!(pressure.queued_bytes(), model.iter().map(|(bytes, _)| bytes).sum::<usize>());
-            prop_assert_eq!(pressure.ready_bytes, model.iter().filter(|(_, ready)| *ready).map(|(bytes, _)| bytes).sum::<usize>());
+            let sum = |at: usize| model.iter().map(|(bytes, _)| bytes[at]).sum::<usize>();
+            prop_assert_eq!([pressure.queued_bytes(), pressure.own_bytes(), pressure.kernel_bytes()], [sum(0), sum(1), sum(2)]);
+            prop_assert_eq!(pressure.ready_bytes, model.iter().filter(|(_, ready)| *ready).map(|(bytes, _)| bytes[0]).sum::<usize>());
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::wire::event::{self, Draft};
 use crate::wire::request_id::RequestId;
 
 use super::core::Core;
+use super::memory::Demand;
 
 /// What became of a line.
 pub(super) type Outcome = Result<Accepted, Refusal>;
@@ -67,6 +68,11 @@ impl Answers {
         Some((id, outcome?))
     }
 
+    /// What it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.waiting.len() * size_of::<Waiting>()
+    }
+
     /// Whether no answer is owed to the publisher.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -120,6 +126,7 @@ fn admit(draft: &Draft<'_>, grants: &Grants, core: &Core) -> Result<Event, Refus
         );
         return Err(Refusal::new(FORBIDDEN, message));
     }
+    core.spare_memory(Demand::Event(event.lane))?;
     Ok(event)
 }
 

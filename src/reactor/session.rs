@@ -33,6 +33,7 @@ use crate::wire::request_id::RequestId;
 use super::authorizer::Word;
 use super::core::{Core, Next};
 use super::limiter::Limiter;
+use super::memory::Demand;
 use super::publisher::{Answers, Outcome, publish_line};
 use super::registry::Full;
 
@@ -143,6 +144,11 @@ impl Session {
     /// Who is connected, once a token is accepted.
     pub(super) fn user(&self) -> Option<&Arc<str>> {
         self.grants().map(|grants| &grants.user)
+    }
+
+    /// What the answers take that it waits for.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.answers.as_ref().map_or(0, |answers| answers.held_bytes())
     }
 
     /// Whether no more messages may be read until publishes are answered.
@@ -305,7 +311,7 @@ impl Session {
         if let Err(wait) = self.limiter.join(by_pattern, core.now.mono) {
             return self.limit(id, TOO_MANY_DENIED, wait, core, outbox);
         }
-        if let Err(refusal) = self.may_ask_to_join(room, core) {
+        if let Err(refusal) = self.may_ask_to_join(room, core).and_then(|()| core.spare_memory(Demand::Join)) {
             core.refuse(outbox, id, &refusal);
             return Next::Go;
         }

@@ -11,6 +11,7 @@ use crate::base::time::Mono;
 use crate::net::tls;
 use crate::wire::frame::{Frame, Kind, Tag};
 
+use super::memory::DEMANDS;
 use super::runs::Span;
 
 /// How a request to speak WebSocket ended.
@@ -150,6 +151,14 @@ pub struct ReactorStats {
     pub conflated: Counter,
     /// Frames dropped because their connection ended.
     pub dropped_by_close: Counter,
+    /// Frames that nobody counts on, dropped for readers who are slow.
+    pub dropped_as_slow: Counter,
+    /// Warnings to readers who are slow.
+    pub slow_warned: Counter,
+    /// Slow readers closed while memory was short.
+    pub closed_for_memory: Counter,
+    /// Refused for want of memory, by [`Demand`](super::memory::Demand).
+    pub memory_refused: [Counter; DEMANDS.len()],
     /// Frames purged because their connection left the room.
     pub purged: Counter,
     /// Lines to publish, over all ways.
@@ -212,6 +221,10 @@ impl Default for ReactorStats {
             writes_blocked: Counter::default(),
             conflated: Counter::default(),
             dropped_by_close: Counter::default(),
+            dropped_as_slow: Counter::default(),
+            slow_warned: Counter::default(),
+            closed_for_memory: Counter::default(),
+            memory_refused: Default::default(),
             purged: Counter::default(),
             publish_lines: Counter::default(),
             refusals: counters(ERRORS.len()),

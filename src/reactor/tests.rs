@@ -16,6 +16,7 @@ use super::stats::ReactorStats;
 use super::*;
 use crate::auth::Scope;
 use crate::base::lane::Lane;
+use crate::base::memory::Memory;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Input, NeedSeq, Outlet};
 use crate::hub::sequencer::LocalSequencer;
@@ -64,6 +65,7 @@ impl House {
             inbox,
             control: Arc::clone(&control),
             authorizer: None,
+            memory: Arc::new(Memory::new(0, 1)),
             urgent,
             bulk,
             stats: Arc::clone(&stats),

@@ -21,6 +21,8 @@ pub struct Uplink {
     bulk: Arc<Link<Input>>,
     /// Answers that the hub owes. The link back has a slot in reserve for each.
     outstanding: usize,
+    /// What the publishes took that were sent, ever.
+    published_bytes: u64,
     /// At most as many as there are memberships.
     leaves: VecDeque<(RoomId, ConnId)>,
     urgent_pushed: bool,
@@ -30,7 +32,7 @@ pub struct Uplink {
 impl Uplink {
     /// Over these links.
     pub fn new(urgent: Arc<Link<Input>>, bulk: Arc<Link<Input>>) -> Uplink {
-        Uplink { urgent, bulk, outstanding: 0, leaves: VecDeque::new(), urgent_pushed: false, bulk_pushed: false }
+        Uplink { urgent, bulk, outstanding: 0, published_bytes: 0, leaves: VecDeque::new(), urgent_pushed: false, bulk_pushed: false }
     }
 
     /// Sends a publish; its answer is owed then.
@@ -41,8 +43,10 @@ impl Uplink {
             return Err(full());
         }
         let link = if is_alert { &self.urgent } else { &self.bulk };
+        let bytes = publish.event.bytes() as u64;
         link.push(Input::Publish(publish)).map_err(|_| full())?;
         self.outstanding += 1;
+        self.published_bytes += bytes;
         self.urgent_pushed |= is_alert;
         self.bulk_pushed |= !is_alert;
         Ok(())
@@ -100,6 +104,11 @@ impl Uplink {
     /// Answers that the hub owes.
     pub fn outstanding(&self) -> usize {
         self.outstanding
+    }
+
+    /// What the publishes took that were sent, ever.
+    pub fn published_bytes(&self) -> u64 {
+        self.published_bytes
     }
 
     /// Whether publishers should slow down: a link is filled to more than 80 %; or a reactor lags, or most of its members do.

@@ -50,6 +50,11 @@ impl WebSocket {
         }
     }
 
+    /// What it holds of messages that are not complete, and of answers.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.assembler.held_bytes() + self.session.held_bytes()
+    }
+
     /// Begins the session with the token that came in the request.
     pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
         let next = self.session.begin(grants, core, outbox);

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use crate::base::ids::{KeyId, RoomId};
 use crate::base::lane::Lane;
+use crate::base::memory;
 use crate::base::time::Mono;
 
 use super::deflate::{Deflater, is_window_enough};
@@ -59,6 +60,9 @@ impl Tag {
     pub const REPLY: Tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Reply, accepted: Mono::NEVER, released: Mono::NEVER };
 }
 
+/// What a frame takes beside its bytes: itself and the counts of its references.
+const FRAME_BYTES: usize = size_of::<Frame>() + 2 * size_of::<usize>();
+
 /// The bytes of one message: a WebSocket frame, header and text in one exact allocation; and the same compressed, for those who
 /// agreed on it, made once by the first reactor that has such a member.
 #[derive(Debug)]
@@ -83,7 +87,9 @@ impl Frame {
     }
 
     fn encode(tag: Tag, first: u8, body: &[u8]) -> Frame {
-        Frame { bytes: encode(first, body), deflated: OnceLock::new(), tag }
+        let bytes = encode(first, body);
+        memory::frame_made(FRAME_BYTES + bytes.len());
+        Frame { bytes, deflated: OnceLock::new(), tag }
     }
 
     /// Encodes a message that belongs to no room and goes before all lanes.
@@ -114,7 +120,9 @@ impl Frame {
         self.deflated.get_or_init(|| {
             let deflated = deflater.message(self.as_text());
             is_made_now = deflated.is_some();
-            deflated.map_or_else(Box::default, |deflated| encode(self.bytes[0] | RSV1, deflated))
+            let deflated = deflated.map_or_else(Box::default, |deflated| encode(self.bytes[0] | RSV1, deflated));
+            memory::frame_made(deflated.len());
+            deflated
         });
         is_made_now
     }
@@ -127,6 +135,12 @@ impl Frame {
             _ => 2,
         };
         &self.bytes[header..]
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        memory::frame_dropped(FRAME_BYTES + self.bytes.len() + self.deflated.get().map_or(0, |deflated| deflated.len()));
     }
 }
 
@@ -187,6 +201,21 @@ mod tests {
         assert_eq!(deflated[0], 0xc1);
         assert_eq!(Inflater::default().message(&deflated[2..], 1000), Ok(&text[..]));
         assert_eq!(frame.for_window(9), Some(frame.as_websocket()));
+    }
+
+    /// LIM-06: a shared frame counts once, with its compressed form, as long as anybody has it. Other tests' frames are small beside this one.
+    #[test]
+    fn frames_count_while_they_are_alive() {
+        const MUCH: usize = 48 << 20;
+        let before = memory::live_frame_bytes();
+        let frame = std::sync::Arc::new(Frame::reply(&vec![b'x'; MUCH]));
+        let shared = std::sync::Arc::clone(&frame);
+        let grown = memory::live_frame_bytes() - before;
+        assert!((MUCH..MUCH * 3 / 2).contains(&grown), "{grown}");
+        drop(frame);
+        assert!(memory::live_frame_bytes() >= before + MUCH / 2);
+        drop(shared);
+        assert!(memory::live_frame_bytes() < before + MUCH / 2);
     }
 
     #[test]

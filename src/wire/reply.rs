@@ -5,14 +5,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::base::codes::{CloseCode, ErrorCode, Refusal};
+use crate::base::codes::{CLOSE_SLOW_CONSUMER, CloseCode, ErrorCode, Refusal};
 use crate::base::lane::{Lane, PerLane};
 
 use super::request_id::RequestId;
 use super::text;
 
 /// Types of the protocol itself, today's and those to come, which no event may have: a client dispatches on `type`.
-pub const RESERVED_TYPES: [&str; 20] = [
+pub const RESERVED_TYPES: [&str; 21] = [
     "welcome",
     "subscribed",
     "caught_up",
@@ -20,6 +20,7 @@ pub const RESERVED_TYPES: [&str; 20] = [
     "epoch",
     "heartbeat",
     "disconnect",
+    "slow_consumer",
     "unsubscribed",
     "auth_expiring",
     "error",
@@ -197,6 +198,29 @@ pub fn disconnect(out: &mut Vec<u8>, close: CloseCode, after_ms: u64) {
     append(out, format_args!(r#"{{"type":"disconnect","code":{},"reason":"{}","after_ms":{after_ms}}}"#, close.code, close.name));
 }
 
+/// How slow a client is.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowConsumer {
+    /// Frames that wait for it.
+    pub queued_frames: usize,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// With more of them it is closed.
+    pub queued_bytes_max: usize,
+    /// `transient` metrics that were dropped for it.
+    pub dropped: usize,
+    /// If it takes nothing, it is closed in this time.
+    pub after_ms: u64,
+}
+
+/// Warning that the server will close if the client does not read what waits for it.
+pub fn slow_consumer(out: &mut Vec<u8>, ts_ms: u64, slow: &SlowConsumer) {
+    let SlowConsumer { queued_frames, queued_bytes, queued_bytes_max, dropped, after_ms } = *slow;
+    append(out, format_args!(r#"{{"type":"slow_consumer","ts":{ts_ms},"queued_frames":{queued_frames},"queued_bytes":{queued_bytes},"#));
+    let code = CLOSE_SLOW_CONSUMER.code;
+    append(out, format_args!(r#""queued_bytes_max":{queued_bytes_max},"dropped":{dropped},"code":{code},"after_ms":{after_ms}}}"#));
+}
+
 /// Notice that the token will expire: time to send a fresh one in band.
 pub fn auth_expiring(out: &mut Vec<u8>, ts_ms: u64, expires_in_ms: u64) {
     append(out, format_args!(r#"{{"type":"auth_expiring","ts":{ts_ms},"data":{{"expires_in_ms":{expires_in_ms}}}}}"#));
@@ -355,6 +379,8 @@ mod tests {
         assert_eq!(json(|out| gap(out, "r", Lane::Alert, hostile, 3, None))["to"], serde_json::Value::Null);
         assert_eq!(json(|out| heartbeat(out, 5, Some(1), 2))["rtt_us"], 1);
         assert_eq!(json(|out| disconnect(out, codes::CLOSE_SHUTDOWN, 9))["code"], 4101);
+        let slow = SlowConsumer { queued_frames: 1, queued_bytes: 2, queued_bytes_max: 3, dropped: 4, after_ms: 5 };
+        assert_eq!(json(|out| slow_consumer(out, 6, &slow))["code"], 4103);
         assert_eq!(json(|out| unsubscribed(out, "r", codes::ACCESS_DENIED))["name"], "access_denied");
         assert_eq!(json(|out| auth_expiring(out, 1, 2))["data"]["expires_in_ms"], 2);
     }

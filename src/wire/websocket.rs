@@ -124,6 +124,11 @@ impl Assembler {
         Assembler { buffer: Vec::new(), valid_bytes: 0, role, inflates: false, is_compressed: false, fragments: Fragments::None }
     }
 
+    /// What the open fragments take.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// For a connection that agreed on permessage-deflate, without context takeover.
     pub fn inflating(role: Role) -> Self {
         Assembler { inflates: true, ..Assembler::new(role) }

@@ -47,7 +47,7 @@ def test_an_alert_overtakes_everything(serve):
     """DLV-01, DLV-02, promise 1: 10,000 metrics and 1,000 updates wait for a reader that pauses; the alert that comes last is read
     before any of them but for what the kernel held already (computed from the buffers' real sizes) and 64 KiB of started frames.
     All updates come before the metrics that are left."""
-    daemon = serve(reactors=1, max_queue_bytes="64MiB")
+    daemon = serve(reactors=1, max_queue_bytes="64MiB", slow_timeout="5m")
     witness = RawClient(daemon.address, mint("witness", rooms=["*"]))
     witness.subscribe(ROOM)
     reader, receive_buffer_bytes = stalled(daemon, ROOM)
@@ -159,6 +159,57 @@ def test_a_slow_consumer_is_told(serve):
     assert int.from_bytes(seen[-1][1][:2], "big") == 4103
     notice = json.loads(seen[-2][1])
     assert (notice["type"], notice["code"]) == ("disconnect", 4103)
+
+
+def test_a_slow_reader_is_warned_and_loses_only_what_nobody_counts_on(serve, reactors):
+    """DLV-20, promise 6: a sixth of --slow-timeout after the oldest frame came, transient metrics that wait are dropped and counted, and so
+    are those that come; a warning is the first thing that is read after what the kernel held. All streams come, and nobody is closed
+    who reads then; after that, metrics come again."""
+    daemon = serve(reactors=reactors, slow_timeout="30s")
+    reader, _ = stalled(daemon, ROOM)
+    daemon.publish(*padded("update", "stream", 2_000))
+    daemon.publish(*padded("metric", "transient", 1_000))
+    wait_until(lambda: daemon.metric("tickerd_slow_consumers_warned_total") == 1, "it is warned", PATIENCE_S)
+    dropped = daemon.metric("tickerd_dropped_frames_total", "slow_consumer")
+    assert dropped == 1_000, "streams fill the kernel's buffer, and all metrics wait behind them"
+    daemon.publish(*padded("metric", "transient", 100), *padded("update", "stream", 1))
+    wait_until(lambda: daemon.metric("tickerd_dropped_frames_total", "slow_consumer") == 1_100, "those that come are dropped too")
+
+    frames = reader.read_until(lambda _, payload: b'"seq":2001,' in payload, PATIENCE_S)
+    texts = [json.loads(payload) for opcode, payload in frames if opcode == TEXT]
+    events = [text for text in texts if text["type"] == "note"]
+    assert [event.get("seq") for event in events] == list(range(1, 2_002))
+    notice = next(text for text in texts if text["type"] == "slow_consumer")
+    read_before = texts.index(notice)
+    figures("warned", read_before=read_before, notice=notice)
+    assert read_before * 400 < 3 * SEND_BUFFER_BYTES, "it does not wait for what waits for the reader"
+    assert (notice["code"], notice["dropped"], notice["queued_bytes_max"]) == (4103, 1_000, 8 << 20)
+    assert notice["queued_frames"] > 1_000 and notice["queued_bytes"] > 300_000 and 20_000 < notice["after_ms"] <= 25_000
+    daemon.publish(*padded("metric", "transient", 1))
+    assert lane_of(reader.texts(1, "note")[0]) == "metric"
+    assert daemon.metric("tickerd_closed_total", "slow_consumer") == 0
+
+
+def test_a_queue_that_is_half_full_is_warned_of_without_waiting(serve):
+    """DLV-20."""
+    daemon = serve(reactors=1, slow_timeout="10m", max_queue_bytes="1MiB")
+    reader, _ = stalled(daemon, ROOM)
+    daemon.publish(*padded("update", "stream", 1_800))
+    wait_until(lambda: daemon.metric("tickerd_slow_consumers_warned_total") == 1, "it is warned")
+    assert daemon.metric("tickerd_closed_total", "slow_consumer") == 0
+    assert reader.texts(1, "slow_consumer")
+
+
+def test_who_is_warned_and_reads_nothing_is_closed(serve):
+    """DLV-20: when the oldest frame is as old as it may be."""
+    daemon = serve(reactors=1, slow_timeout="2s")
+    reader, _ = stalled(daemon, ROOM)
+    began = time.monotonic()
+    daemon.publish(*padded("update", "stream", 2_000))
+    wait_until(lambda: daemon.metric("tickerd_closed_total", "slow_consumer") == 1, "it is closed")
+    assert time.monotonic() - began >= 2
+    assert daemon.metric("tickerd_slow_consumers_warned_total") == 1
+    assert reader.close_code() in (4103, None)
 
 
 def test_publishers_are_told_when_nobody_reads_before_anybody_is_closed(serve):

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::base::ids::{KeyId, RoomId};
-use crate::wire::frame::Kind;
+use crate::base::ids::KeyId;
+use crate::wire::frame::{Kind, Tag};
 
 use super::{Entry, PushOutcome};
 
@@ -99,19 +99,19 @@ impl Queue {
         Some(entry)
     }
 
-    /// Removes a room's entries; how many, and their bytes.
-    pub(super) fn purge(&mut self, room: RoomId) -> (usize, usize) {
+    /// Removes the entries that are not wanted; how many, and their bytes.
+    pub(super) fn remove(&mut self, is_unwanted: impl Fn(&Tag) -> bool) -> (usize, usize) {
         let (before, mut bytes) = (self.entries.len(), 0);
         self.entries.retain(|entry| {
-            let keep = entry.frame.tag.room != room;
+            let keep = !is_unwanted(&entry.frame.tag);
             bytes += if keep { 0 } else { entry.frame.as_websocket().len() };
             keep
         });
-        let purged = before - self.entries.len();
-        if purged > 0 && self.index.take().is_some() && self.entries.len() > SCAN_MAX {
+        let removed = before - self.entries.len();
+        if removed > 0 && self.index.take().is_some() && self.entries.len() > SCAN_MAX {
             self.make_index();
         }
-        (purged, bytes)
+        (removed, bytes)
     }
 
     /// Removes everything; how many bytes that was.

@@ -2,6 +2,7 @@ use super::*;
 use crate::auth::{KeySet, MintClaims, SigningKey, Verifier, VerifyOptions, mint};
 use crate::base::bucket::Rate;
 use crate::base::lane::Lane;
+use crate::base::memory::{Level, Memory};
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::Input;
 use crate::net::link::Link;
@@ -87,6 +88,8 @@ impl Desk {
             uplink,
             rooms: Rooms::default(),
             runs: Runs::new(1 << 20),
+            memory: Arc::new(Memory::new(0, 1)),
+            memory_level: Level::Normal,
             strangers: 1,
             now: NOW,
             drain_until: None,

@@ -47,6 +47,7 @@ impl Bench {
             control: Arc::new(Link::new(8, Arc::clone(&door))),
             words: Arc::new(Link::new(8, Arc::clone(&door))),
             authorizer: None,
+            memory: Arc::new(Memory::new(0, 1)),
             door,
             urgent,
             bulk,

@@ -1,0 +1,70 @@
+//! Little memory.
+
+use super::*;
+use crate::hub::publish::KEY_BYTES;
+
+/// LIM-06: states conflate for half a second instead of a window, the last value comes all the same; and windows of both lengths end in time.
+#[test]
+fn while_memory_is_short_windows_are_longer() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    let key = |name: &str, data: &str| Event { key: name.into(), ..state(Lane::Update, data) };
+    bench.hub.set_short(true);
+    bench.accept(key("a", "1")).unwrap();
+    bench.accept(key("a", "2")).unwrap();
+    bench.hub.set_short(false);
+    bench.accept(key("b", "10")).unwrap();
+    bench.accept(key("b", "20")).unwrap();
+    assert_eq!(datas(&bench.live(0)), [1, 10], "the first frame of each goes at once");
+    bench.pass(100);
+    assert_eq!(datas(&bench.live(0)), [20], "the window that was opened later ends first");
+    bench.accept(key("a", "3")).unwrap();
+    bench.pass(399);
+    assert!(bench.live(0).is_empty());
+    bench.pass(1);
+    assert_eq!(datas(&bench.live(0)), [3]);
+    bench.accept(key("a", "4")).unwrap();
+    bench.pass(100);
+    assert_eq!(datas(&bench.live(0)), [4], "the next window is as long as ever");
+}
+
+#[test]
+fn while_memory_is_short_there_are_windows_where_there_were_none() {
+    let mut bench = Bench::new(HubOptions { update_window: Duration::ZERO, ..options() });
+    bench.join(conn(0, 1), None, None);
+    bench.hub.set_short(true);
+    for data in ["1", "2", "3"] {
+        bench.accept(state(Lane::Update, data)).unwrap();
+    }
+    assert_eq!(datas(&bench.live(0)), [1]);
+    bench.pass(500);
+    assert_eq!(datas(&bench.live(0)), [3]);
+}
+
+/// LIM-06: what is held back counts until it is let go; rooms and keys count until they go.
+#[test]
+fn what_the_hub_holds_is_counted_and_given_back() {
+    let mut bench = Bench::new(HubOptions { rooms_max: 1, history_events: 0, ..options() });
+    let data = "7".repeat(1_000);
+    assert_eq!(bench.hub.memory_bytes(), 0);
+    bench.join(conn(0, 1), None, None);
+    let room = bench.hub.memory_bytes();
+    let metric = event(Mode::Stream, Lane::Metric, &data);
+    bench.accept(metric.clone()).unwrap();
+    bench.accept(metric.clone()).unwrap();
+    assert_eq!(bench.hub.memory_bytes(), room + 2 * metric.bytes());
+    for n in 0..3 {
+        bench.accept(state(Lane::Update, &format!("{n}{data}"))).unwrap();
+    }
+    assert_eq!(bench.hub.memory_bytes(), room + 2 * metric.bytes() + KEY_BYTES + 1_001, "a state that replaces a held one takes its place");
+    bench.pass(1_000);
+    assert_eq!(bench.hub.memory_bytes(), room + KEY_BYTES);
+    bench.accept(Event { event_id: Some("e".into()), ..alert("1") }).unwrap();
+    assert!(bench.hub.memory_bytes() > room + KEY_BYTES);
+    bench.pass(61_000);
+    assert_eq!(bench.hub.memory_bytes(), room + KEY_BYTES);
+    let id = bench.room();
+    bench.hub.apply(bench.now, Input::Leave { room: id, conn: conn(0, 1) }, &mut bench.out);
+    bench.accept(Event { room: "other".into(), ..alert("1") }).unwrap();
+    assert_eq!(bench.hub.memory_bytes(), room, "the key went with the evicted room");
+}

@@ -1,0 +1,86 @@
+//! A client that does not read fast enough: it is spared what nobody counts on, warned, and closed if that does not help (DLV-20).
+
+use std::sync::Arc;
+
+use crate::base::codes::CLOSE_SLOW_CONSUMER;
+use crate::base::memory::Level;
+use crate::base::time::{Mono, millis};
+use crate::net::outbox::{Entry, Limits};
+use crate::reactor::core::Core;
+use crate::reactor::patience::{Backlog, Verdict};
+use crate::reactor::stats::Reason;
+use crate::wire::frame::Frame;
+use crate::wire::reply::{self, SlowConsumer};
+
+use super::{Connection, Protocol};
+
+impl Connection {
+    /// Warns or ends one who is slow. A reason ends the connection at once.
+    pub(super) fn mind_slowness(&mut self, core: &mut Core) -> Option<Reason> {
+        if self.ending.is_some() {
+            return None;
+        }
+        let backlog = Backlog { bytes: self.queued_bytes(), oldest: self.oldest(), is_overflowed: self.outbox.is_overflowed() };
+        let can_be_warned = self.can_be_warned();
+        match self.patience.judge(&backlog, &core.patience(), core.now.mono) {
+            Verdict::Warn if can_be_warned => self.warn(core),
+            Verdict::KeepsUp | Verdict::Warn => {}
+            Verdict::Close => return self.drop_slow(core),
+        }
+        None
+    }
+
+    /// Memory is short: whoever was warned has no more time.
+    pub(in crate::reactor) fn is_warned(&self) -> bool {
+        self.patience.is_warned()
+    }
+
+    /// When it will be slow, or too slow, if it takes nothing.
+    pub(super) fn slow_deadline(&self, core: &Core) -> Mono {
+        self.oldest().map_or(Mono::NEVER, |oldest| self.patience.next(oldest, &core.patience()))
+    }
+
+    /// Who brought no token gets no frame but the Close (AUT-01), and a publisher's answers are no messages.
+    fn can_be_warned(&self) -> bool {
+        matches!(&self.protocol, Protocol::WebSocket(websocket) if websocket.session.user().is_some())
+    }
+
+    fn warn(&mut self, core: &mut Core) {
+        let dropped = self.outbox.shed();
+        core.stats.dropped_as_slow.add(dropped as u64);
+        core.stats.slow_warned.inc();
+        let now = core.now.mono;
+        let close_at = self.oldest().unwrap_or(now).plus(core.options.slow_timeout);
+        let slow = SlowConsumer {
+            queued_frames: self.outbox.frames(),
+            queued_bytes: self.queued_bytes(),
+            queued_bytes_max: core.options.queue_bytes_max,
+            dropped,
+            after_ms: u64::from(millis(close_at.since(now))),
+        };
+        core.text.clear();
+        reply::slow_consumer(&mut core.text, core.now.wall_ms, &slow);
+        self.say(core);
+    }
+
+    /// The end of a reader that is too slow: all that waits is dropped, and what it still reads is followed by the reason, at a frame boundary.
+    /// Whoever does not read that far within [`CLOSE_LINGER`](crate::base::limits::CLOSE_LINGER) is reset, and whoever speaks no WebSocket at once.
+    fn drop_slow(&mut self, core: &mut Core) -> Option<Reason> {
+        if !matches!(self.protocol, Protocol::WebSocket(_)) {
+            self.reset();
+            return Some(Reason::Code(CLOSE_SLOW_CONSUMER));
+        }
+        if core.memory_level >= Level::Short {
+            core.stats.closed_for_memory.inc();
+        }
+        core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
+        self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
+        None
+    }
+
+    /// Queues the text in the making before all lanes, however much waits there.
+    pub(super) fn say(&mut self, core: &Core) {
+        let entry = Entry { frame: Arc::new(Frame::reply(&core.text)), queued: core.now.mono, live: false };
+        self.outbox.push(entry, Limits { bytes_max: usize::MAX });
+    }
+}
