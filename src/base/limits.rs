@@ -59,10 +59,9 @@ pub const ANSWER_FRAMES_PER_TURN: usize = 1024;
 /// Frames of such answers that a reactor has not taken yet before the hub lets further ones wait: what comes behind them, alerts too, waits for as
 /// much to be queued, which is a millisecond.
 pub const ANSWER_FRAMES_AHEAD_MAX: usize = 4 * 1024;
-/// Slots of the ingest link for alerts, joins and other commands.
-pub const URGENT_INGEST_SLOTS: usize = 64 * 1024;
-/// Slots of the ingest link for all other publishes.
-pub const BULK_INGEST_SLOTS: usize = 64 * 1024;
+/// Slots of each ingest link, if there are reactors enough to fill them: one is for alerts, joins and other commands, one for all other
+/// publishes.
+pub const INGEST_SLOTS_MAX: usize = 64 * 1024;
 /// Bytes parsed of one publisher in one loop turn.
 pub const PARSE_BYTES_PER_TURN: usize = 64 * 1024;
 /// What is left of a read goes before the next one if it is no longer than this; the rest of something longer is appended to.
@@ -124,8 +123,8 @@ pub const PRESSURE_COST: usize = 8 * 1024;
 pub const COPY_BYTES_PER_WRITE: usize = 8 * 1024;
 /// Alerts that a reactor may have to write before it takes nothing more from the hub, in writes: about 100 ms.
 pub const ALERT_COST_MAX: usize = 4 * PRESSURE_COST;
-/// What a connection takes that is idle: about 1.5 KB, and what the allocator adds.
-pub const CONNECTION_BYTES: usize = 2 * 1024;
+/// What a connection takes that is idle: about 1.5 KB here, and 4 KB of the kernel for its socket.
+pub const CONNECTION_BYTES: usize = 6 * 1024;
 /// What TLS adds to it.
 pub const TLS_CONNECTION_BYTES: usize = 6 * 1024;
 /// What a membership takes at the reactor: its two sides.
@@ -167,5 +166,5 @@ const _: () = {
     assert!(HTTP_LINES_MAX >= CREDIT_WINDOW);
     // A read has room for what is left of the last one.
     assert!(2 * TLS_PARTIAL_BYTES_MAX < PARSE_BYTES_PER_TURN && LOWER_LANE_WRITE_BYTES <= TLS_RECORD_BYTES_MAX);
-    assert!(URGENT_INGEST_SLOTS >= OUTSTANDING_PER_REACTOR);
+    assert!(INGEST_SLOTS_MAX >= OUTSTANDING_PER_REACTOR);
 };

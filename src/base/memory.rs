@@ -155,6 +155,11 @@ impl Memory {
 /// Bytes of all frames that are alive, in the whole process: frames are made by one thread and dropped by another.
 static LIVE_FRAME_BYTES: AtomicUsize = AtomicUsize::new(0);
 
+/// What the allocator takes for so many bytes: its classes are an eighth of the next power of two apart (jemalloc's, and close to others').
+pub fn allocated(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))
+}
+
 /// Counts a frame's bytes.
 pub fn frame_made(bytes: usize) {
     LIVE_FRAME_BYTES.fetch_add(bytes, Ordering::Relaxed);
@@ -204,6 +209,14 @@ mod tests {
         }
         // Live frames of other tests are some bytes more.
         assert_eq!(looks, [None, Some(Level::High), Some(Level::Short), None, Some(Level::Normal)]);
+    }
+
+    #[test]
+    fn allocations_are_rounded_up_as_allocators_do() {
+        let classes = [(0, 0), (1, 16), (17, 32), (112, 112), (129, 160), (300, 320), (4_000, 4_096), (60_100, 65_536), (70_000, 81_920)];
+        for (bytes, class) in classes {
+            assert_eq!(allocated(bytes), class, "{bytes}");
+        }
     }
 
     #[test]

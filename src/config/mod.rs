@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::cidr::Cidr;
-use crate::base::limits::{CONNECTION_BYTES, PUBLISH_BYTES_MAX, ROOM_BYTES};
+use crate::base::limits::{CONNECTION_BYTES, PUBLISH_BYTES_MAX, ROOM_BYTES, TLS_CONNECTION_BYTES};
 use crate::ops::log::{LogFormat, LogLevel};
 use crate::wire::forwarded::ClientAddress;
 
@@ -114,7 +114,7 @@ pub struct Config {
     pub queue_bytes_max: usize,
     /// Age of a client's oldest queued frame.
     pub slow_timeout: Duration,
-    /// Bytes that may be held in all; 0: any number. At least [`MEMORY_BUDGET_LEAST`] otherwise.
+    /// Bytes that may be held in all; 0: any number.
     pub memory_budget: usize,
     /// Time between pings.
     pub heartbeat: Duration,
@@ -179,19 +179,19 @@ impl Config {
         }
     }
 
-    /// Lowers what is kept for long so that the memory budget has a quarter left for what comes and goes: history and connections may take
-    /// a quarter each, states and rooms an eighth each; and one client's queue a 32nd part. What was lowered, and to what.
+    /// Lowers what is kept for long so that the memory budget has a fifth left for what comes and goes: connections may take a third, history a
+    /// quarter, states an eighth, rooms a 16th; and one client's queue a 32nd part. What was lowered, and to what.
     fn lower_to_memory(&mut self) -> Vec<(&'static str, usize)> {
         let budget = self.memory_budget;
         if budget == 0 {
             return Vec::new();
         }
-        let strangers_too = budget / 4 * 2 / 3;
+        let connection_bytes = CONNECTION_BYTES + if self.tls.is_empty() { 0 } else { TLS_CONNECTION_BYTES };
         let limits = [
             ("history_bytes", &mut self.history_bytes, budget / 4),
             ("state_bytes", &mut self.state_bytes, budget / 8),
-            ("max_rooms", &mut self.rooms_max, budget / 8 / ROOM_BYTES),
-            ("max_connections", &mut self.connections_max, strangers_too / CONNECTION_BYTES),
+            ("max_rooms", &mut self.rooms_max, budget / 16 / ROOM_BYTES),
+            ("max_connections", &mut self.connections_max, budget / 3 / connection_bytes),
             ("max_queue_bytes", &mut self.queue_bytes_max, (budget / 32).max(QUEUE_BYTES_LEAST)),
         ];
         let too_high = limits.into_iter().filter(|(_, limit, most)| **limit > *most);

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 
-use crate::base::limits::{BULK_INGEST_SLOTS, URGENT_INGEST_SLOTS};
+use crate::base::limits::{INGEST_SLOTS_MAX, OUTSTANDING_PER_REACTOR};
 use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::asks::Asks;
@@ -46,7 +46,8 @@ impl HubHandle {
 }
 
 impl HubSeat {
-    pub(super) fn start() -> Result<HubSeat, String> {
+    /// A seat for the hub of so many reactors: no more slots than all of them together can fill before they are answered.
+    pub(super) fn start(reactors: usize) -> Result<HubSeat, String> {
         let (work, inbox) = crossbeam::channel::bounded::<HubThread>(1);
         let thread = spawn("hub", move || {
             if let Ok(hub) = inbox.recv() {
@@ -54,8 +55,9 @@ impl HubSeat {
             }
         })?;
         let door = Door::new(Waker::Thread(thread.thread().clone()));
-        let urgent = Arc::new(Link::new(URGENT_INGEST_SLOTS, Arc::clone(&door)));
-        let bulk = Arc::new(Link::new(BULK_INGEST_SLOTS, Arc::clone(&door)));
+        let slots = (reactors * OUTSTANDING_PER_REACTOR).min(INGEST_SLOTS_MAX);
+        let urgent = Arc::new(Link::new(slots, Arc::clone(&door)));
+        let bulk = Arc::new(Link::new(slots, Arc::clone(&door)));
         Ok(HubSeat { thread, work, door, urgent, bulk })
     }
 

@@ -50,7 +50,7 @@ pub(super) struct HubThread {
     pub(super) stats: Arc<Mutex<HubStats>>,
     /// What all threads hold.
     pub(super) memory: Arc<Memory>,
-    /// What the publishes took that were taken, ever.
+    /// Bytes of events taken from the reactors, ever.
     pub(super) taken_bytes: u64,
     /// Set, and the door rung, when the thread shall end.
     pub(super) stop: Arc<AtomicBool>,

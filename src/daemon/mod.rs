@@ -144,7 +144,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
     let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
     let bound = listeners::bind(config)?;
-    let seat = HubSeat::start()?;
+    let seat = HubSeat::start(config.reactors)?;
     let registry = Registry::new(options::registry(config));
     let shared = Shared {
         clock,

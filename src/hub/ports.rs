@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::codes::Refusal;
 use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::lane::{Lane, Mode, PerLane};
+use crate::base::memory::allocated;
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
@@ -42,7 +43,7 @@ const EVENT_BYTES: usize = 512;
 impl Event {
     /// What it takes of the memory budget until it is a frame.
     pub fn bytes(&self) -> usize {
-        EVENT_BYTES + self.data.len()
+        EVENT_BYTES + allocated(self.data.len())
     }
 }
 

@@ -374,7 +374,8 @@ impl Outbox {
 
     /// What it takes itself, frames excepted, which it shares.
     pub fn own_bytes(&self) -> usize {
-        self.frames() * size_of::<Entry>() + self.raw.as_ref().map_or(0, |raw| raw.bytes.capacity())
+        let lanes: usize = self.lanes.iter().map(Queue::own_bytes).sum();
+        lanes + self.replies.capacity() * size_of::<Entry>() + self.raw.as_ref().map_or(0, |raw| raw.bytes.capacity())
     }
 
     /// Whether nothing waits.

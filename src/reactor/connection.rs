@@ -1,5 +1,6 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here and in [`input`].
 
+mod holding;
 mod input;
 mod slow;
 mod standing;
@@ -13,9 +14,7 @@ use tracing::{field, info};
 use crate::auth::Whom;
 use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
-use crate::base::limits::{
-    CLOSE_LINGER, CONNECTION_BYTES, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
-};
+use crate::base::limits::{CLOSE_LINGER, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Join, Joined};
 use crate::net::clock::Clock;
@@ -31,7 +30,7 @@ use super::flush::{Dirty, Listed};
 use super::http::Http;
 use super::lines::Lines;
 use super::patience::Patience;
-use super::pressure::{Holding, Pressure, Share};
+use super::pressure::Share;
 use super::runs::Batch;
 use super::stats::{ConnKind, ReactorStats, Reason};
 use super::websocket::{WebSocket, echo};
@@ -369,34 +368,6 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::Interrupted => Direct::NotNow,
             Ok(_) | Err(_) => Direct::Failed(Reason::Io),
         }
-    }
-
-    /// Brings the reactor's figures up to date.
-    pub(super) fn account(&mut self, pressure: &mut Pressure) {
-        let holding = Holding {
-            queued: self.queued_bytes(),
-            own: self.own_bytes(),
-            kernel: if self.writable { 0 } else { self.kernel_bytes as usize },
-            is_ready: self.writable,
-        };
-        pressure.account(&mut self.share, holding);
-    }
-
-    /// What it takes of memory, frames excepted.
-    fn own_bytes(&self) -> usize {
-        let protocol = match &self.protocol {
-            Protocol::Http(http) => http.held_bytes(),
-            Protocol::WebSocket(websocket) => websocket.held_bytes(),
-            Protocol::Lines(lines) => lines.held_bytes(),
-        };
-        CONNECTION_BYTES + self.stream.own_bytes() + self.stream.unsent() + self.outbox.own_bytes() + self.rest.capacity() + protocol
-    }
-
-    /// The kernel takes no more.
-    fn block(&mut self, core: &Core) {
-        core.stats.writes_blocked.inc();
-        self.writable = false;
-        self.kernel_bytes = u32::try_from(self.stream.held_by_kernel()).unwrap_or(u32::MAX);
     }
 
     /// Queues frames that came as it happened.

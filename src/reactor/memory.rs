@@ -26,7 +26,7 @@ pub enum Demand {
     Handshake,
 }
 
-/// The names of [`Demand`], in the order of [`Demand::index`].
+/// The names of [`Demand`], in the order in which they are counted.
 pub const DEMANDS: [&str; 5] = ["alert", "update", "metric", "join", "handshake"];
 
 impl Demand {

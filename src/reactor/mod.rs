@@ -42,7 +42,9 @@ use mio::{Events, Poll};
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
-use crate::base::limits::{AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST};
+use crate::base::limits::{
+    AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST,
+};
 use crate::base::memory::Level;
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};

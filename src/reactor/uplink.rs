@@ -21,7 +21,7 @@ pub struct Uplink {
     bulk: Arc<Link<Input>>,
     /// Answers that the hub owes. The link back has a slot in reserve for each.
     outstanding: usize,
-    /// What the publishes took that were sent, ever.
+    /// Bytes of events sent, ever.
     published_bytes: u64,
     /// At most as many as there are memberships.
     leaves: VecDeque<(RoomId, ConnId)>,
@@ -106,7 +106,7 @@ impl Uplink {
         self.outstanding
     }
 
-    /// What the publishes took that were sent, ever.
+    /// Bytes of events sent, ever.
     pub fn published_bytes(&self) -> u64 {
         self.published_bytes
     }

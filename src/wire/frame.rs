@@ -88,7 +88,7 @@ impl Frame {
 
     fn encode(tag: Tag, first: u8, body: &[u8]) -> Frame {
         let bytes = encode(first, body);
-        memory::frame_made(FRAME_BYTES + bytes.len());
+        memory::frame_made(FRAME_BYTES + memory::allocated(bytes.len()));
         Frame { bytes, deflated: OnceLock::new(), tag }
     }
 
@@ -121,7 +121,7 @@ impl Frame {
             let deflated = deflater.message(self.as_text());
             is_made_now = deflated.is_some();
             let deflated = deflated.map_or_else(Box::default, |deflated| encode(self.bytes[0] | RSV1, deflated));
-            memory::frame_made(deflated.len());
+            memory::frame_made(memory::allocated(deflated.len()));
             deflated
         });
         is_made_now
@@ -140,7 +140,8 @@ impl Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        memory::frame_dropped(FRAME_BYTES + self.bytes.len() + self.deflated.get().map_or(0, |deflated| deflated.len()));
+        let deflated = self.deflated.get().map_or(0, |deflated| memory::allocated(deflated.len()));
+        memory::frame_dropped(FRAME_BYTES + memory::allocated(self.bytes.len()) + deflated);
     }
 }
 

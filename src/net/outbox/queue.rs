@@ -13,6 +13,9 @@ use super::{Entry, PushOutcome};
 /// Up to this many entries a key is found by looking at all of them; beyond, by an index.
 const SCAN_MAX: usize = 16;
 
+/// What an entry of the index takes: key, position, a byte of the table, and the places that are free.
+const INDEX_ENTRY_BYTES: usize = 20;
+
 type Index = HashMap<KeyId, u64, RandomState>;
 
 /// See the module.
@@ -130,6 +133,11 @@ impl Queue {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
+    }
+
+    /// What its places take, and its index.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.index.as_ref().map_or(0, |index| index.capacity() * INDEX_ENTRY_BYTES)
     }
 
     pub(super) fn len(&self) -> usize {
