@@ -450,6 +450,7 @@ impl Reactor {
         }
     }
 
+    /// Does what is due; after a stall a moment later, so that nobody is judged by what was not heard or written meanwhile.
     fn fire_timers(&mut self) {
         let now = self.core.now.mono;
         let is_late = self.wheel.next().is_some_and(|at| now.since(at) >= STALL);
