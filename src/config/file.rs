@@ -103,7 +103,9 @@ impl Parser<'_> {
     pub(super) fn unknown(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, known: impl Iterator<Item = String>) {
         let known: Vec<String> = known.collect();
         let hint = suggest::hint(name.get_ref(), known.iter().map(String::as_str));
-        self.problem(name.get_ref(), &name.span(), format!("there is no such key{hint}"));
+        let is_bare = !name.get_ref().is_empty() && name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+        let shown = if is_bare { name.get_ref().to_string() } else { format!("{:?}", name.get_ref()) };
+        self.problem(&shown, &name.span(), format!("there is no such key{hint}"));
     }
 
     /// Adds a problem at that place of the file.

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::socket::{TcpListener, UnixListener};
 use super::stream::Stream;
 
 /// Connections that the kernel may hold for us before we accept them.

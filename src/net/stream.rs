@@ -4,13 +4,14 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use mio::net::{TcpStream, UnixStream};
+use mio::event::Event;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use crate::base::limits::{NOTSENT_LOWAT_BYTES, SEND_BUFFER_BYTES, TLS_CONNECTION_BYTES};
 use crate::base::time::Mono;
 
+use super::socket::{TcpStream, UnixStream};
 use super::sys;
 use super::tls::{Handshake, Session, TlsSocket};
 
@@ -23,6 +24,33 @@ pub enum Stream {
     Tls(Box<TlsSocket>),
     /// From a unix socket listener.
     Unix(UnixStream),
+}
+
+/// What an event says of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read may give something.
+    pub readable: bool,
+    /// A write may take something.
+    pub writable: bool,
+    /// The peer sends no more.
+    pub read_closed: bool,
+    /// The peer takes no more.
+    pub write_closed: bool,
+    /// The stream is broken.
+    pub error: bool,
+}
+
+impl From<&Event> for Readiness {
+    fn from(event: &Event) -> Readiness {
+        Readiness {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            read_closed: event.is_read_closed(),
+            write_closed: event.is_write_closed(),
+            error: event.is_error(),
+        }
+    }
 }
 
 /// What came of a read.

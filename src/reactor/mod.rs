@@ -36,8 +36,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::event::Event;
-use mio::{Events, Poll};
+use mio::{Events, Poll, Token};
 
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
@@ -49,7 +48,7 @@ use crate::base::memory::Level;
 use crate::base::time::Mono;
 use crate::hub::ports::{Answer, Output};
 use crate::net::link::{Door, Link};
-use crate::net::stream::Scratch;
+use crate::net::stream::{Readiness, Scratch};
 use crate::net::timer::{Timer, Wheel};
 use crate::wire::deflate::Inflater;
 
@@ -180,10 +179,16 @@ impl Reactor {
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
+        self.work(events.iter().map(|event| (event.token(), Readiness::from(event))));
+        Ok(())
+    }
+
+    /// What a turn does once there is something to do.
+    fn work(&mut self, events: impl Iterator<Item = (Token, Readiness)>) {
         self.core.now = self.io.clock.now();
         self.mind_memory();
-        for event in events.iter() {
-            self.on_event(event);
+        for (token, readiness) in events {
+            self.on_event(token, readiness);
         }
         self.accept();
         self.serve();
@@ -196,7 +201,6 @@ impl Reactor {
         self.flush();
         self.core.uplink.ring();
         self.publish_gauges();
-        Ok(())
     }
 
     /// Sleeps until there is something to do: see [`bell`](crate::net::bell) for why no wake-up is lost.
@@ -247,15 +251,14 @@ impl Reactor {
     }
 
     /// Notes what an event says. Spurious ones do no harm: they cost a read or a write that says `WouldBlock`.
-    fn on_event(&mut self, event: &Event) {
-        if self.listeners.on_event(event.token()) {
+    fn on_event(&mut self, token: Token, event: Readiness) {
+        if self.listeners.on_event(token) {
             return;
         }
-        let Some(conn) = self.conns.by_token(event.token()) else { return };
-        let is_broken = event.is_error();
-        conn.read_closed |= event.is_read_closed() || is_broken;
-        conn.readable |= event.is_readable() || conn.read_closed;
-        conn.writable |= event.is_writable() || event.is_write_closed() || is_broken;
+        let Some(conn) = self.conns.by_token(token) else { return };
+        conn.read_closed |= event.read_closed || event.error;
+        conn.readable |= event.readable || conn.read_closed;
+        conn.writable |= event.writable || event.write_closed || event.error;
         let slot = conn.id.slot;
         self.enlist(slot);
     }

@@ -2,6 +2,7 @@
 
 mod churn;
 mod overload;
+mod storm;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -9,14 +9,17 @@
 //! A target is a line of `targets::TARGETS`: its name, inputs to begin with, and a function that panics where something is wrong. Inputs are
 //! made from those by mutation: bits and bytes, ranges that are dropped, doubled or taken from another input, and words of the formats.
 
+mod config;
+mod publish;
 mod rng;
 mod targets;
+mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use rng::Rng;
-use targets::{TARGETS, Target};
+use targets::{BROKE_ONCE, TARGETS, Target};
 
 /// Executions for each target where nobody says how many.
 const EXECUTIONS: u64 = 5_000;
@@ -66,6 +69,14 @@ fn no_target_breaks() {
     assert!(!chosen.is_empty(), "there is no target {only:?}");
     for target in chosen {
         run(target, executions, seed);
+    }
+}
+
+#[test]
+fn what_broke_a_target_once_does_not_again() {
+    for (name, input) in BROKE_ONCE {
+        let target = TARGETS.iter().find(|target| target.name == *name).expect("a target of that name");
+        (target.check)(input);
     }
 }
 

@@ -12,7 +12,11 @@ use tickerd::wire::deflate::Inflater;
 use tickerd::wire::forwarded::ClientAddress;
 use tickerd::wire::http::{Head, parse_head, token_of};
 use tickerd::wire::websocket::{Assembler, Limits, Message, Role, Step};
-use tickerd::wire::{command, event, proxy};
+use tickerd::wire::{command, proxy};
+
+use crate::config::{CONFIGURATIONS, config};
+use crate::publish::publish;
+use crate::tls::{TLS_INPUTS, tls};
 
 /// One reader.
 pub(crate) struct Target {
@@ -36,6 +40,16 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "claims", corpus: CLAIMS, check: claims },
     Target { name: "proxy", corpus: PROXY_HEADERS, check: proxy_header },
     Target { name: "forwarded", corpus: FORWARDED, check: forwarded },
+    Target { name: "config", corpus: CONFIGURATIONS, check: config },
+    Target { name: "tls", corpus: TLS_INPUTS, check: tls },
+];
+
+/// Inputs that once broke a target.
+pub(crate) const BROKE_ONCE: &[(&str, &[u8])] = &[
+    // A key without a name was shown as nothing.
+    ("config", b"''=\"=\""),
+    // A hello that announces to be longer than any may be was refused without an alert.
+    ("tls", b"\x40\x16\x03\x01\x00\x44\x01\x9f\x00\x00\x40\x03\x03AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
 ];
 
 const HEADS: &[&[u8]] = &[
@@ -156,17 +170,11 @@ fn inflate(input: &[u8]) {
 const LINES: &[&[u8]] = &[
     br#"{"type":"RISK_ALERT","id":7,"data":{"challenge_id":"8f","user_id":"u1","a":[1,2.5e3,"\u00e9\ud83d\ude00",null,true]}}"#,
     br#"{"type":"note","room":"user:u1","lane":"alert","mode":"stream","data":{},"event_id":"e1","version":7,"owner":"u1"}"#,
+    b"{\"ty\\u0070e\":\"EQUITY_UPDATED\", \"ack\":\"memory\",\"id\":\"\\\"a\",\"x\":[[-0.0E-5]],\"key\":null,\r\n\"data\" : {\"challenge_id\":12345678901234567890123,\n\"b\":[[[[]]]],\"user_id\":\"\\u0075\"} }",
 ];
 
-/// What is taken is JSON, and has been read as another reader reads it; `data` is the publisher's own bytes.
-fn publish(input: &[u8]) {
-    let Ok(draft) = event::parse(input, CATALOG.wanted()) else { return };
-    let reference: serde_json::Value = serde_json::from_slice(input).expect("what is taken is JSON");
-    assert_eq!(reference["type"].as_str(), Some(&*draft.kind));
-    CATALOG.resolve(&draft).ok();
-}
-
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::with(Vec::new()).expect("the built-in catalog is sound"));
+/// What a daemon has whose operator adds nothing.
+pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::with(Vec::new()).expect("the built-in catalog is sound"));
 
 const COMMANDS: &[&[u8]] = &[
     br#"{"type":"subscribe","id":1,"room":"challenge:8f","since":{"epoch":"k3","seq":{"alert":118,"update":8840}},"delta":true}"#,

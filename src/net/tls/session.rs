@@ -14,6 +14,9 @@ use crate::base::limits::TLS_PARTIAL_BYTES_MAX;
 /// A record's own bytes beside its plaintext are fewer.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
+/// The alert `decode_error` (RFC 8446 section 6.2) as it is before there are keys.
+const PLAIN_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
+
 /// How far a handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
@@ -112,11 +115,17 @@ impl Session {
 
     /// Appends the alert that tells of an error. The input is not looked at again.
     fn fail(&mut self, error: Error, rest: &mut [u8], out: &mut Vec<u8>) -> Error {
+        let before = out.len();
         (self.failed, self.partial) = (true, Vec::new());
         while self.tls.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.tls.process_tls_records(rest).state
             && append(out, 0, |to| data.encode(to).map_err(|error| encode_error(&error))).is_ok()
         {}
+        // rustls has no alert for a message that is too long, and there are no keys before its hello.
+        let is_silent = out.len() == before && !matches!(error, Error::AlertReceived(_));
+        if is_silent && self.tls.handshake_kind().is_none() {
+            out.extend_from_slice(&PLAIN_ALERT);
+        }
         error
     }
 

@@ -3,10 +3,9 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 
-use mio::net::TcpStream;
-
 use crate::base::limits::TLS_RECORD_BYTES_MAX;
 use crate::base::time::Mono;
+use crate::net::socket::TcpStream;
 use crate::net::stream::{Received, Scratch};
 
 use super::session::{Handshake, Session};

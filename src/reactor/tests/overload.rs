@@ -60,7 +60,7 @@ impl Bench {
             let (ours, peer) = UnixStream::pair().unwrap();
             let id = reactor.conns.next_id(0);
             assert_eq!(id, ConnId { reactor: 0, slot, generation: 0 });
-            let mut stream = Stream::Unix(ours);
+            let mut stream = Stream::Unix(ours.into());
             stream.register(reactor.poll.registry(), slots::token(id)).unwrap();
             reactor.conns.insert(Box::new(Connection::new(id, stream, None, Mono(0))));
             reactor.core.rooms.join(slot, ROOM, &"r".into(), true, [0; 3]);
@@ -84,7 +84,7 @@ impl Bench {
         while !self.inbox.is_empty() || self.reactor.owes_flush() || self.reactor.pressure.queued_bytes() > 0 {
             self.reactor.poll(&mut events, Some(Duration::ZERO)).unwrap();
             for event in &events {
-                self.reactor.on_event(event);
+                self.reactor.on_event(event.token(), event.into());
             }
             self.reactor.take_inbox();
             self.reactor.flush();
