@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tickerd::base::lane::{Lane, Mode};
 use tickerd::base::limits::{JSON_DEPTH_MAX, REQUEST_ID_BYTES_MAX};
 use tickerd::wire::event;
+use tickerd::wire::request_id::RequestId;
 
 use crate::targets::CATALOG;
 
@@ -17,7 +18,7 @@ pub(crate) fn publish(input: &[u8]) {
     match (&read, Line::read(input)) {
         (Ok(draft), Some(line)) => {
             assert_eq!((&*draft.kind, &*draft.data), (&*line.kind, &*line.data));
-            assert_eq!(draft.id.as_ref().map(|id| id.as_json()), line.id.as_deref());
+            assert_eq!(draft.id.as_ref().map(RequestId::as_json), line.id.as_deref());
             assert_eq!((draft.room.as_deref(), draft.key.as_deref()), (line.room.as_deref(), line.key.as_deref()));
             assert_eq!((draft.event_id.as_deref(), draft.owner.as_deref()), (line.event_id.as_deref(), line.owner.as_deref()));
             assert_eq!((draft.lane, draft.mode, draft.version, draft.ack_memory), (line.lane, line.mode, line.version, line.ack_memory));

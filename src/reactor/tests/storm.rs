@@ -8,17 +8,18 @@
 mod client;
 mod publisher;
 mod random;
+mod way;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::LazyLock;
 
 use mio::Token;
-use serde_json::Value;
 
-use self::client::{Client, FRAME_BYTES_MAX, state_name};
+use self::client::{Client, FRAME_BYTES_MAX};
 use self::publisher::Publisher;
 use self::random::Random;
+use self::way::{Parcel, Way};
 use super::*;
 use crate::auth::Whom;
 use crate::base::bucket::Rate;
@@ -29,7 +30,6 @@ use crate::net::clock::manual;
 use crate::net::fake::{Accepting, Accepts, Wire};
 use crate::net::stream::Readiness;
 use crate::reactor::options::WAKER;
-use crate::wire::frame::Kind;
 
 /// How many seeds are run where nobody says.
 const SEEDS: u64 = 2000;
@@ -55,53 +55,6 @@ static TOKENS: LazyLock<Vec<[String; 4]>> = LazyLock::new(|| {
     };
     (0..USERS).map(make).collect()
 });
-
-/// What the hub has put into the inbox, in order, as far as it matters here.
-enum Parcel {
-    Joined { key: Token, name: Arc<str>, room: RoomId },
-    Stream { room: RoomId, lane: Lane, seq: u64 },
-    State { room: RoomId, key: KeyId, name: String, rev: u64 },
-    Other,
-}
-
-/// The hub's way to the reactor.
-struct Way {
-    inbox: Arc<Link<Output>>,
-    parcels: VecDeque<Parcel>,
-    needs: VecDeque<NeedSeq>,
-    /// Deliveries that may be on it.
-    slots: usize,
-}
-
-impl Outlet for Way {
-    fn has_room(&self, _reactor: usize, lane: Lane) -> bool {
-        self.inbox.len() < if lane == Lane::Alert { self.slots } else { self.slots / 2 }
-    }
-
-    fn push(&mut self, _reactor: usize, output: Output) {
-        self.parcels.push_back(parcel(&output));
-        assert!(self.inbox.push(output).is_ok(), "the inbox is as long as all answers that may be owed");
-    }
-
-    fn need_seq(&mut self, need: NeedSeq) {
-        self.needs.push_back(need);
-    }
-}
-
-fn parcel(output: &Output) -> Parcel {
-    match output {
-        Output::Joined(joined) => Parcel::Joined { key: slots::token(joined.conn), name: Arc::clone(&joined.name), room: joined.room },
-        Output::Deliver(frame) => match frame.tag.kind {
-            Kind::Stream { seq } => Parcel::Stream { room: frame.tag.room, lane: frame.tag.lane, seq },
-            Kind::State { key, rev } => {
-                let message: Value = serde_json::from_slice(frame.as_text()).expect("a frame is JSON");
-                Parcel::State { room: frame.tag.room, key, name: state_name(&message), rev }
-            }
-            _ => Parcel::Other,
-        },
-        _ => Parcel::Other,
-    }
-}
 
 struct Storm {
     random: Random,

@@ -1,0 +1,62 @@
+//! The way from the hub to the reactor, and what is on it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mio::Token;
+use serde_json::Value;
+
+use super::client::state_name;
+use crate::base::ids::{KeyId, RoomId};
+use crate::base::lane::Lane;
+use crate::hub::ports::{NeedSeq, Outlet, Output};
+use crate::net::link::Link;
+use crate::reactor::slots;
+use crate::wire::frame::Kind;
+
+/// What the hub has put into the inbox, in order, as far as it matters here.
+pub(super) enum Parcel {
+    Joined { key: Token, name: Arc<str>, room: RoomId },
+    Stream { room: RoomId, lane: Lane, seq: u64 },
+    State { room: RoomId, key: KeyId, name: String, rev: u64 },
+    Other,
+}
+
+/// The hub's way to the reactor.
+pub(super) struct Way {
+    pub(super) inbox: Arc<Link<Output>>,
+    pub(super) parcels: VecDeque<Parcel>,
+    pub(super) needs: VecDeque<NeedSeq>,
+    /// Deliveries that may be on it.
+    pub(super) slots: usize,
+}
+
+impl Outlet for Way {
+    fn has_room(&self, _reactor: usize, lane: Lane) -> bool {
+        self.inbox.len() < if lane == Lane::Alert { self.slots } else { self.slots / 2 }
+    }
+
+    fn push(&mut self, _reactor: usize, output: Output) {
+        self.parcels.push_back(parcel(&output));
+        assert!(self.inbox.push(output).is_ok(), "the inbox is as long as all answers that may be owed");
+    }
+
+    fn need_seq(&mut self, need: NeedSeq) {
+        self.needs.push_back(need);
+    }
+}
+
+fn parcel(output: &Output) -> Parcel {
+    match output {
+        Output::Joined(joined) => Parcel::Joined { key: slots::token(joined.conn), name: Arc::clone(&joined.name), room: joined.room },
+        Output::Deliver(frame) => match frame.tag.kind {
+            Kind::Stream { seq } => Parcel::Stream { room: frame.tag.room, lane: frame.tag.lane, seq },
+            Kind::State { key, rev } => {
+                let message: Value = serde_json::from_slice(frame.as_text()).expect("a frame is JSON");
+                Parcel::State { room: frame.tag.room, key, name: state_name(&message), rev }
+            }
+            _ => Parcel::Other,
+        },
+        _ => Parcel::Other,
+    }
+}
