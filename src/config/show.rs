@@ -27,7 +27,8 @@ fn assignment(setting: &Setting) -> String {
         (Kind::List, values) => format!("{name} = {}", array(values)),
         (_, []) => format!("# {name} is not set"),
         (Kind::Switch, [value, ..]) => format!("{name} = {}", matches!(value.as_str(), "true" | "1")),
-        (Kind::Number, [value, ..]) => format!("{name} = {value}"),
+        // TOML has no leading zeros.
+        (Kind::Number, [value, ..]) => format!("{name} = {}", value.parse::<u64>().map_or_else(|_| value.clone(), |n| n.to_string())),
         (Kind::Text | Kind::Size | Kind::Duration, [value, ..]) => format!("{name} = {}", quoted(value)),
     }
 }

@@ -48,6 +48,8 @@ pub(crate) const TARGETS: &[Target] = &[
 pub(crate) const BROKE_ONCE: &[(&str, &[u8])] = &[
     // A key without a name was shown as nothing.
     ("config", b"''=\"=\""),
+    // A number with leading zeros was shown as no TOML.
+    ("config", b"\0\0--jwt-key=/k\n--history=00"),
     // A hello that announces to be longer than any may be was refused without an alert.
     ("tls", b"\x40\x16\x03\x01\x00\x44\x01\x9f\x00\x00\x40\x03\x03AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
 ];
