@@ -45,7 +45,8 @@ fn load_with(flags: &[&str], mut variables: BTreeMap<String, String>, file: &[u8
     } else {
         ServeArgs::from_arg_matches(&COMMAND.clone().try_get_matches_from(flags).ok()?).expect("what matched are its flags")
     };
-    let path = std::env::temp_dir().join(format!("tickerd-fuzz-{}.toml", std::process::id()));
+    let thread = std::thread::current().id();
+    let path = std::env::temp_dir().join(format!("tickerd-fuzz-{}-{thread:?}.toml", std::process::id()));
     fs::write(&path, file).expect("the directory for temporary files can be written");
     variables.insert("TICKERD_CONFIG".to_owned(), path.display().to_string());
     let loaded = load(&args, &Surroundings { variables, cores: 2, descriptors_max: None });
