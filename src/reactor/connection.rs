@@ -286,7 +286,8 @@ impl Connection {
 
     /// Writes what waits, or what is urgent of it, as much as the kernel and one turn allow. A reason ends the connection.
     pub(super) fn flush(&mut self, dirty: Dirty, core: &mut Core, io: &mut Io) -> Option<Reason> {
-        let may_be_slow = self.patience.is_warned() || self.outbox.bytes() > core.options.queue_bytes_max / SLOW_SHARE;
+        let is_behind = self.outbox.is_overflowed() || self.outbox.bytes() > core.options.queue_bytes_max / SLOW_SHARE;
+        let may_be_slow = is_behind || self.patience.is_warned();
         if may_be_slow && let Some(reason) = self.mind_slowness(core) {
             return Some(reason);
         }

@@ -123,6 +123,7 @@ impl Storm {
             urgent: Arc::clone(&urgent),
             bulk: Arc::clone(&bulk),
             stats: Arc::clone(&stats),
+            memory: Arc::new(Memory::new(0, 1)),
             listeners: vec![Listener::Tcp(Accepting::Fake(Arc::clone(&tcp))), Listener::Unix(Accepting::Fake(Arc::clone(&unix)))],
         };
         Storm {

@@ -305,12 +305,12 @@ impl Client {
             return assert_eq!(message["id"].as_u64(), Some(id), "answers to publishes come in order: {message}");
         }
         let kind = message["type"].as_str().unwrap_or_else(|| panic!("no type: {message}"));
-        assert!(self.welcomed || matches!(kind, "welcome" | "error" | "disconnect"), "before the welcome: {message}");
+        assert!(self.welcomed || matches!(kind, "welcome" | "error" | "disconnect" | "slow_consumer"), "before the welcome: {message}");
         match kind {
             "welcome" => assert!(!std::mem::replace(&mut self.welcomed, true), "a second welcome"),
             "ok" | "error" | "subscribed" => self.on_answer(kind, &message),
             "unsubscribed" => self.leave(message["room"].as_str().expect("a room")),
-            "heartbeat" | "disconnect" | "auth_expiring" => {}
+            "heartbeat" | "disconnect" | "auth_expiring" | "slow_consumer" => {}
             _ => self.on_room(kind, &message, len),
         }
     }
