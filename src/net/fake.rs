@@ -94,7 +94,8 @@ impl State {
 
     /// The peer sends no more.
     pub fn finish(&mut self) {
-        (self.ended, self.readable) = (true, true);
+        self.readable |= !self.ended;
+        self.ended = true;
     }
 
     /// The peer is gone: what was on the way to the server is lost too.

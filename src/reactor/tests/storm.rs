@@ -475,6 +475,9 @@ impl Storm {
                 client.close(&mut self.random);
                 client.send(usize::MAX);
             } else if self.random.once_in(2) {
+                // What is said last comes with the end, in one event.
+                client.ping(&mut self.random);
+                client.send(usize::MAX);
                 client.wire.state().finish();
             } else {
                 client.wire.state().reset();
