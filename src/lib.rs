@@ -41,6 +41,7 @@
 //! | [`wire`] | bytes in, values out, and back: frames, WebSocket, HTTP, publish lines, commands, replies |
 //! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
 //! | [`net`] | outbox, timer wheel, links, listeners, TLS, the clock |
+//! | [`journal`] | the log on disk, its index, states and owners in tables; their threads |
 //! | [`reactor`] | the event loop, sessions, publishers, memberships |
 //! | [`ops`] | health, metrics, the admin listener, the log |
 //! | [`config`] | flags, environment and file to one validated value |
@@ -61,7 +62,7 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: compression, the durable journal and deltas,
+//! through byte for byte), and anonymous access. Not here yet: deltas,
 //! reload at SIGHUP, SSE and the browser client, Redis, analytics.
 
 pub mod auth;
@@ -70,6 +71,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod hub;
+pub mod journal;
 pub mod net;
 pub mod ops;
 pub mod reactor;

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("auth", 2),
     ("hub", 2),
     ("net", 3),
+    ("journal", 4),
     ("reactor", 4),
     ("ops", 5),
     ("config", 6),

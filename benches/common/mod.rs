@@ -120,7 +120,8 @@ impl HotPath {
     /// Event to frame: by the link to the hub, through it, and into the link to the reactor, one tick for each event.
     pub(crate) fn hub(&mut self, event: Event) {
         self.now.mono = self.now.mono.plus(Duration::from_micros(10));
-        let publish = Publish { conn: CONN, ticket: self.published, accepted: self.now.mono, event };
+        let publish =
+            Publish { conn: CONN, ticket: self.published, accepted: self.now.mono, ack: tickerd::hub::ports::Safety::Durable, event };
         self.uplink.publish(Box::new(publish)).expect("nothing else is in the link");
         self.uplink.ring();
         let input = self.bulk.pop().expect("it was pushed");

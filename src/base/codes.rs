@@ -75,6 +75,8 @@ error_codes! {
     SHUTTING_DOWN = 600 "shutting_down" "server" 503;
     /// A defect of ours; the log has more.
     INTERNAL = 601 "internal" "server" 500;
+    /// The disk does not take what is to be kept; try again after `retry_after_ms`, or with `"ack":"memory"`.
+    JOURNAL_UNAVAILABLE = 602 "journal_unavailable" "server" 503;
     /// Neither token nor ownership allows it, and the authorizer, which could, gives no answer; try again after `retry_after_ms`.
     AUTH_BACKEND_UNAVAILABLE = 700 "auth_backend_unavailable" "upstream" 503;
 }

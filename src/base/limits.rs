@@ -62,6 +62,22 @@ pub const ANSWER_FRAMES_AHEAD_MAX: usize = 4 * 1024;
 /// Slots of each ingest link, if there are reactors enough to fill them: one is for alerts, joins and other commands, one for all other
 /// publishes.
 pub const INGEST_SLOTS_MAX: usize = 64 * 1024;
+/// Entries that wait for the disk.
+pub const JOURNAL_ENTRIES_MAX: usize = 64 * 1024;
+/// Of these, those that only alerts may use.
+pub const JOURNAL_ALERT_RESERVE_ENTRIES: usize = JOURNAL_ENTRIES_MAX / 10;
+/// Bytes that wait for the disk; alerts may use the last tenth alone.
+pub const JOURNAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Facts (states, owners) that wait for the disk; beyond it they wait in the hub, where newer ones take their place.
+pub const JOURNAL_FACTS_MAX: usize = 4 * 1024;
+/// Bytes that may wait for a connection when the next part of its replay is read.
+pub const REPLAY_AHEAD_BYTES: usize = 64 * 1024;
+/// Bytes of events in one part of a replay.
+pub const REPLAY_PART_BYTES: usize = 64 * 1024;
+/// Events in one part of a replay.
+pub const REPLAY_PART_EVENTS: usize = 256;
+/// Parts of replays that are read at a time.
+pub const REPLAY_FETCHES_MAX: usize = 16;
 /// Bytes parsed of one publisher in one loop turn.
 pub const PARSE_BYTES_PER_TURN: usize = 64 * 1024;
 /// What is left of a read goes before the next one if it is no longer than this; the rest of something longer is appended to.

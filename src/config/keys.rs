@@ -228,8 +228,14 @@ static HISTORY: [Key; 5] = under(
     ],
 );
 
-static DATA: [Key; 1] =
-    under("Data", [key("data-dir", Text, "DIR", "", "Directory for what is kept across restarts: revocations; none: memory only")]);
+static DATA: [Key; 3] = under(
+    "Data",
+    [
+        key("data-dir", Text, "DIR", "", "Directory for what survives a restart: events, states, owners, revocations; none: memory only"),
+        key("journal-bytes", Size, "SIZE", "1GiB", "Bytes of events kept on disk; the oldest go first, 16 MiB at a time"),
+        key("journal-age", Duration, "DURATION", "168h", "How long events are kept on disk"),
+    ],
+);
 
 static LOG: [Key; 2] = under(
     "Log",

@@ -82,6 +82,10 @@ pub struct Config {
     pub authorizer: Option<AuthorizerConfig>,
     /// Where what must outlive the process is kept; nowhere if none is given.
     pub data_dir: Option<PathBuf>,
+    /// Bytes of events kept there.
+    pub journal_bytes: usize,
+    /// How long they are.
+    pub journal_age: Duration,
     /// Threads that own connections.
     pub reactors: usize,
     /// Whether each thread is bound to a core.

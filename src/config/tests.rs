@@ -55,6 +55,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("authorizer-ttl", "0", "1s", "\"2s\""),
     ("authorizer-ca", "/c/a", "/c/b", "\"/c/c\""),
     ("data-dir", "/d/a", "/d/b", "\"/d/c\""),
+    ("journal-bytes", "1MiB", "2MiB", "3145728"),
+    ("journal-age", "1m", "2m", "\"3m\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
 ];
@@ -191,6 +193,8 @@ fn the_defaults_are_the_documented_ones() {
         query_token: false,
         authorizer: None,
         data_dir: None,
+        journal_bytes: 1 << 30,
+        journal_age: 7 * 24 * 3600 * second,
         reactors: 2,
         pin_cores: false,
         busy_poll: Duration::ZERO,
@@ -269,6 +273,8 @@ fn every_bad_value_is_named() {
         ("authorizer-ttl", &["", "-1s", "2h"]),
         ("authorizer-ca", &[""]),
         ("data-dir", &[""]),
+        ("journal-bytes", &["", "0", "1MB", "1023KiB", "17592GiB"]),
+        ("journal-age", &["", "0", "59s", "87841h"]),
         ("log", &["", "xml", "JSON"]),
         ("log-level", &["", "verbose", "INFO"]),
     ];

@@ -17,6 +17,7 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
 
 use super::hub_thread::HubThread;
+use super::journal::ForHub;
 use super::{join, options, spawn};
 
 /// The hub's thread at work.
@@ -29,7 +30,7 @@ pub(super) struct HubHandle {
 pub(super) struct HubSeat {
     thread: JoinHandle<()>,
     work: Sender<HubThread>,
-    door: Arc<Door>,
+    pub(super) door: Arc<Door>,
     /// To the hub: alerts, joins and other commands.
     pub(super) urgent: Arc<Link<Input>>,
     /// To the hub: all other publishes.
@@ -67,12 +68,19 @@ impl HubSeat {
         config: &Config,
         clock: Clock,
         reactors: Vec<Arc<Link<Output>>>,
+        journal: Option<ForHub>,
         stats: Arc<Mutex<HubStats>>,
         memory: Arc<Memory>,
     ) -> Result<HubHandle, String> {
+        let hub_options = options::hub(config)?;
+        let (hub, journal) = match journal {
+            Some(ForHub { links, recovered, epoch }) => (Hub::with_journal(hub_options, clock.now(), recovered, epoch), Some(links)),
+            None => (Hub::new(hub_options), None),
+        };
         let stop = Arc::new(AtomicBool::new(false));
         let hub = HubThread {
-            hub: Hub::new(options::hub(config)?),
+            hub,
+            journal,
             clock,
             urgent: self.urgent,
             bulk: self.bulk,

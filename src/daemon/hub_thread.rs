@@ -9,15 +9,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::base::lane::Lane;
-use crate::base::limits::{AHEAD_MAX, ALERT_RESERVE_SLOTS, ANSWER_FRAMES_AHEAD_MAX, ANSWER_FRAMES_PER_TURN, OUTSTANDING_PER_REACTOR};
+use crate::base::limits::{
+    AHEAD_MAX, ALERT_RESERVE_SLOTS, ANSWER_FRAMES_AHEAD_MAX, ANSWER_FRAMES_PER_TURN, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX,
+};
 use crate::base::memory::{Level, Memory};
 use crate::base::time::{Mono, Now};
 use crate::hub::asks::Asks;
+use crate::hub::journal::{Entry, Fact, Fetch};
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
 use crate::hub::sequencer::LocalSequencer;
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
+
+use super::journal::JournalLinks;
 
 /// Urgent inputs taken before the bulk link gets a turn.
 const URGENT_PER_TURN: usize = 256;
@@ -29,6 +34,8 @@ const BULK_PER_TURN: usize = 32;
 const TURNS_PER_SLICE: usize = 8;
 /// How often the figures are published.
 const STATS_EVERY: Duration = Duration::from_millis(100);
+/// How long the end of the daemon may wait for the states to be kept.
+const LAST_FACTS_WITHIN: Duration = Duration::from_secs(5);
 /// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -46,6 +53,8 @@ pub(super) struct HubThread {
     pub(super) door: Arc<Door>,
     /// One for each reactor.
     pub(super) reactors: Vec<Arc<Link<Output>>>,
+    /// With a data directory.
+    pub(super) journal: Option<JournalLinks>,
     /// The figures, for the scrape.
     pub(super) stats: Arc<Mutex<HubStats>>,
     /// What all threads hold.
@@ -61,7 +70,7 @@ pub(super) struct HubThread {
 impl HubThread {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
-        let mut out = Links::new(std::mem::take(&mut self.reactors));
+        let mut out = Links::new(std::mem::take(&mut self.reactors), self.journal.take());
         let mut sequencer = LocalSequencer::default();
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();
@@ -85,6 +94,28 @@ impl HubThread {
                 self.sleep(next.min(figures_due), &out);
             }
         }
+        self.give_the_rest(&mut out);
+    }
+
+    /// Gives the journal what is left for the next start, before the thread ends.
+    fn give_the_rest(&mut self, out: &mut Links) {
+        let until = self.clock.mono().plus(LAST_FACTS_WITHIN);
+        while out.journal.is_some() && self.hub.hurry() && self.clock.mono() < until {
+            self.hear(self.clock.now(), out);
+            self.hub.tick(self.clock.now(), out);
+            out.ring();
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes what the journal tells. How many things.
+    fn hear(&mut self, now: Now, out: &mut Links) -> usize {
+        let mut heard = 0;
+        while let Some(report) = out.journal.as_ref().and_then(|journal| journal.reports.pop()) {
+            self.hub.apply(now, Input::Journal(report), out);
+            heard += 1;
+        }
+        heard
     }
 
     /// Takes what waits, alerts first. Whether there was anything.
@@ -92,7 +123,8 @@ impl HubThread {
         let mut worked = false;
         for _ in 0..TURNS_PER_SLICE {
             let now = self.clock.now();
-            let urgent = self.take(now, Source::Urgent, URGENT_PER_TURN, sequencer, out);
+            let heard = self.hear(now, out);
+            let urgent = self.take(now, Source::Urgent, URGENT_PER_TURN, sequencer, out) + heard;
             let answered = self.answer(now, out);
             let bulk = if out.is_pressed() { 0 } else { self.take(now, Source::Bulk, BULK_PER_TURN, sequencer, out) };
             if urgent + answered + bulk == 0 {
@@ -141,8 +173,10 @@ impl HubThread {
     fn sleep(&self, until: Mono, out: &Links) {
         self.door.arm();
         let now = self.clock.mono();
-        let is_idle =
-            self.urgent.is_empty() && (self.bulk.is_empty() || out.is_pressed()) && !self.asks.has_any(|reactor| out.may_answer(reactor));
+        let is_idle = self.urgent.is_empty()
+            && !out.has_reports()
+            && (self.bulk.is_empty() || out.is_pressed())
+            && !self.asks.has_any(|reactor| out.may_answer(reactor));
         if is_idle && until > now && !self.stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(until.since(now).min(SLEEP_MAX));
         }
@@ -166,12 +200,28 @@ struct Links {
     answer_frames: Vec<usize>,
     /// Of these, those of this turn.
     frames_answered: usize,
+    journal: Option<JournalLinks>,
+    /// Threads of the journal to wake at the end of the slice: log, tables, reader.
+    journal_touched: [bool; 3],
 }
 
 impl Links {
-    fn new(reactors: Vec<Arc<Link<Output>>>) -> Links {
+    fn new(reactors: Vec<Arc<Link<Output>>>, journal: Option<JournalLinks>) -> Links {
         let count = reactors.len();
-        Links { reactors, touched: vec![false; count], needs: VecDeque::new(), answer_frames: vec![0; count], frames_answered: 0 }
+        Links {
+            reactors,
+            touched: vec![false; count],
+            needs: VecDeque::new(),
+            answer_frames: vec![0; count],
+            frames_answered: 0,
+            journal,
+            journal_touched: [false; 3],
+        }
+    }
+
+    /// Whether the journal has told something that was not heard yet.
+    fn has_reports(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| !journal.reports.is_empty())
     }
 
     /// Whether the reactor has dealt with so many answers to joins and snapshots that it may get another.
@@ -195,12 +245,27 @@ impl Links {
                 link.ring();
             }
         }
+        let Some(journal) = &self.journal else { return };
+        let [log, tables, reader] = std::mem::take(&mut self.journal_touched);
+        if log {
+            journal.entries.ring();
+        }
+        if tables {
+            journal.facts.ring();
+        }
+        if reader {
+            journal.fetches.ring();
+        }
+    }
+
+    fn journal(&self) -> &JournalLinks {
+        self.journal.as_ref().expect("a hub without a journal gives it nothing")
     }
 }
 
 impl Outlet for Links {
     fn has_room(&self, reactor: usize, lane: Lane) -> bool {
-        let reserve = OUTSTANDING_PER_REACTOR + if lane == Lane::Alert { 0 } else { ALERT_RESERVE_SLOTS };
+        let reserve = OUTSTANDING_PER_REACTOR + REPLAY_FETCHES_MAX + if lane == Lane::Alert { 0 } else { ALERT_RESERVE_SLOTS };
         self.reactors[reactor].free() > reserve
     }
 
@@ -215,5 +280,27 @@ impl Outlet for Links {
 
     fn need_seq(&mut self, need: NeedSeq) {
         self.needs.push_back(need);
+    }
+
+    fn journal(&mut self, entry: Entry) {
+        let pushed = Links::journal(self).entries.push(entry);
+        assert!(pushed.is_ok(), "the hub counts what the journal has not synced");
+        self.journal_touched[0] = true;
+    }
+
+    fn can_keep(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.facts.free() > 0)
+    }
+
+    fn keep(&mut self, fact: Fact) {
+        let pushed = Links::journal(self).facts.push(fact);
+        assert!(pushed.is_ok(), "the hub asks for room first");
+        self.journal_touched[1] = true;
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        let pushed = Links::journal(self).fetches.push(fetch);
+        assert!(pushed.is_ok(), "the hub asks for a few things at a time");
+        self.journal_touched[2] = true;
     }
 }

@@ -11,6 +11,7 @@ use crate::base::lane::{Lane, PerLane};
 use crate::base::memory::Memory;
 use crate::hub::HubStats;
 use crate::hub::ports::{Input, Output};
+use crate::journal::stats::JournalStats;
 use crate::net::link::Link;
 use crate::ops::exposition::{Exposition, Metric, Type, label};
 use crate::ops::process;
@@ -24,6 +25,8 @@ use super::certificates::Served;
 pub(super) struct Sources {
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
+    /// With a data directory.
+    pub(super) journal: Option<Arc<JournalStats>>,
     /// Where there is one.
     pub(super) authorizer: Option<Arc<Authorizer>>,
     /// What all threads hold.
@@ -95,6 +98,16 @@ metrics! {
     MEMBERS = Gauge "members" "Memberships of rooms.";
     KEYS = Gauge "state_keys" "State keys.";
     STATE_BYTES = Gauge "state_bytes" "Bytes of the newest values of all state keys.";
+    JOURNAL_ENTRIES = Counter "journal_entries_total" "Entries brought to disk: events, epochs, evictions.";
+    JOURNAL_COMMITS = Histogram "journal_commit_seconds" "Writing and syncing one batch of entries.";
+    JOURNAL_FAILURES = Counter "journal_failures_total" "Batches that the disk did not take, each try counted.";
+    JOURNAL_FAILING = Gauge "journal_failing" "1 while the disk takes nothing: durable publishes are refused.";
+    JOURNAL_BYTES = Gauge "journal_bytes" "Bytes of events on disk.";
+    JOURNAL_QUEUED = Gauge "journal_queued_entries" "Entries that wait for the disk.";
+    JOURNAL_QUEUED_BYTES = Gauge "journal_queued_bytes" "Their bytes.";
+    JOURNAL_WAITING = Gauge "journal_waiting_publishes" "Publishes whose answer waits for the disk.";
+    JOURNAL_HOLES = Counter "journal_holes_total" "Events that the journal never got: published with ack memory while it had no room, and gone from memory since.";
+    REPLAYS = Gauge "journal_replays" "Members that get past events from disk.";
     HISTORY = Gauge "history_bytes" "Bytes of stream events kept for resume.";
     QUEUED = Gauge "queued_bytes" "Bytes that wait for their readers.";
     OUTSTANDING = Gauge "outstanding_answers" "Answers that the hub owes the reactors.";
@@ -125,6 +138,7 @@ impl Sources {
         self.links(&mut out);
         self.authorizer(&mut out);
         self.memory(&mut out);
+        self.journal(&mut out, &hub);
         let usage = process::usage();
         out.single(&RSS, usage.resident_bytes);
         out.single(&CPU, usage.cpu_ms);
@@ -248,6 +262,21 @@ impl Sources {
         out.single(&OUTSTANDING, self.sum(|stats| &stats.outstanding));
     }
 
+    /// Nothing without a journal.
+    fn journal(&self, out: &mut Exposition, hub: &HubStats) {
+        let Some(journal) = &self.journal else { return };
+        out.single(&JOURNAL_ENTRIES, journal.entries.value());
+        out.histograms(&JOURNAL_COMMITS, "log", [("events", journal.commits.snapshot())]);
+        out.single(&JOURNAL_FAILURES, journal.failures.value());
+        out.single(&JOURNAL_FAILING, u64::from(hub.journal_failing));
+        out.single(&JOURNAL_BYTES, journal.bytes.value());
+        out.single(&JOURNAL_QUEUED, hub.journal_entries);
+        out.single(&JOURNAL_QUEUED_BYTES, hub.journal_bytes);
+        out.single(&JOURNAL_WAITING, hub.journal_waiting);
+        out.single(&JOURNAL_HOLES, hub.journal_holes);
+        out.single(&REPLAYS, hub.replays);
+    }
+
     /// Nothing without an authorizer.
     fn authorizer(&self, out: &mut Exposition) {
         let Some(figures) = self.authorizer.as_ref().map(|authorizer| authorizer.figures()) else { return };
@@ -312,6 +341,7 @@ mod tests {
         let options = InquiryOptions { waiting_max: 1, answers_max: 1, kept_for: Duration::ZERO };
         Sources {
             certificates: None,
+            journal: Some(Arc::default()),
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
             memory: Arc::new(Memory::new(0, 2)),
             hub: Arc::default(),

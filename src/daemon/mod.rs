@@ -5,6 +5,7 @@ mod certificates;
 mod data_dir;
 mod hub_seat;
 mod hub_thread;
+mod journal;
 mod listeners;
 mod lock;
 mod metrics;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::auth::{Revocations, Verifier};
-use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR};
+use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX};
 use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::HubStats;
@@ -46,6 +47,7 @@ use self::authorizer::Client;
 use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
+use self::journal::{Journal, JournalHandle};
 use self::lock::AddressLock;
 use self::revocation_file::RevocationFile;
 use self::revoker::Revoker;
@@ -90,6 +92,7 @@ pub struct Running {
     controls: Vec<Arc<Link<Control>>>,
     reactors: Vec<JoinHandle<()>>,
     hub: HubHandle,
+    journal: Option<JournalHandle>,
     certificates: Option<Arc<Served>>,
     drain_timeout: Duration,
     /// Held until the threads have ended.
@@ -143,6 +146,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
 
     let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
+    let journal = data_dir.as_ref().map(|dir| Journal::open(dir, clock)).transpose()?;
     let bound = listeners::bind(config)?;
     let seat = HubSeat::start(config.reactors)?;
     let registry = Registry::new(options::registry(config));
@@ -162,20 +166,37 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
     let authorizer = authorizer.map(|client| start_authorizer(config, &client, &mut parts, clock)).transpose()?;
 
+    let started = journal.map(|journal| journal.start(config, clock, &seat.door)).transpose()?;
+    let (journal, for_hub) = started.map_or((None, None), |(handle, for_hub)| (Some(handle), Some(for_hub)));
     let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let revoker = Revoker { clock, list: Arc::clone(&shared.revocations), file: Mutex::new(revocation_file), controls: controls.clone() };
-    let sources = metrics::Sources { certificates: served.clone(), authorizer, ..sources(&shared, &parts, &figures) };
+    let sources = metrics::Sources {
+        certificates: served.clone(),
+        journal: journal.as_ref().map(JournalHandle::stats),
+        authorizer,
+        ..sources(&shared, &parts, &figures)
+    };
     let admin = serve_admin(config, &health, sources, revoker)?;
     let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
-    let hub = seat.occupy(config, clock, inboxes, figures, Arc::clone(&shared.memory))?;
+    let hub = seat.occupy(config, clock, inboxes, for_hub, figures, Arc::clone(&shared.memory))?;
     let reactors = start_reactors(config, parts)?;
     health.enter(State::Ready);
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
     tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
     let drain_timeout = config.drain_timeout;
-    let running =
-        Running { ready, health, controls, reactors, hub, certificates: served, drain_timeout, _data_dir: data_dir, _locks: bound.locks };
+    let running = Running {
+        ready,
+        health,
+        controls,
+        reactors,
+        hub,
+        journal,
+        certificates: served,
+        drain_timeout,
+        _data_dir: data_dir,
+        _locks: bound.locks,
+    };
     running.look_after();
     Ok(running)
 }
@@ -226,6 +247,9 @@ impl Running {
             join(reactor);
         }
         self.hub.stop();
+        if let Some(journal) = self.journal {
+            journal.stop();
+        }
         if let Some(path) = &self.ready.publish_socket {
             publish_socket::remove(path);
         }
@@ -259,7 +283,7 @@ impl Shared {
             tls: self.tls.clone(),
             registry: Arc::clone(&self.registry),
             poll,
-            inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR, Arc::clone(&door))),
+            inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR + REPLAY_FETCHES_MAX, Arc::clone(&door))),
             control: Arc::new(Link::new(CONTROL_SLOTS, Arc::clone(&door))),
             words: Arc::new(Link::new(AUTHORIZER_PENDING_PER_REACTOR, Arc::clone(&door))),
             authorizer: None,
@@ -304,6 +328,7 @@ fn start_authorizer(config: &Config, client: &Client, parts: &mut [ReactorParts]
 fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) -> metrics::Sources {
     metrics::Sources {
         certificates: None,
+        journal: None,
         authorizer: None,
         memory: Arc::clone(&shared.memory),
         hub: Arc::clone(hub),

@@ -136,7 +136,7 @@ fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
     Ok(keys)
 }
 
-fn random() -> Result<u64, String> {
+pub(super) fn random() -> Result<u64, String> {
     getrandom::u64().map_err(|error| format!("the system has no random numbers: {error}"))
 }
 

@@ -43,9 +43,31 @@ pub(super) fn event(out: &mut Vec<u8>, text: &EventText<'_>) -> Option<usize> {
     Some(data_at)
 }
 
+/// `ts` and `event_id` of a text that [`event`] wrote. Identifiers need no escapes, so what stands before `data` is found by its names.
+pub(super) fn ts_and_event_id(text: &[u8]) -> (u64, Option<&str>) {
+    let end = memchr::memmem::find(text, br#","data":"#).unwrap_or(text.len());
+    let head = std::str::from_utf8(&text[..end]).unwrap_or_default();
+    let ts_ms = head.split_once(r#","ts":"#).map_or(0, |(_, rest)| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..digits].parse().unwrap_or_default()
+    });
+    let event_id = head.split_once(r#","event_id":""#).and_then(|(_, rest)| rest.split_once('"'));
+    (ts_ms, event_id.map(|(event_id, _)| event_id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ts_and_event_id_are_read_back() {
+        let mut out = Vec::new();
+        event(&mut out, &text());
+        assert_eq!(ts_and_event_id(&out), (5, Some("e1")));
+        out.clear();
+        event(&mut out, &EventText { event_id: None, ts_ms: u64::MAX, data: Some(r#"{"x":1,"ts":7,"event_id":"no","data":1}"#), ..text() });
+        assert_eq!(ts_and_event_id(&out), (u64::MAX, None));
+    }
 
     fn text() -> EventText<'static> {
         EventText {

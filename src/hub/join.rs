@@ -17,27 +17,9 @@ use crate::wire::request_id::RequestId;
 use super::Hub;
 use super::lag::Lag;
 use super::ports::{Consent, Join, Joined, Outlet, Output, Since};
-use super::room::{Room, Stream};
+use super::position::{self, Era, Start};
+use super::room::Room;
 use super::rooms::Eviction;
-
-/// Where a lane of a new member begins.
-#[derive(Default)]
-struct Start {
-    /// The first number that comes, be it as an event or in a `gap`.
-    from: u64,
-    /// The first number that is replayed.
-    replay: u64,
-    gap: Option<Gap>,
-    /// The position lay beyond the end, which is this.
-    rewound: Option<u64>,
-}
-
-/// Events that the member will not get.
-struct Gap {
-    from: u64,
-    /// Unknown if they were numbered in a former epoch.
-    to: Option<u64>,
-}
 
 impl Hub {
     pub(super) fn join(&mut self, join: Box<Join>, out: &mut impl Outlet) {
@@ -60,11 +42,23 @@ impl Hub {
         let room = self.rooms.by_id_mut(id).expect("it was admitted to in this call");
         room.members[reactor] += 1;
         room.touched = true;
+        let room = self.rooms.by_id(id).expect("it was admitted to in this call");
+        let era = join.since.as_ref().map_or(Era::Present, |since| self.rooms.era(room, &since.epoch));
+        let starts = starts(room, era, &join);
         let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: Vec::new() };
-        answer.write(&join);
+        let rest = answer.write(&join, &starts);
         self.stats.gaps += answer.frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::Gap { .. })).count() as u64;
-        let (frames, floor) = (answer.frames, Lane::ALL.map(|lane| floor(room, &self.lags[reactor], lane)));
+        let frames = answer.frames;
+        let floor = Lane::ALL.map(|lane| match rest[lane.index()] {
+            Some(_) => u64::MAX, // until the replay sets it
+            None => floor(room, &self.lags[reactor], lane),
+        });
         let joined = Joined { conn: join.conn, room: id, name: Arc::clone(&room.name), floor, frames };
+        self.replays.end_of(join.conn, id);
+        if rest.iter().any(Option::is_some) {
+            let last = lane_of_caught_up(&joined.frames).max(lane_of_rest(&rest));
+            self.replays.begin(join.conn, id, Arc::clone(&room.name), rest, last);
+        }
         out.push(reactor, Output::Joined(Box::new(joined)));
     }
 
@@ -118,20 +112,31 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    fn write(&mut self, join: &Join) {
-        let starts = Lane::ALL.map(|lane| start(&self.room.lanes[lane.index()], lane, join, &self.room.epoch));
-        self.put_subscribed(join, &starts);
+    /// Puts all that memory has, and returns what of each lane is to come from the journal, and `caught_up` after it.
+    fn write(&mut self, join: &Join, starts: &PerLane<Start>) -> PerLane<Option<u64>> {
+        self.put_subscribed(join, starts);
+        let rest = Lane::ALL.map(|lane| {
+            let start = &starts[lane.index()];
+            (start.replay < self.room.lanes[lane.index()].oldest()).then_some(start.replay)
+        });
         for lane in Lane::ALL {
-            self.put_replay(lane, &starts[lane.index()], join.since.as_ref());
+            self.put_gap(lane, &starts[lane.index()], join.since.as_ref());
+            if rest[lane.index()].is_none() {
+                let stream = &self.room.lanes[lane.index()];
+                self.frames.extend((starts[lane.index()].replay..=stream.live).filter_map(|seq| stream.event(seq)).cloned());
+            }
         }
         self.put_states(join.since.is_some());
-        self.put_caught_up();
+        if rest.iter().all(Option::is_none) {
+            self.put_caught_up();
+        }
+        rest
     }
 
     fn put_subscribed(&mut self, join: &Join, starts: &PerLane<Start>) {
         let subscribed = Subscribed {
             room: &self.room.name,
-            epoch: &self.room.epoch,
+            epoch: &self.room.epoch.name,
             from: Lane::ALL.map(|lane| starts[lane.index()].from),
             seq: Lane::ALL.map(|lane| self.room.lanes[lane.index()].live),
             recovered: join.since.as_ref().map(|_| starts.iter().all(|start| start.gap.is_none())),
@@ -144,15 +149,13 @@ impl Answer<'_> {
         self.frames.push(Arc::new(frame));
     }
 
-    fn put_replay(&mut self, lane: Lane, start: &Start, since: Option<&Since>) {
+    fn put_gap(&mut self, lane: Lane, start: &Start, since: Option<&Since>) {
         if let Some(gap) = &start.gap {
-            let epoch = if gap.to.is_some() { &*self.room.epoch } else { since.map_or("", |since| &*since.epoch) };
+            let epoch = if gap.to.is_some() { &*self.room.epoch.name } else { since.map_or("", |since| &*since.epoch) };
             self.scratch.clear();
             reply::gap(self.scratch, &self.room.name, lane, epoch, gap.from, gap.to);
             self.put(lane, Kind::Gap { to: u64::MAX });
         }
-        let stream = &self.room.lanes[lane.index()];
-        self.frames.extend((start.replay..=stream.live).filter_map(|seq| stream.event(seq)).cloned());
     }
 
     /// The states that members have; also those deleted, for one who may hold them from before. Those owed to the lagging reactor
@@ -170,7 +173,7 @@ impl Answer<'_> {
 
     /// Last, in the lowest lane that replays.
     fn put_caught_up(&mut self) {
-        let lane = self.frames.iter().map(|frame| frame.tag.lane).max().unwrap_or(Lane::Alert);
+        let lane = lane_of_caught_up(&self.frames);
         self.scratch.clear();
         reply::caught_up(self.scratch, &self.room.name);
         self.put(lane, Kind::Notice);
@@ -182,27 +185,23 @@ impl Answer<'_> {
     }
 }
 
-fn start(stream: &Stream, lane: Lane, join: &Join, epoch: &str) -> Start {
-    let since = join.since.as_ref().and_then(|since| since.seq[lane.index()].map(|seq| (seq, &*since.epoch)));
-    match since {
-        None => start_without_position(stream, join.history),
-        Some((seq, given)) if given == epoch => start_at(stream, seq),
-        Some((seq, _)) => {
-            let gap = Gap { from: seq.saturating_add(1), to: None };
-            Start { from: stream.oldest(), replay: stream.oldest(), gap: Some(gap), rewound: None }
+/// The lowest lane of these frames.
+fn lane_of_caught_up(frames: &[Arc<Frame>]) -> Lane {
+    frames.iter().map(|frame| frame.tag.lane).max().unwrap_or(Lane::Alert)
+}
+
+/// The lowest lane that comes from the journal.
+fn lane_of_rest(rest: &PerLane<Option<u64>>) -> Lane {
+    Lane::ALL.into_iter().rev().find(|lane| rest[lane.index()].is_some()).unwrap_or(Lane::Alert)
+}
+
+/// Where each lane of a new member begins.
+fn starts(room: &Room, era: Era, join: &Join) -> PerLane<Start> {
+    Lane::ALL.map(|lane| {
+        let stream = &room.lanes[lane.index()];
+        match join.since.as_ref().and_then(|since| since.seq[lane.index()]) {
+            Some(seq) => position::after(stream, era, seq),
+            None => position::without(stream, join.history),
         }
-    }
-}
-
-fn start_without_position(stream: &Stream, history: Option<u32>) -> Start {
-    let history = history.map_or(u64::from(stream.history), u64::from);
-    let from = stream.oldest().max((stream.live + 1).saturating_sub(history));
-    Start { from, replay: from, ..Start::default() }
-}
-
-fn start_at(stream: &Stream, seq: u64) -> Start {
-    let from = seq.min(stream.live) + 1;
-    let replay = from.max(stream.oldest());
-    let gap = (from < replay).then_some(Gap { from, to: Some(replay - 1) });
-    Start { from, replay, gap, rewound: (seq > stream.live).then_some(stream.live) }
+    })
 }

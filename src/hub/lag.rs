@@ -168,7 +168,8 @@ impl Pump<'_> {
             if *budget == 0 || !out.has_room(self.reactor, self.lane) {
                 return false;
             }
-            let frame = stream.event(*next).map_or_else(|| self.gap(&room.name, id, &room.epoch, *next, stream.oldest() - 1), Arc::clone);
+            let frame =
+                stream.event(*next).map_or_else(|| self.gap(&room.name, id, &room.epoch.name, *next, stream.oldest() - 1), Arc::clone);
             *next = stream.oldest().max(*next + 1);
             out.push(self.reactor, Output::Deliver(frame));
             *budget -= 1;

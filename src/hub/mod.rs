@@ -12,6 +12,12 @@
 //! | `join` | what a new member gets: position, replay, states |
 //! | `room`, `rooms` | the state of one room; the table of all, its limits and evictions |
 //! | `history` | which past events are kept, by count, age and bytes |
+//! | `position` | where a new member begins, by what it has |
+//! | `replay` | past events that come from the journal, a part at a time |
+//! | [`journal`] | what the hub tells the journal, and hears from it |
+//! | `ledger` | what is not synced yet, who waits for it, and what the journal could not take |
+//! | `facts` | states and owners, for the next start |
+//! | `restore` | a hub that begins with what a journal knew |
 //! | `dedupe` | which `event_id`s were seen |
 //! | `encode` | the bytes of a frame |
 //! | [`sequencer`] | the local answer to "which number is next?" |
@@ -20,12 +26,18 @@ pub mod asks;
 pub mod catalog;
 mod dedupe;
 mod encode;
+mod facts;
 mod history;
 mod join;
+pub mod journal;
 mod lag;
+mod ledger;
 pub mod ports;
+mod position;
 mod publish;
 mod release;
+mod replay;
+mod restore;
 mod room;
 mod rooms;
 pub mod sequencer;
@@ -43,15 +55,20 @@ use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 
 use self::dedupe::DedupeWindow;
+use self::facts::Facts;
 use self::history::History;
+use self::journal::{Report, Trimmed};
 use self::lag::Lag;
+use self::ledger::Ledger;
 use self::ports::{Answer, Input, Outlet, Output};
 use self::publish::{KEY_BYTES, Pending};
 use self::release::Releases;
+use self::replay::Replays;
 use self::rooms::Rooms;
 use self::slots::Slots;
 
 pub use self::join::access_denied;
+pub use self::rooms::epoch_name;
 
 /// What may be tuned.
 #[derive(Clone, Debug)]
@@ -121,6 +138,18 @@ pub struct HubStats {
     pub join_denied: u64,
     /// Rooms evicted to make place.
     pub rooms_evicted: u64,
+    /// Events that the journal never got.
+    pub journal_holes: u64,
+    /// Entries given to the journal that are not synced yet.
+    pub journal_entries: u64,
+    /// Their bytes.
+    pub journal_bytes: u64,
+    /// Publishers who wait for the disk.
+    pub journal_waiting: u64,
+    /// Replays from the journal in progress.
+    pub replays: u64,
+    /// The disk takes nothing.
+    pub journal_failing: bool,
 }
 
 /// The core. See the module.
@@ -131,6 +160,12 @@ pub struct Hub {
     releases: Releases,
     history: History,
     dedupe: DedupeWindow,
+    /// With a journal.
+    ledger: Option<Ledger>,
+    facts: Facts,
+    replays: Replays,
+    /// Evicted rooms that the journal is to be told of.
+    forgotten: Vec<Arc<str>>,
     /// What each reactor could not take yet.
     lags: Vec<Lag>,
     /// Answers to publishes, by reactor, until the end of the slice.
@@ -152,6 +187,10 @@ impl Hub {
             releases: Releases::default(),
             history: History::new(options.history_events, options.history_bytes, options.history_age),
             dedupe: DedupeWindow::default(),
+            ledger: None,
+            facts: Facts::default(),
+            replays: Replays::default(),
+            forgotten: Vec::new(),
             lags: (0..options.reactors).map(|_| Lag::default()).collect(),
             answers: vec![Vec::new(); options.reactors],
             scratch: Vec::new(),
@@ -170,7 +209,25 @@ impl Hub {
             Input::Join(join) => self.join(join, out),
             Input::Leave { room, conn } => self.leave(room, conn.reactor),
             Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
+            Input::Journal(report) => self.hear(report, out),
+            Input::ReplayTaken { id, wants_more } => self.replay_taken(id, wants_more),
         }
+    }
+
+    /// The journal tells something.
+    fn hear(&mut self, report: Report, out: &mut impl Outlet) {
+        match report {
+            Report::Committed { entry } => self.committed(entry),
+            Report::Failing { reason } => self.journal_fails(reason),
+            Report::Trimmed(trimmed) => trimmed.iter().for_each(|trimmed| self.trimmed(trimmed)),
+            Report::Fetched(fetched) => self.fetched(fetched, out),
+        }
+    }
+
+    fn trimmed(&mut self, trimmed: &Trimmed) {
+        let Some(room) = self.rooms.id_of(&trimmed.room).and_then(|id| self.rooms.by_id_mut(id)) else { return };
+        let stream = &mut room.lanes[trimmed.lane.index()];
+        stream.kept_from = stream.kept_from.max(trimmed.oldest);
     }
 
     /// Ends a slice: lets go what was held long enough, brings lagging reactors on, sends the answers, forgets what is
@@ -182,7 +239,18 @@ impl Hub {
         self.send_answers(out);
         self.dedupe.expire(now.mono, &mut self.rooms);
         let kept_until = self.history.expire(now.mono, &mut self.rooms);
-        held_until.min(lag_until).min(kept_until)
+        held_until.min(lag_until).min(kept_until).min(self.tend_journal(now, out))
+    }
+
+    /// What a journal brings with it. Returns when to be called again.
+    fn tend_journal(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
+        if self.ledger.is_none() {
+            self.forgotten.clear();
+            return Mono::NEVER;
+        }
+        self.tell_forgotten(out);
+        let again = self.fetch_next(now.mono, out);
+        again.min(self.bring_journal_on(now, out)).min(self.give_facts(now, out))
     }
 
     /// While memory is short, states of the `update` lane conflate for longer.
@@ -207,6 +275,19 @@ impl Hub {
             rooms: self.rooms.len() as u64,
             history_bytes: self.history.bytes() as u64,
             rooms_evicted: self.rooms.evicted(),
+            replays: self.replays.len() as u64,
+            ..self.journal_stats()
+        }
+    }
+
+    fn journal_stats(&self) -> HubStats {
+        let Some(ledger) = &self.ledger else { return self.stats };
+        let (entries, bytes, waiting) = ledger.waiting();
+        HubStats {
+            journal_entries: entries as u64,
+            journal_bytes: bytes as u64,
+            journal_waiting: waiting as u64,
+            journal_failing: ledger.failing().is_some(),
             ..self.stats
         }
     }

@@ -10,6 +10,8 @@ use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 
+use super::journal::{Entry, Fact, Fetch, Report};
+
 pub use crate::wire::reply::{Accepted, Number, Outcome, Safety};
 
 /// An event with everything that the catalog decides already in place.
@@ -56,6 +58,8 @@ pub struct Publish {
     pub ticket: Ticket,
     /// When the read that completed the event was done.
     pub accepted: Mono,
+    /// How safe a `stream` event is to be before the publisher is answered.
+    pub ack: Safety,
     /// The event.
     pub event: Event,
 }
@@ -126,6 +130,24 @@ pub enum Input {
     },
     /// The sequencer's answer to [`NeedSeq`].
     Sequenced(Sequenced),
+    /// What the journal tells.
+    Journal(Report),
+    /// The answer to an [`Output::Replayed`] that was not the last: the connection has taken it.
+    ReplayTaken {
+        /// Which replay.
+        id: ReplayId,
+        /// It may have the next part; or it is gone, or no member any more.
+        wants_more: bool,
+    },
+}
+
+/// A slot in the hub's table of replays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReplayId {
+    /// The slot.
+    pub slot: u32,
+    /// How often it was given out before.
+    pub generation: u32,
 }
 
 /// The hub asks for the next number of a (room, lane). Locally it is given at once, with Redis after its append.
@@ -137,6 +159,8 @@ pub struct NeedSeq {
     pub room: RoomId,
     /// Which lane.
     pub lane: Lane,
+    /// The last number that the hub knows to be given.
+    pub head: u64,
 }
 
 /// A slot in the hub's table of events that wait for their number.
@@ -175,6 +199,25 @@ pub enum Output {
     },
     /// Answers to publishes of this reactor's connections.
     Answers(Vec<Answer>),
+    /// Past events for one member.
+    Replayed(Box<Replayed>),
+}
+
+/// A part of a replay from the journal. Answered by [`Input::ReplayTaken`], unless it is the last.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// Which replay.
+    pub id: ReplayId,
+    /// Whom it is for.
+    pub conn: ConnId,
+    /// The room, if it is a member of that still.
+    pub room: RoomId,
+    /// The frames, in order.
+    pub frames: Vec<Arc<Frame>>,
+    /// From now on, the member gets the `stream` events of that lane from this `seq` on as they come.
+    pub floor: Option<(Lane, u64)>,
+    /// Nothing follows.
+    pub is_done: bool,
 }
 
 impl Output {
@@ -183,6 +226,7 @@ impl Output {
         match self {
             Output::Joined(joined) => joined.frames.len(),
             Output::Reply { frames, .. } => frames.len(),
+            Output::Replayed(replayed) => replayed.frames.len(),
             Output::Deliver(_) | Output::Unowned(_) | Output::Answers(_) => 0,
         }
     }
@@ -226,4 +270,24 @@ pub trait Outlet {
 
     /// Asks the sequencer. Its answer comes as an [`Input::Sequenced`], at once or later.
     fn need_seq(&mut self, need: NeedSeq);
+
+    /// Gives an entry to the journal's log. Always fits: the hub counts what is not synced yet.
+    fn journal(&mut self, entry: Entry) {
+        unreachable!("a hub without a journal gave it {entry:?}");
+    }
+
+    /// Whether the journal's tables take another fact.
+    fn can_keep(&self) -> bool {
+        false
+    }
+
+    /// Gives a fact to the journal's tables. Only after [`Outlet::can_keep`].
+    fn keep(&mut self, fact: Fact) {
+        unreachable!("a hub without a journal gave it {fact:?}");
+    }
+
+    /// Asks the journal for past events. Always fits: the hub waits for at most a few at a time.
+    fn fetch(&mut self, fetch: Fetch) {
+        unreachable!("a hub without a journal asked it for {fetch:?}");
+    }
 }

@@ -1,19 +1,26 @@
 //! What becomes of a publish: refused, recognized, or accepted with a number.
 
+use std::sync::Arc;
+
 use crate::base::codes::{self, Refusal};
 use crate::base::ids::{ConnId, RoomId, Ticket};
-use crate::base::lane::Mode;
+use crate::base::lane::{Lane, Mode};
 use crate::base::time::{Mono, Now};
 
 use super::Hub;
+use super::journal::Entry;
+use super::ledger::{self, Journaled};
 use super::ports::{Accepted, Answer, Event, NeedSeq, Number, Outcome, Outlet, PendingId, Publish, Safety, Sequenced};
-use super::room::{HeldEvent, HeldState, Room, Seen};
+use super::room::{HeldEvent, HeldState, Seen};
 use super::rooms::Eviction;
 
 /// What a state key costs beyond the bytes of its value: its entry, its name, its frame's head.
 pub(super) const KEY_BYTES: usize = 512;
 /// When a full table is worth another try.
 const RETRY_MS: u32 = 1_000;
+
+/// The entry of an event that the journal has not got: a duplicate of it is as safe as memory.
+const NEVER_SAFE: u64 = u64::MAX;
 
 /// A `stream` event that waits for its number.
 pub(super) struct Pending {
@@ -24,12 +31,16 @@ pub(super) struct Pending {
     publisher: (ConnId, Ticket),
     /// Those who published the same `event_id` meanwhile.
     others: Vec<(ConnId, Ticket)>,
+    /// The publisher is answered when it is safe, and it has a place in the journal.
+    is_durable: bool,
 }
 
 /// Where an accepted event goes on.
 enum Verdict {
     /// Nothing to push: the answer is known.
     Known(Outcome, Number),
+    /// The same event was pushed already; it is safe when that entry of the journal is.
+    Duplicate(Number, u64),
     /// It waits for another's number.
     Waits(PendingId),
     /// It is new.
@@ -45,6 +56,7 @@ impl Hub {
         };
         match verdict {
             Verdict::Known(outcome, number) => self.answer_with(publisher, id, &publish.event, outcome, number),
+            Verdict::Duplicate(number, entry) => self.answer_duplicate(publisher, id, &publish, number, entry),
             Verdict::Waits(pending) => self.wait(pending, publisher),
             Verdict::New => self.accept(now, id, publish, out),
         }
@@ -56,13 +68,13 @@ impl Hub {
         let room = self.rooms.by_id_mut(id).expect("it was found or made in the line above");
         room.touched = true;
         if let (Some(given), Some(owner)) = (&event.owner, &room.owner)
-            && given != owner
+            && **given != **owner
         {
             let message = format!("room `{}` belongs to another owner than `{given}`; the first owner sticks", room.name);
             return Err(Refusal::new(codes::OWNER_CONFLICT, message));
         }
         match event.event_id.as_deref().and_then(|event_id| room.seen.get(event_id)) {
-            Some(Seen::Done(number)) => return Ok((id, Verdict::Known(Outcome::Duplicate, *number))),
+            Some(Seen::Done { number, entry }) => return Ok((id, Verdict::Duplicate(*number, *entry))),
             Some(Seen::Pending(pending)) => return Ok((id, Verdict::Waits(*pending))),
             None => {}
         }
@@ -95,11 +107,13 @@ impl Hub {
 
     /// The room of that name, made if need be.
     pub(super) fn room_of(&mut self, name: &str, eviction: Eviction) -> Result<RoomId, Refusal> {
+        let eviction = if self.may_forget() { eviction } else { Eviction::Never };
         let Some((id, evicted)) = self.rooms.find_or_make(name, eviction) else {
             let message = format!("no place for room `{name}`: the server has as many rooms as it may");
             return Err(Refusal::passing(codes::OVER_CAPACITY, message, RETRY_MS));
         };
         if let Some(evicted) = evicted {
+            self.forgotten.push(Arc::clone(&evicted.name));
             self.history.release(&evicted.lanes);
             self.stats.keys -= evicted.states.keys.len() as u64;
             self.stats.state_bytes -= evicted.states.bytes() as u64;
@@ -113,7 +127,7 @@ impl Hub {
             Mode::Stream => self.accept_stream(now, id, publish, out),
             Mode::State => self.accept_state(now, id, publish, out),
             Mode::Transient => {
-                self.settle(now, id, &publish.event, Number::None);
+                self.settle(now, id, &publish.event, Number::None, 0);
                 self.answer_with(publisher, id, &publish.event, Outcome::Accepted, Number::None);
                 let held = HeldEvent { event: publish.event, seq: None, accepted: publish.accepted, ts_ms: now.wall_ms };
                 self.hold_or_release(now, id, held, out);
@@ -122,9 +136,14 @@ impl Hub {
     }
 
     fn accept_stream(&mut self, now: Now, id: RoomId, publish: Publish, out: &mut impl Outlet) {
+        let is_durable = self.ledger.is_some() && publish.ack == Safety::Durable;
+        if is_durable && let Some(Err(refusal)) = self.ledger.as_mut().map(|ledger| ledger.promise(id, publish.event.lane)) {
+            return self.answer((publish.conn, publish.ticket), Err(refusal));
+        }
+        self.own(id, &publish.event); // now, not when the number comes: another owner's event may come first
         let room = self.rooms.by_id_mut(id).expect("the caller found it");
         room.pending += 1;
-        own(room, &publish.event); // now, not when the number comes: another owner's event may come first
+        let head = room.lanes[publish.event.lane.index()].head;
         let (lane, event_id) = (publish.event.lane, publish.event.event_id.clone());
         let (slot, generation) = self.pending.insert(|_, _| Pending {
             room: id,
@@ -132,13 +151,14 @@ impl Hub {
             ts_ms: now.wall_ms,
             publisher: (publish.conn, publish.ticket),
             others: Vec::new(),
+            is_durable,
             event: publish.event,
         });
         let pending = PendingId { slot, generation };
         if let Some(event_id) = event_id {
             self.dedupe.remember(now.mono, id, &event_id, Seen::Pending(pending), &mut self.rooms);
         }
-        out.need_seq(NeedSeq { pending, room: id, lane });
+        out.need_seq(NeedSeq { pending, room: id, lane, head });
     }
 
     fn accept_state(&mut self, now: Now, id: RoomId, publish: Publish, out: &mut impl Outlet) {
@@ -151,8 +171,12 @@ impl Hub {
         let key = &mut room.states.keys[index];
         key.rev += 1;
         key.version = publish.event.version.or(key.version);
+        key.ts_ms = now.wall_ms;
+        if self.ledger.is_some() {
+            self.facts.changed(now.mono, id, index, key);
+        }
         let number = Number::Rev(key.rev);
-        self.settle(now, id, &publish.event, number);
+        self.settle(now, id, &publish.event, number, 0);
         self.answer_with(publisher, id, &publish.event, Outcome::Accepted, number);
         let held = HeldState { data: publish.event.data, event_id: publish.event.event_id, accepted: publish.accepted, ts_ms: now.wall_ms };
         let key = &mut self.rooms.by_id_mut(id).expect("the caller found it").states.keys[index];
@@ -169,7 +193,7 @@ impl Hub {
         let states = &mut rooms.by_id_mut(id).expect("the caller found it").states;
         let known = states.find(&event.kind, &event.key);
         let before = known.map_or(0, |index| states.keys[index].bytes) as u64;
-        let bytes = KEY_BYTES + event.data.len();
+        let bytes = state_cost(&event.data);
         let total = self.stats.state_bytes - before + bytes as u64;
         if total > self.options.state_bytes as u64 && &*event.data != "null" {
             let message = "the server holds as many bytes of states as it may: delete keys that are not needed any more";
@@ -213,24 +237,103 @@ impl Hub {
         stream.head = sequenced.seq;
         stream.history = stream.history.max(pending.event.history);
         let number = Number::Seq(sequenced.seq);
-        self.settle(now, id, &pending.event, number);
-        self.answer_with(pending.publisher, id, &pending.event, Outcome::Accepted, number);
-        for other in pending.others {
-            self.answer_with(other, id, &pending.event, Outcome::Duplicate, number);
+        if self.ledger.is_none() {
+            self.settle(now, id, &pending.event, number, 0);
+            self.answer_with(pending.publisher, id, &pending.event, Outcome::Accepted, number);
+            for other in pending.others {
+                self.answer_with(other, id, &pending.event, Outcome::Duplicate, number);
+            }
+            let held = HeldEvent { event: pending.event, seq: Some(sequenced.seq), accepted: pending.accepted, ts_ms: pending.ts_ms };
+            return self.hold_or_release(now, id, held, out);
         }
-        let held = HeldEvent { event: pending.event, seq: Some(sequenced.seq), accepted: pending.accepted, ts_ms: pending.ts_ms };
-        self.hold_or_release(now, id, held, out);
+        self.sequenced_for_journal(now, pending, sequenced.seq, out);
+    }
+
+    /// The same with a journal: the push goes first, the answer waits for the disk.
+    fn sequenced_for_journal(&mut self, now: Now, pending: Pending, seq: u64, out: &mut impl Outlet) {
+        let Pending { room: id, event, accepted, ts_ms, publisher, others, is_durable } = pending;
+        let (lane, event_id) = (event.lane, event.event_id.clone());
+        if let Some(room) = self.rooms.by_id_mut(id) {
+            let epoch = room.epoch.number;
+            room.lanes[lane.index()].start_epoch(epoch, seq);
+        }
+        let answer = self.accepted(id, lane, Outcome::Accepted, Number::Seq(seq));
+        if is_durable && let Some(ledger) = &mut self.ledger {
+            ledger.redeem();
+        }
+        let frame = self.hold_or_release_for_journal(now, id, HeldEvent { event, seq: Some(seq), accepted, ts_ms }, out);
+        self.tell_forgotten(out);
+        let journaled = Journaled { lane, seq, ts_ms, event_id: event_id.clone(), frame };
+        let entry = self.journal_event(id, journaled, is_durable, out);
+        self.remember(now, id, event_id.as_deref(), Mode::Stream, Number::Seq(seq), entry.unwrap_or(NEVER_SAFE));
+        for (who, outcome) in
+            [(publisher, Outcome::Accepted)].into_iter().chain(others.into_iter().map(|other| (other, Outcome::Duplicate)))
+        {
+            let accepted = Accepted { outcome, ..answer.clone() };
+            match (entry, &mut self.ledger) {
+                (Some(entry), Some(ledger)) if is_durable => ledger.park(entry, who, accepted),
+                _ => self.answer(who, Ok(accepted)),
+            }
+        }
+    }
+
+    /// A duplicate of an event that is not safe yet waits until that is.
+    fn answer_duplicate(&mut self, publisher: (ConnId, Ticket), id: RoomId, publish: &Publish, number: Number, entry: u64) {
+        let answer = self.accepted(id, publish.event.lane, Outcome::Duplicate, number);
+        let Some(ledger) = self.ledger.as_mut().filter(|_| publish.event.mode == Mode::Stream && publish.ack == Safety::Durable) else {
+            return self.answer(publisher, Ok(answer));
+        };
+        if entry == NEVER_SAFE {
+            return self.answer(publisher, Ok(answer)); // it was published for memory alone
+        }
+        if ledger.is_safe(entry) {
+            return self.answer(publisher, Ok(Accepted { safety: Safety::Durable, ..answer }));
+        }
+        if let Some(reason) = ledger.failing() {
+            let refusal = ledger::unavailable(reason);
+            return self.answer(publisher, Err(refusal));
+        }
+        let last = ledger.given(); // answers wait in the order of the entries, and a later one is as good
+        ledger.park(last, publisher, answer);
+    }
+
+    /// Whether a room may be evicted: the journal must be told.
+    fn may_forget(&self) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| ledger.failing().is_none() && ledger.has_room(Lane::Alert) && self.forgotten.is_empty())
+    }
+
+    /// Tells the journal of evicted rooms, before it gets anything of those that took their place.
+    pub(super) fn tell_forgotten(&mut self, out: &mut impl Outlet) {
+        for room in std::mem::take(&mut self.forgotten) {
+            let Some(ledger) = &mut self.ledger else { continue };
+            self.facts.forgotten(Arc::clone(&room));
+            ledger.give(Entry::Forget { room }, None, out);
+            ledger.give(Entry::Epoch(self.rooms.epoch().clone()), None, out);
+        }
     }
 
     /// What an accepted event leaves behind: the owner, and the memory of its `event_id`.
-    fn settle(&mut self, now: Now, id: RoomId, event: &Event, number: Number) {
-        let Some(room) = self.rooms.by_id_mut(id) else { return };
-        own(room, event);
-        let Some(event_id) = event.event_id.as_deref() else { return };
+    fn settle(&mut self, now: Now, id: RoomId, event: &Event, number: Number, entry: u64) {
+        self.own(id, event);
+        self.remember(now, id, event.event_id.as_deref(), event.mode, number, entry);
+    }
+
+    fn remember(&mut self, now: Now, id: RoomId, event_id: Option<&str>, mode: Mode, number: Number, entry: u64) {
+        let (Some(room), Some(event_id)) = (self.rooms.by_id_mut(id), event_id) else { return };
         match room.seen.get_mut(event_id) {
-            Some(seen) => *seen = Seen::Done(number),
-            None if event.mode == Mode::Stream => {} // forgotten while it waited
-            None => self.dedupe.remember(now.mono, id, event_id, Seen::Done(number), &mut self.rooms),
+            Some(seen) => *seen = Seen::Done { number, entry },
+            None if mode == Mode::Stream => {} // forgotten while it waited
+            None => self.dedupe.remember(now.mono, id, event_id, Seen::Done { number, entry }, &mut self.rooms),
+        }
+    }
+
+    /// The first owner sticks.
+    fn own(&mut self, id: RoomId, event: &Event) {
+        let Some(room) = self.rooms.by_id_mut(id).filter(|room| room.owner.is_none()) else { return };
+        let Some(owner) = event.owner.as_deref() else { return };
+        room.owner = Some(owner.into());
+        if self.ledger.is_some() {
+            self.facts.owned(id);
         }
     }
 
@@ -241,20 +344,17 @@ impl Hub {
     }
 
     fn answer_with(&mut self, to: (ConnId, Ticket), id: RoomId, event: &Event, outcome: Outcome, number: Number) {
-        let room = self.rooms.by_id(id).expect("the caller found it");
-        let accepted = Accepted {
-            outcome,
-            room: room.name.clone(),
-            lane: event.lane,
-            number,
-            epoch: room.epoch.clone(),
-            safety: Safety::Memory,
-            members: room.members_total(),
-        };
+        let accepted = self.accepted(id, event.lane, outcome, number);
         self.answer(to, Ok(accepted));
     }
 
-    fn answer(&mut self, (conn, ticket): (ConnId, Ticket), outcome: Result<Accepted, Refusal>) {
+    fn accepted(&self, id: RoomId, lane: Lane, outcome: Outcome, number: Number) -> Accepted {
+        let room = self.rooms.by_id(id).expect("the caller found it");
+        let (epoch, members) = (room.epoch.name.clone(), room.members_total());
+        Accepted { outcome, room: room.name.clone(), lane, number, epoch, safety: Safety::Memory, members }
+    }
+
+    pub(super) fn answer(&mut self, (conn, ticket): (ConnId, Ticket), outcome: Result<Accepted, Refusal>) {
         match &outcome {
             Err(_) => self.stats.refused += 1,
             Ok(accepted) => match accepted.outcome {
@@ -268,9 +368,7 @@ impl Hub {
     }
 }
 
-/// The first owner sticks.
-fn own(room: &mut Room, event: &Event) {
-    if room.owner.is_none() {
-        room.owner.clone_from(&event.owner);
-    }
+/// What a state key with that value counts for in the budget of all states.
+pub(super) fn state_cost(data: &str) -> usize {
+    KEY_BYTES + data.len()
 }

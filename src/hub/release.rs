@@ -67,13 +67,29 @@ impl Hub {
 
     /// A `stream` event that has its number, or a `transient` one.
     pub(super) fn hold_or_release(&mut self, now: Now, room: RoomId, event: HeldEvent, out: &mut impl Outlet) {
-        if event.event.lane == Lane::Metric && self.holds_metrics() {
+        if self.holds(event.event.lane) {
             let bytes = event.event.data.len();
             self.held_bytes += event.event.bytes();
             self.hold(now, room, Held::Event(event), bytes, out);
         } else {
             self.release_event(now, room, &event, out);
         }
+    }
+
+    /// The same, with its frame for the journal.
+    pub(super) fn hold_or_release_for_journal(&mut self, now: Now, room: RoomId, event: HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
+        if self.holds(event.event.lane) {
+            let frame = self.frame_of(now, room, &event);
+            self.hold_or_release(now, room, event, out);
+            frame
+        } else {
+            self.release_event(now, room, &event, out)
+        }
+    }
+
+    /// Whether events of that lane wait for a flush.
+    fn holds(&self, lane: Lane) -> bool {
+        lane == Lane::Metric && self.holds_metrics()
     }
 
     /// A key whose newest value is in its `held`. `waits`: an older one was there, whose place it takes.
@@ -145,14 +161,25 @@ impl Hub {
                 Held::State(index) => self.release_state(now, id, index, out),
                 Held::Event(event) => {
                     self.held_bytes -= event.event.bytes();
-                    self.release_event(now, id, &event, out);
+                    drop(self.release_event(now, id, &event, out));
                 }
             }
         }
     }
 
-    fn release_event(&mut self, now: Now, id: RoomId, held: &HeldEvent, out: &mut impl Outlet) {
-        let Some(room) = self.rooms.by_id_mut(id) else { return };
+    fn release_event(&mut self, now: Now, id: RoomId, held: &HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
+        let frame = self.frame_of(now, id, held);
+        self.stats.encoded += 1;
+        if let (Some(seq), Some(room)) = (held.seq, self.rooms.by_id_mut(id)) {
+            let lane = held.event.lane;
+            room.lanes[lane.index()].live = seq;
+            self.history.keep(id, lane, seq, Arc::clone(&frame), &mut self.rooms);
+        }
+        self.deliver(id, &frame, out);
+        frame
+    }
+
+    fn frame_of(&mut self, now: Now, id: RoomId, held: &HeldEvent) -> Arc<Frame> {
         let event = &held.event;
         let (kind, number) = match held.seq {
             Some(seq) => (Kind::Stream { seq }, Number::Seq(seq)),
@@ -161,7 +188,7 @@ impl Hub {
         self.scratch.clear();
         let text = EventText {
             kind: &event.kind,
-            room: &room.name,
+            room: &event.room,
             lane: event.lane,
             key: "",
             number,
@@ -171,13 +198,7 @@ impl Hub {
         };
         encode::event(&mut self.scratch, &text);
         let tag = Tag { room: id, lane: event.lane, kind, accepted: held.accepted, released: now.mono };
-        let frame = Arc::new(Frame::text(tag, &self.scratch));
-        self.stats.encoded += 1;
-        if let Some(seq) = held.seq {
-            room.lanes[event.lane.index()].live = seq;
-            self.history.keep(id, event.lane, seq, Arc::clone(&frame), &mut self.rooms);
-        }
-        self.deliver(id, &frame, out);
+        Arc::new(Frame::text(tag, &self.scratch))
     }
 
     fn release_state(&mut self, now: Now, id: RoomId, index: usize, out: &mut impl Outlet) {

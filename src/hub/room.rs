@@ -11,6 +11,7 @@ use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
+use super::journal::Epoch;
 use super::ports::{Event, Number, PendingId};
 
 /// Up to this many state keys one is found by looking at all of them; beyond, by an index.
@@ -21,9 +22,11 @@ pub(super) struct Room {
     pub(super) id: RoomId,
     pub(super) name: Arc<str>,
     /// The history in which its numbers count.
-    pub(super) epoch: Arc<str>,
+    pub(super) epoch: Arc<Epoch>,
+    /// Positions of epochs before this one say nothing of it.
+    pub(super) born: u32,
     /// The first owner given; may join without a pattern.
-    pub(super) owner: Option<Box<str>>,
+    pub(super) owner: Option<Arc<str>>,
     /// Members on each reactor.
     pub(super) members: Box<[u32]>,
     pub(super) lanes: Lanes,
@@ -79,7 +82,11 @@ pub(super) enum Seen {
     /// It waits for its number.
     Pending(PendingId),
     /// It got this one.
-    Done(Number),
+    Done {
+        number: Number,
+        /// The journal's entry that must be synced before a duplicate is safe; 0 if it is already, or there is no journal.
+        entry: u64,
+    },
 }
 
 /// The `stream` events of a room by lane. A lane that has had none takes no memory and reads as empty; the first write makes it.
@@ -97,7 +104,7 @@ impl Index<usize> for Lanes {
     type Output = Stream;
 
     fn index(&self, lane: usize) -> &Stream {
-        static EMPTY: Stream = Stream { head: 0, live: 0, ring: VecDeque::new(), history: 0 };
+        static EMPTY: Stream = Stream { head: 0, live: 0, ring: VecDeque::new(), history: 0, kept_from: 0, starts: Vec::new() };
         self.0[lane].as_deref().unwrap_or(&EMPTY)
     }
 }
@@ -119,7 +126,14 @@ pub(super) struct Stream {
     pub(super) ring: VecDeque<Arc<Frame>>,
     /// What a late joiner gets unasked.
     pub(super) history: u16,
+    /// The oldest event that the journal keeps; 0 without a journal.
+    pub(super) kept_from: u64,
+    /// Epochs in which there were events, with the first number of each, in order. Only with a journal.
+    pub(super) starts: Vec<(u32, u64)>,
 }
+
+/// Epochs remembered of one (room, lane).
+const STARTS_MAX: usize = 32;
 
 impl Stream {
     /// The number of the oldest event kept; `live + 1` if none is.
@@ -127,7 +141,30 @@ impl Stream {
         self.live + 1 - self.ring.len() as u64
     }
 
-    /// The event with that number, if it is kept.
+    /// The same with what only the journal keeps.
+    pub(super) fn oldest_kept(&self) -> u64 {
+        if self.kept_from == 0 { self.oldest() } else { self.oldest().min(self.kept_from) }
+    }
+
+    /// An event is numbered in that epoch, and goes to the journal.
+    pub(super) fn start_epoch(&mut self, epoch: u32, seq: u64) {
+        self.kept_from = self.kept_from.max(1);
+        if self.starts.last().is_none_or(|(last, _)| *last < epoch) {
+            if self.starts.len() == STARTS_MAX {
+                self.starts.remove(0);
+            }
+            self.starts.push((epoch, seq));
+        }
+    }
+
+    /// The last number of that former epoch; `None` if that is not remembered.
+    pub(super) fn end_of(&self, epoch: u32) -> Option<u64> {
+        let is_forgotten = self.starts.len() == STARTS_MAX && self.starts[0].0 > epoch;
+        let next = self.starts.iter().find(|(later, _)| *later > epoch);
+        (!is_forgotten).then(|| next.map_or(self.live, |(_, first)| first - 1))
+    }
+
+    /// The event with that number, if it is kept in memory.
     pub(super) fn event(&self, seq: u64) -> Option<&Arc<Frame>> {
         let index = seq.checked_sub(self.oldest())?;
         self.ring.get(index as usize)
@@ -181,6 +218,10 @@ pub(super) struct Key {
     pub(super) sent: Option<Sent>,
     /// A frame was sent less than a window ago.
     pub(super) window_open: bool,
+    /// Its newest value is to be given to the journal.
+    pub(super) is_unsaved: bool,
+    /// When its newest change was accepted, Unix milliseconds.
+    pub(super) ts_ms: u64,
 }
 
 /// A change that waits to be released.
@@ -213,6 +254,15 @@ impl Key {
             (Some(held), _) => &*held.data == data,
             (None, Some(sent)) => sent.data().unwrap_or(b"null") == data.as_bytes(),
             (None, None) => false,
+        }
+    }
+
+    /// The newest accepted value; `None` if it is deleted.
+    pub(super) fn newest_data(&self) -> Option<&str> {
+        match (&self.held, &self.sent) {
+            (Some(held), _) => Some(&*held.data).filter(|data| *data != "null"),
+            (None, Some(sent)) => sent.data().and_then(|data| std::str::from_utf8(data).ok()),
+            (None, None) => None,
         }
     }
 
@@ -274,6 +324,8 @@ impl States {
             held: None,
             sent: None,
             window_open: false,
+            is_unsaved: false,
+            ts_ms: 0,
         };
         if let Some(index) = &mut self.index {
             index.insert(index_name(kind, key).into(), place);
@@ -308,11 +360,12 @@ fn index_name(kind: &str, key: &str) -> String {
 }
 
 impl Room {
-    pub(super) fn new(id: RoomId, name: &str, epoch: Arc<str>, reactors: usize) -> Room {
+    pub(super) fn new(id: RoomId, name: &str, epoch: Arc<Epoch>, born: u32, reactors: usize) -> Room {
         Room {
             id,
             name: name.into(),
             epoch,
+            born,
             owner: None,
             members: vec![0; reactors].into_boxed_slice(),
             lanes: Lanes::default(),
@@ -384,7 +437,8 @@ mod tests {
 
     #[test]
     fn a_room_takes_memory_for_what_it_uses_and_gives_that_of_event_ids_back() {
-        let mut room = Room::new(RoomId { slot: 0, generation: 0 }, "r", "e".into(), 1);
+        let mut room =
+            Room::new(RoomId { slot: 0, generation: 0 }, "r", Arc::new(Epoch { number: 1, name: "e".into(), by_eviction: false }), 0, 1);
         assert_eq!((room.lanes[0].oldest(), room.lanes[2].live), (1, 0));
         assert_eq!(room.lanes.used().count(), 0, "reading makes no lane");
         assert!(room.is_blank());
@@ -392,7 +446,7 @@ mod tests {
         assert_eq!(room.lanes.used().map(|stream| stream.head).collect::<Vec<_>>(), [7]);
         assert!(!room.is_blank());
         room.lanes = Lanes::default();
-        room.seen.insert("e1".into(), Seen::Done(Number::None));
+        room.seen.insert("e1".into(), Seen::Done { number: Number::None, entry: 0 });
         assert!(room.seen.get("e1").is_some() && !room.is_blank());
         room.seen.remove("e1");
         assert!(room.seen.0.is_none() && room.is_blank());

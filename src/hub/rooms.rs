@@ -1,13 +1,17 @@
 //! The table of all rooms: names, limit, eviction, epochs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::ids::{KeyId, RoomId};
 
+use super::journal::Epoch;
+use super::position::Era;
 use super::room::Room;
 use super::slots::Slots;
 
+/// Epochs that are remembered; a position of an older one is not understood.
+const EPOCHS_MAX: usize = 1024;
 /// Slots that one creation may look at for a room to evict.
 const EVICTION_LOOKS: usize = 1024;
 
@@ -26,7 +30,11 @@ pub(super) struct Rooms {
     reactors: usize,
     limit: usize,
     /// The epoch of rooms made from now on.
-    epoch: Arc<str>,
+    epoch: Arc<Epoch>,
+    /// That and all former ones that are known, in order.
+    epochs: VecDeque<Arc<Epoch>>,
+    /// Positions of epochs before this one say nothing of rooms made from now on.
+    born: u32,
     epoch_seed: u64,
     /// Where the search for a room to evict goes on.
     hand: usize,
@@ -36,17 +44,41 @@ pub(super) struct Rooms {
 
 impl Rooms {
     pub(super) fn new(reactors: usize, limit: usize, epoch_seed: u64) -> Rooms {
+        let epoch = Arc::new(Epoch { number: 1, name: epoch_name(epoch_seed), by_eviction: false });
         Rooms {
             slots: Slots::default(),
             names: HashMap::new(),
             reactors,
             limit,
-            epoch: epoch_name(epoch_seed),
+            epochs: VecDeque::from([Arc::clone(&epoch)]),
+            epoch,
+            born: 0,
             epoch_seed,
             hand: 0,
             evicted: 0,
             keys_made: 0,
         }
+    }
+
+    /// Begins with the epochs of a journal, and counts in this one.
+    pub(super) fn begin(&mut self, former: Vec<Epoch>, epoch: Epoch) {
+        self.born = former.iter().filter(|epoch| epoch.by_eviction).map(|epoch| epoch.number).max().unwrap_or(0);
+        self.epoch = Arc::new(epoch);
+        self.epochs = former.into_iter().map(Arc::new).chain([Arc::clone(&self.epoch)]).collect();
+    }
+
+    /// What an epoch that a client names is to that room.
+    pub(super) fn era(&self, room: &Room, name: &str) -> Era {
+        if *room.epoch.name == *name {
+            return Era::Present;
+        }
+        let known = self.epochs.iter().rev().find(|epoch| *epoch.name == *name).map(|epoch| epoch.number);
+        known.filter(|number| (room.born..room.epoch.number).contains(number)).map_or(Era::Unknown, Era::Past)
+    }
+
+    /// The epoch of rooms made from now on.
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
     }
 
     pub(super) fn len(&self) -> usize {
@@ -80,8 +112,8 @@ impl Rooms {
             Eviction::Allowed => Some(self.evict_one()?),
             Eviction::Never => return None,
         };
-        let (epoch, reactors) = (Arc::clone(&self.epoch), self.reactors);
-        let (slot, generation) = self.slots.insert(|slot, generation| Room::new(RoomId { slot, generation }, name, epoch, reactors));
+        let (epoch, born, reactors) = (Arc::clone(&self.epoch), self.born, self.reactors);
+        let (slot, generation) = self.slots.insert(|slot, generation| Room::new(RoomId { slot, generation }, name, epoch, born, reactors));
         let id = RoomId { slot, generation };
         let name = Arc::clone(&self.by_id(id).expect("it was made in the line above").name);
         self.names.insert(name, id);
@@ -114,7 +146,13 @@ impl Rooms {
         let room = self.remove(victim);
         self.evicted += 1;
         self.epoch_seed = self.epoch_seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.epoch = epoch_name(self.epoch_seed);
+        let number = self.epoch.number + 1;
+        self.epoch = Arc::new(Epoch { number, name: epoch_name(self.epoch_seed), by_eviction: true });
+        self.born = number;
+        if self.epochs.len() == EPOCHS_MAX {
+            self.epochs.pop_front();
+        }
+        self.epochs.push_back(Arc::clone(&self.epoch));
         Some(room)
     }
 
@@ -125,8 +163,10 @@ impl Rooms {
     }
 }
 
+/// The name of a new epoch: see [`HubOptions::epoch_seed`](super::HubOptions::epoch_seed).
+///
 /// A name from a seed; different seeds give different names (the mixing is a bijection, Steele et al. 2014, `SplitMix64`).
-fn epoch_name(seed: u64) -> Arc<str> {
+pub fn epoch_name(seed: u64) -> Arc<str> {
     let mut mixed = seed;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -142,14 +182,14 @@ mod tests {
     fn a_room_made_again_after_its_eviction_counts_in_another_epoch() {
         let mut rooms = Rooms::new(1, 2, 7);
         let (a, _) = rooms.find_or_make("a", Eviction::Allowed).unwrap();
-        let epoch = Arc::clone(&rooms.by_id(a).unwrap().epoch);
+        let epoch = Arc::clone(&rooms.by_id(a).unwrap().epoch.name);
         rooms.find_or_make("b", Eviction::Allowed).unwrap();
         rooms.find_or_make("c", Eviction::Allowed).unwrap();
         rooms.find_or_make("d", Eviction::Allowed).unwrap();
         assert_eq!(rooms.len(), 2);
         assert!(rooms.by_id(a).is_none(), "the oldest untouched room went");
         let (again, _) = rooms.find_or_make("a", Eviction::Allowed).unwrap();
-        assert_ne!(rooms.by_id(again).unwrap().epoch, epoch);
+        assert_ne!(rooms.by_id(again).unwrap().epoch.name, epoch);
     }
 
     #[test]

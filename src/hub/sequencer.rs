@@ -22,8 +22,9 @@ impl LocalSequencer {
         if *generation != need.room.generation {
             (*generation, *last) = (need.room.generation, [0; 3]);
         }
-        last[need.lane.index()] += 1;
-        Sequenced { pending: need.pending, seq: last[need.lane.index()] }
+        let last = &mut last[need.lane.index()];
+        *last = need.head.max(*last) + 1;
+        Sequenced { pending: need.pending, seq: *last }
     }
 }
 
@@ -39,7 +40,7 @@ mod tests {
         let mut sequencer = LocalSequencer::default();
         let mut next = |generation, lane| {
             let room = RoomId { slot: 3, generation };
-            sequencer.assign(NeedSeq { pending: PendingId { slot: 0, generation: 0 }, room, lane }).seq
+            sequencer.assign(NeedSeq { pending: PendingId { slot: 0, generation: 0 }, room, lane, head: 0 }).seq
         };
         assert_eq!([next(0, Lane::Alert), next(0, Lane::Alert), next(0, Lane::Metric)], [1, 2, 1]);
         assert_eq!(next(1, Lane::Alert), 1);

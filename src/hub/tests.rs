@@ -99,7 +99,7 @@ impl Bench {
     }
 
     fn publish(&mut self, event: Event) {
-        let publish = Publish { conn: conn(0, 99), ticket: self.ticket, accepted: self.now.mono, event };
+        let publish = Publish { conn: conn(0, 99), ticket: self.ticket, accepted: self.now.mono, ack: Safety::Durable, event };
         self.ticket += 1;
         self.hub.apply(self.now, Input::Publish(Box::new(publish)), &mut self.out);
     }

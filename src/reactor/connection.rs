@@ -501,6 +501,13 @@ impl Connection {
         }
     }
 
+    /// Past events of a room that it is a member of.
+    pub(super) fn on_replayed(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core) {
+        for frame in frames {
+            core.queue(&mut self.outbox, frame);
+        }
+    }
+
     /// When [`Connection::on_time`] has something to do.
     pub(super) fn deadline(&self, core: &Core) -> Mono {
         if let Some(ending) = &self.ending {

@@ -192,6 +192,7 @@ impl Reactor {
     /// What could not be written waits for an event; what the turn's budget cut off is written next turn.
     fn after_flush(&mut self, slot: u32) {
         self.schedule(slot);
+        self.go_on_replaying(slot);
         let Some(conn) = self.conns.at(slot) else { return };
         conn.account(&mut self.pressure);
         if let Some(dirty) = conn.leftover() {

@@ -22,6 +22,7 @@ mod patience;
 mod pressure;
 mod publisher;
 pub mod registry;
+mod replays;
 pub mod rooms;
 mod runs;
 mod session;
@@ -59,6 +60,7 @@ use self::connection::{Connection, Io};
 use self::core::Core;
 use self::flush::Backlog;
 use self::pressure::{Holding, Pressure};
+use self::replays::Replays;
 use self::rooms::Rooms;
 use self::runs::Runs;
 use self::slots::Slots;
@@ -101,6 +103,7 @@ pub struct Reactor {
     strangers: Strangers,
     /// Frames of answers dealt with since the hub was last told.
     answer_frames: usize,
+    replays: Replays,
 }
 
 impl Reactor {
@@ -157,6 +160,7 @@ impl Reactor {
             pressure: Pressure::new(queue_bytes_max),
             strangers: Strangers::default(),
             answer_frames: 0,
+            replays: Replays::default(),
         })
     }
 
@@ -424,6 +428,7 @@ impl Reactor {
                 self.enlist(id.slot);
             }
             Output::Answers(answers) => self.take_answers(answers),
+            Output::Replayed(replayed) => self.take_replayed(*replayed),
         }
     }
 
@@ -500,6 +505,7 @@ impl Reactor {
     /// The one place where a connection ends.
     fn close(&mut self, slot: u32, reason: Reason) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
+        self.end_replays(slot);
         self.pressure.account(&mut conn.share, Holding::default());
         conn.end(reason, &mut self.core, &mut self.io);
         // The kernel forgets a closed descriptor by itself; this is for the order's sake.

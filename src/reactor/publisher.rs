@@ -6,7 +6,7 @@ use crate::auth::Grants;
 use crate::base::codes::{FORBIDDEN, Refusal, SHUTTING_DOWN, TOO_LARGE};
 use crate::base::ids::{ConnId, Ticket};
 use crate::base::limits::{CREDIT_WINDOW, PUBLISH_BYTES_MAX};
-use crate::hub::ports::{Accepted, Event, Publish};
+use crate::hub::ports::{Accepted, Event, Publish, Safety};
 use crate::wire::event::{self, Draft};
 use crate::wire::request_id::RequestId;
 
@@ -89,11 +89,12 @@ pub(super) fn publish_line(line: &[u8], conn: ConnId, grants: &Grants, answers: 
     core.stats.publish_lines.inc();
     let parsed = event::parse(line, core.catalog.wanted());
     let (id, admitted) = match parsed {
-        Ok(mut draft) => (draft.id.take(), admit(&draft, grants, core)),
+        Ok(mut draft) => (draft.id.take(), admit(&draft, grants, core).map(|event| (event, draft.ack_memory))),
         Err(rejected) => (rejected.id, Err(rejected.refusal)),
     };
-    let sent = admitted.and_then(|event| {
-        let publish = Publish { conn, ticket: answers.next, accepted: core.now.mono, event };
+    let sent = admitted.and_then(|(event, ack_memory)| {
+        let ack = if ack_memory { Safety::Memory } else { Safety::Durable };
+        let publish = Publish { conn, ticket: answers.next, accepted: core.now.mono, ack, event };
         core.uplink.publish(Box::new(publish))
     });
     match sent {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::base::ids::RoomId;
-use crate::base::lane::PerLane;
+use crate::base::lane::{Lane, PerLane};
 use crate::wire::frame::{Kind, Tag};
 
 /// See the module.
@@ -87,6 +87,12 @@ impl Rooms {
         } else if let Some(floors) = floors {
             floors.remove(&slot);
         }
+    }
+
+    /// From now on, a member gets the `stream` events of that lane from this number on.
+    pub fn set_lane_floor(&mut self, slot: u32, room: RoomId, lane: Lane, floor: u64) {
+        let Some(local) = self.by_slot.get_mut(room.slot as usize).filter(|local| local.generation == room.generation) else { return };
+        local.floors.get_or_insert_default().entry(slot).or_default()[lane.index()] = floor;
     }
 
     /// Ends a membership; whether there was one.
@@ -222,7 +228,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::lane::Lane;
     use crate::base::time::Mono;
 
     fn room(slot: u32) -> RoomId {

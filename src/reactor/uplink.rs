@@ -7,7 +7,7 @@ use crate::base::codes::{OVER_CAPACITY, QUEUE_FULL, Refusal};
 use crate::base::ids::{ConnId, RoomId};
 use crate::base::lane::Lane;
 use crate::base::limits::OUTSTANDING_PER_REACTOR;
-use crate::hub::ports::{Input, Join, Publish};
+use crate::hub::ports::{Input, Join, Publish, ReplayId};
 use crate::net::link::Link;
 use crate::wire::request_id::RequestId;
 
@@ -25,6 +25,8 @@ pub struct Uplink {
     published_bytes: u64,
     /// At most as many as there are memberships.
     leaves: VecDeque<(RoomId, ConnId)>,
+    /// Parts of replays that were taken, or not; at most as many as there are replays.
+    taken: VecDeque<(ReplayId, bool)>,
     urgent_pushed: bool,
     bulk_pushed: bool,
 }
@@ -32,7 +34,16 @@ pub struct Uplink {
 impl Uplink {
     /// Over these links.
     pub fn new(urgent: Arc<Link<Input>>, bulk: Arc<Link<Input>>) -> Uplink {
-        Uplink { urgent, bulk, outstanding: 0, published_bytes: 0, leaves: VecDeque::new(), urgent_pushed: false, bulk_pushed: false }
+        Uplink {
+            urgent,
+            bulk,
+            outstanding: 0,
+            published_bytes: 0,
+            leaves: VecDeque::new(),
+            taken: VecDeque::new(),
+            urgent_pushed: false,
+            bulk_pushed: false,
+        }
     }
 
     /// Sends a publish; its answer is owed then.
@@ -79,7 +90,7 @@ impl Uplink {
         self.retry_leaves();
     }
 
-    /// Sends the leaves that found no room, in order.
+    /// Sends the leaves, and the words on replays, that found no room, in order.
     pub fn retry_leaves(&mut self) {
         while let Some((room, conn)) = self.leaves.front().copied() {
             if self.urgent.push(Input::Leave { room, conn }).is_err() {
@@ -88,11 +99,24 @@ impl Uplink {
             self.leaves.pop_front();
             self.urgent_pushed = true;
         }
+        while let Some((id, wants_more)) = self.taken.front().copied() {
+            if self.urgent.push(Input::ReplayTaken { id, wants_more }).is_err() {
+                return;
+            }
+            self.taken.pop_front();
+            self.urgent_pushed = true;
+        }
     }
 
-    /// Whether leaves still wait for room.
+    /// Tells the hub that a part of a replay was taken, or that nobody is there for it, now or as soon as there is room.
+    pub fn replay_taken(&mut self, id: ReplayId, wants_more: bool) {
+        self.taken.push_back((id, wants_more));
+        self.retry_leaves();
+    }
+
+    /// Whether leaves, or words on replays, still wait for room.
     pub fn owes_leaves(&self) -> bool {
-        !self.leaves.is_empty()
+        !self.leaves.is_empty() || !self.taken.is_empty()
     }
 
     /// The hub has given `n` answers.
@@ -135,7 +159,7 @@ pub(super) mod tests {
     use super::*;
     use crate::base::lane::Mode;
     use crate::base::time::Mono;
-    use crate::hub::ports::Event;
+    use crate::hub::ports::{Event, Safety};
     use crate::net::link::{Door, Waker};
 
     const CONN: ConnId = ConnId { reactor: 0, slot: 1, generation: 2 };
@@ -161,7 +185,7 @@ pub(super) mod tests {
             history: 0,
             data: "1".into(),
         };
-        Box::new(Publish { conn: CONN, ticket: 0, accepted: Mono(0), event })
+        Box::new(Publish { conn: CONN, ticket: 0, accepted: Mono(0), ack: Safety::Memory, event })
     }
 
     #[test]

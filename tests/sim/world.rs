@@ -309,7 +309,8 @@ impl World {
         conn.next_ticket += 1;
         let (conn, ticket) = (conn.id, conn.next_ticket - 1);
         let urgent = event.lane == Lane::Alert;
-        let publish = Input::Publish(Box::new(Publish { conn, ticket, accepted: self.now.mono, event }));
+        let publish =
+            Input::Publish(Box::new(Publish { conn, ticket, accepted: self.now.mono, ack: tickerd::hub::ports::Safety::Durable, event }));
         if urgent {
             reactor.urgent.push_back(publish);
         } else {

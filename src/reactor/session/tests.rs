@@ -138,7 +138,7 @@ impl Desk {
             Input::Join(_) => "join",
             Input::Leave { .. } => "leave",
             Input::Snapshot { .. } => "snapshot",
-            Input::Publish(_) | Input::Sequenced(_) => "other",
+            Input::Publish(_) | Input::Sequenced(_) | Input::Journal(_) | Input::ReplayTaken { .. } => "other",
         };
         std::iter::from_fn(|| self.urgent.pop()).map(name).collect()
     }

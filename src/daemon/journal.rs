@@ -1,0 +1,249 @@
+//! The journal's files in the data directory, and its three threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+
+use crate::base::limits::{JOURNAL_ENTRIES_MAX, JOURNAL_FACTS_MAX, REPLAY_FETCHES_MAX};
+use crate::config::Config;
+use crate::hub::epoch_name;
+use crate::hub::journal::{Entry, Epoch, Fact, Fetch, Recovered, Report};
+use crate::journal::keeper::Keeper;
+use crate::journal::log::{Log, Opened, Retention};
+use crate::journal::reader::Reader;
+use crate::journal::stats::JournalStats;
+use crate::journal::tables::{OpenError, Tables};
+use crate::journal::writer::Writer;
+use crate::net::clock::Clock;
+use crate::net::link::{Door, Link, Waker};
+
+use super::data_dir::DataDir;
+use super::{join, options, spawn};
+
+/// How long an `event_id` is remembered over a restart.
+const SEEN_FOR: Duration = Duration::from_secs(60);
+/// Reports that may wait for the hub.
+const REPORT_SLOTS: usize = 1024;
+
+/// What was found in the data directory.
+pub(super) struct Journal {
+    log: Log,
+    tables: Tables,
+    recovered: Recovered,
+    epoch: Epoch,
+}
+
+/// What the hub gets of the journal.
+pub(super) struct ForHub {
+    pub(super) links: JournalLinks,
+    /// With what it begins.
+    pub(super) recovered: Recovered,
+    /// In which it counts from now on; the log has it already.
+    pub(super) epoch: Epoch,
+}
+
+/// The hub's ends of the links.
+pub(super) struct JournalLinks {
+    pub(super) entries: Arc<Link<Entry>>,
+    pub(super) facts: Arc<Link<Fact>>,
+    pub(super) fetches: Arc<Link<Fetch>>,
+    pub(super) reports: Arc<Link<Report>>,
+}
+
+/// The threads at work.
+pub(super) struct JournalHandle {
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    stats: Arc<JournalStats>,
+}
+
+impl Journal {
+    /// Opens all files, and begins a new epoch, of which clients hear only when it is on disk.
+    pub(super) fn open(dir: &DataDir, clock: Clock) -> Result<Journal, String> {
+        let path = dir.file("journal");
+        let told = |error: std::io::Error| {
+            format!("cannot use the journal {}: {error}; give --data-dir a directory that this user may write", path.display())
+        };
+        let begun = std::time::Instant::now();
+        let seen_since_ms = clock.now().wall_ms.saturating_sub(SEEN_FOR.as_millis() as u64);
+        let Opened { mut log, mut recovered, dropped } = Log::open(&path, seen_since_ms).map_err(told)?;
+        if !dropped.is_nothing() {
+            tracing::warn!(event = "journal_damaged", %dropped, "a part of the journal cannot be read: clients that miss events of it get `gap`, or an earlier position");
+        }
+        let number = recovered.epochs.last().map_or(0, |last| last.number) + 1;
+        let epoch = Epoch { number, name: epoch_name(options::random()?), by_eviction: false };
+        log.append(&[Entry::Epoch(epoch.clone())]).map_err(told)?;
+        let tables = open_tables(&dir.file("state.db"), &mut recovered)?;
+        tracing::info!(
+            event = "journal_opened",
+            rooms = recovered.rooms.len(),
+            bytes = log.bytes(),
+            ms = begun.elapsed().as_millis() as u64
+        );
+        Ok(Journal { log, tables, recovered, epoch })
+    }
+
+    /// Starts the threads.
+    pub(super) fn start(self, config: &Config, clock: Clock, hub: &Arc<Door>) -> Result<(JournalHandle, ForHub), String> {
+        let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(JournalStats::default()));
+        let reports = Arc::new(Link::new(REPORT_SLOTS, Arc::clone(hub)));
+        let (writer, reader, keeper) =
+            (Seat::<Writer>::start("journal")?, Seat::<Reader>::start("replay")?, Seat::<Keeper>::start("tables")?);
+        let links = JournalLinks {
+            entries: Arc::new(Link::new(JOURNAL_ENTRIES_MAX + 4, Arc::clone(&writer.door))),
+            facts: Arc::new(Link::new(JOURNAL_FACTS_MAX, Arc::clone(&keeper.door))),
+            fetches: Arc::new(Link::new(REPLAY_FETCHES_MAX, Arc::clone(&reader.door))),
+            reports: Arc::clone(&reports),
+        };
+        let retention = Retention { age: config.journal_age, bytes: config.journal_bytes as u64 };
+        let threads = vec![
+            reader.occupy(|door| Reader {
+                log: self.log.reader(),
+                inbox: Arc::clone(&links.fetches),
+                door,
+                reports: Arc::clone(&reports),
+                stop: Arc::clone(&stop),
+            })?,
+            writer.occupy(|door| Writer {
+                log: self.log,
+                inbox: Arc::clone(&links.entries),
+                door,
+                reports: Arc::clone(&reports),
+                retention,
+                clock,
+                stats: Arc::clone(&stats),
+                stop: Arc::clone(&stop),
+            })?,
+            keeper.occupy(|door| Keeper { tables: self.tables, inbox: Arc::clone(&links.facts), door, stop: Arc::clone(&stop) })?,
+        ];
+        Ok((JournalHandle { threads, stop, stats }, ForHub { links, recovered: self.recovered, epoch: self.epoch }))
+    }
+}
+
+impl JournalHandle {
+    /// The figures.
+    pub(super) fn stats(&self) -> Arc<JournalStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Ends the threads, which write what they were given, and waits for them.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.thread().unpark();
+            join(thread);
+        }
+    }
+}
+
+/// What a thread of the journal does.
+trait Work: Send + 'static {
+    fn run(self);
+}
+
+impl Work for Writer {
+    fn run(self) {
+        Writer::run(self);
+    }
+}
+
+impl Work for Reader {
+    fn run(self) {
+        Reader::run(self);
+    }
+}
+
+impl Work for Keeper {
+    fn run(self) {
+        Keeper::run(self);
+    }
+}
+
+/// A thread before it has its work: the links that lead to it need its door.
+struct Seat<W> {
+    thread: JoinHandle<()>,
+    work: Sender<W>,
+    door: Arc<Door>,
+}
+
+impl<W: Work> Seat<W> {
+    fn start(name: &str) -> Result<Seat<W>, String> {
+        let (work, inbox) = bounded::<W>(1);
+        let thread = spawn(name, move || {
+            if let Ok(work) = inbox.recv() {
+                work.run();
+            }
+        })?;
+        let door = Door::new(Waker::Thread(thread.thread().clone()));
+        Ok(Seat { thread, work, door })
+    }
+
+    fn occupy(self, work: impl FnOnce(Arc<Door>) -> W) -> Result<JoinHandle<()>, String> {
+        self.work.send(work(self.door)).map_err(|_| "a thread of the journal ended before it began".to_owned())?;
+        Ok(self.thread)
+    }
+}
+
+/// Opens the tables. A file that `SQLite` does not read is set aside, and another one begun: what it knew comes again with the next updates.
+fn open_tables(path: &Path, recovered: &mut Recovered) -> Result<Tables, String> {
+    let before = recovered.clone();
+    let damage = match Tables::open(path) {
+        Ok(tables) => match tables.read(recovered) {
+            Ok(0) => return Ok(tables),
+            Ok(damaged) => {
+                tracing::warn!(
+                    event = "tables_damaged",
+                    damaged,
+                    "rows of {} are damaged and left out: the next update of each state brings it back",
+                    path.display()
+                );
+                return Ok(tables);
+            }
+            Err(error) => error,
+        },
+        Err(OpenError::Damaged(error)) => error,
+        Err(OpenError::Other(told)) => return Err(told),
+    };
+    *recovered = before;
+    let aside = aside(path);
+    for suffix in ["", "-wal", "-shm"] {
+        let from = with_suffix(path, suffix);
+        if from.exists() {
+            std::fs::rename(&from, with_suffix(&aside, suffix))
+                .map_err(|error| format!("cannot set the damaged file {} aside: {error}", from.display()))?;
+        }
+    }
+    tracing::warn!(
+        event = "tables_lost",
+        error = %damage,
+        "{} is damaged and was set aside as {}: states and owners come again with the next updates",
+        path.display(),
+        aside.display()
+    );
+    Tables::open(path).map_err(|error| match error {
+        OpenError::Damaged(error) => format!("cannot make {}: {error}", path.display()),
+        OpenError::Other(told) => told,
+    })
+}
+
+/// A name that no file has.
+fn aside(path: &Path) -> PathBuf {
+    let mut n = 1;
+    loop {
+        let aside = with_suffix(path, &format!(".damaged-{n}"));
+        if !aside.exists() {
+            return aside;
+        }
+        n += 1;
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

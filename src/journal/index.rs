@@ -1,0 +1,220 @@
+//! Where each event is, and what is known of each room: made by reading the log once, then kept up by whoever writes it. Pure.
+//!
+//! An event costs 8 bytes here.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::base::lane::{Lane, PerLane};
+use crate::hub::journal::{EventEntry, RecoveredRoom, RecoveredStream, Seen, Trimmed};
+
+use super::record::{EventRecord, HeadRecord};
+
+/// Epochs remembered of one (room, lane); a position of an older one is not known.
+const STARTS_MAX: usize = 32;
+
+/// A segment, and the offset of a record in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+}
+
+impl Place {
+    /// Of an event that is not there: damaged, or never written.
+    const NOWHERE: Place = Place { segment: 0, offset: u32::MAX };
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Index {
+    rooms: HashMap<Arc<str>, Room>,
+}
+
+#[derive(Default)]
+struct Room {
+    owner: Option<Arc<str>>,
+    born: u32,
+    lanes: PerLane<Option<Box<Stream>>>,
+    seen: Vec<Seen>,
+}
+
+#[derive(Default)]
+struct Stream {
+    head: u64,
+    starts: Vec<(u32, u64)>,
+    history: u16,
+    /// Of the events up to `head`, contiguous.
+    places: VecDeque<Place>,
+    /// Where its head is kept, if there are no events.
+    carried_in: u32,
+}
+
+impl Stream {
+    fn oldest(&self) -> u64 {
+        self.head + 1 - self.places.len() as u64
+    }
+
+    fn put(&mut self, (epoch, first): (u32, u64), seq: u64, place: Place) {
+        if seq <= self.head {
+            // Written twice, after a failure: either will do.
+            if let Some(known) = seq.checked_sub(self.oldest()).and_then(|at| self.places.get_mut(at as usize)) {
+                *known = place;
+            }
+            return;
+        }
+        if self.starts.last().is_none_or(|(last, _)| *last < epoch) {
+            if self.starts.len() == STARTS_MAX {
+                self.starts.remove(0);
+            }
+            self.starts.push((epoch, first));
+        }
+        let missing = seq - self.head - 1;
+        if self.places.is_empty() || missing > self.places.len() as u64 + 1024 {
+            self.places.clear(); // what is before the hole is of no use to anybody who comes back
+        } else {
+            self.places.extend((0..missing).map(|_| Place::NOWHERE));
+        }
+        self.places.push_back(place);
+        self.head = seq;
+    }
+
+    /// Forgets the events in segments up to that one. Whether it had some, and the head is not kept anywhere else now.
+    fn trim(&mut self, segment: u32) -> bool {
+        let before = self.places.len();
+        while self.places.front().is_some_and(|place| *place == Place::NOWHERE || place.segment <= segment) {
+            self.places.pop_front();
+        }
+        self.places.shrink_to(2 * self.places.len());
+        self.places.is_empty() && (before > 0 || self.carried_in <= segment)
+    }
+}
+
+/// A head that must be written again, because what it was known by is about to go.
+pub(super) struct Carried {
+    pub(super) room: Arc<str>,
+    pub(super) owner: Option<Arc<str>>,
+    pub(super) born: u32,
+    pub(super) lane: Lane,
+    pub(super) stream: RecoveredStream,
+}
+
+impl Index {
+    /// An event was read from the log.
+    pub(super) fn note(&mut self, event: &EventRecord<'_>, place: Place, seen_since_ms: u64) {
+        let room = self.room(event.room, event.owner, event.born);
+        if let Some(event_id) = event.event_id.filter(|_| event.ts_ms >= seen_since_ms) {
+            room.seen.push(Seen { event_id: event_id.into(), seq: event.seq, ts_ms: event.ts_ms });
+        }
+        let stream = room.lanes[event.lane.index()].get_or_insert_default();
+        stream.history = event.history;
+        stream.put((event.epoch, event.first), event.seq, place);
+    }
+
+    /// An event was written to the log.
+    pub(super) fn note_written(&mut self, event: &EventEntry, place: Place) {
+        if !self.rooms.contains_key(&event.room) {
+            self.rooms.insert(Arc::clone(&event.room), Room { born: event.born, ..Room::default() });
+        }
+        let room = self.room(&event.room, event.owner.as_deref(), event.born);
+        let stream = room.lanes[event.lane.index()].get_or_insert_default();
+        stream.history = event.history;
+        stream.put((event.epoch, event.first), event.seq, place);
+    }
+
+    /// A head was read from the log.
+    pub(super) fn note_head(&mut self, head: &HeadRecord<'_>, segment: u32) {
+        let room = self.room(head.room, head.owner, head.born);
+        let stream = room.lanes[head.lane.index()].get_or_insert_default();
+        if head.head >= stream.head && stream.places.is_empty() {
+            (stream.head, stream.history, stream.carried_in) = (head.head, head.history, segment);
+            stream.starts.clone_from(&head.starts);
+        }
+    }
+
+    /// The room was evicted.
+    pub(super) fn forget(&mut self, room: &str) {
+        self.rooms.remove(room);
+    }
+
+    /// Up to `max` places of events with `from <= seq <= to`.
+    pub(super) fn places(&self, room: &str, lane: Lane, from: u64, to: u64, max: usize) -> Vec<(u64, Place)> {
+        let Some(stream) = self.rooms.get(room).and_then(|room| room.lanes[lane.index()].as_deref()) else { return Vec::new() };
+        let from = from.max(stream.oldest());
+        let to = to.min(stream.head);
+        let place = |seq: u64| stream.places.get((seq - stream.oldest()) as usize).map(|place| (seq, *place));
+        (from..=to).filter_map(place).filter(|(_, place)| *place != Place::NOWHERE).take(max).collect()
+    }
+
+    /// What nothing but a segment up to that one tells of heads.
+    pub(super) fn carried(&self, segment: u32) -> Vec<Carried> {
+        let mut carried = Vec::new();
+        for (name, room) in &self.rooms {
+            for lane in Lane::ALL {
+                let Some(stream) = &room.lanes[lane.index()] else { continue };
+                let is_last = |place: &Place| *place == Place::NOWHERE || place.segment <= segment;
+                let goes = stream.places.back().map_or(stream.carried_in <= segment, is_last);
+                if goes {
+                    carried.push(Carried {
+                        room: Arc::clone(name),
+                        owner: room.owner.clone(),
+                        born: room.born,
+                        lane,
+                        stream: recovered(stream),
+                    });
+                }
+            }
+        }
+        carried
+    }
+
+    /// The segments up to that one are gone; the heads that only they told are in segment `carried_in` now. What became of the oldest events.
+    pub(super) fn trim(&mut self, segment: u32, carried_in: u32) -> Vec<Trimmed> {
+        let mut trimmed = Vec::new();
+        for (name, room) in &mut self.rooms {
+            for lane in Lane::ALL {
+                let Some(stream) = &mut room.lanes[lane.index()] else { continue };
+                let oldest = stream.oldest();
+                if stream.trim(segment) {
+                    stream.carried_in = carried_in;
+                }
+                if stream.oldest() > oldest {
+                    trimmed.push(Trimmed { room: Arc::clone(name), lane, oldest: stream.oldest() });
+                }
+            }
+        }
+        trimmed
+    }
+
+    /// What a hub begins with. The `event_id`s are given away.
+    pub(super) fn recovered(&mut self) -> Vec<RecoveredRoom> {
+        let recovered_room = |(name, room): (&Arc<str>, &mut Room)| RecoveredRoom {
+            name: (**name).into(),
+            owner: room.owner.as_deref().map(Box::from),
+            born: room.born,
+            lanes: std::array::from_fn(|lane| room.lanes[lane].as_deref().map(recovered)),
+            states: Vec::new(),
+            seen: std::mem::take(&mut room.seen),
+        };
+        self.rooms.iter_mut().map(recovered_room).collect()
+    }
+
+    /// The room, made if need be. One that was born later is another of the same name.
+    fn room(&mut self, name: &str, owner: Option<&str>, born: u32) -> &mut Room {
+        if !self.rooms.contains_key(name) {
+            self.rooms.insert(name.into(), Room { born, ..Room::default() });
+        }
+        let room = self.rooms.get_mut(name).expect("it was made above if it was not there");
+        if room.born < born {
+            *room = Room { born, ..Room::default() };
+        }
+        if room.owner.as_deref() != owner && owner.is_some() {
+            room.owner = owner.map(Arc::from);
+        }
+        room
+    }
+}
+
+fn recovered(stream: &Stream) -> RecoveredStream {
+    RecoveredStream { head: stream.head, oldest: stream.oldest(), starts: stream.starts.clone(), history: stream.history }
+}

@@ -1,0 +1,24 @@
+//! The durable journal: what is to survive a crash.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`writer`] | the thread that takes entries from the hub and brings them to disk in batches |
+//! | [`reader`] | the thread that reads past events for those who come back |
+//! | [`keeper`] | the thread that keeps states and owners |
+//! | [`log`] | the events: segments on disk, appended and synced in batches, read by place |
+//! | `index` | where each event is, and what is known of each room |
+//! | `record` | what an entry is on disk, and how records are found again after damage |
+//! | [`tables`] | states and owners, in SQLite |
+//! | [`stats`] | the figures |
+
+mod index;
+pub mod keeper;
+pub mod log;
+pub mod reader;
+mod record;
+pub mod stats;
+pub mod tables;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;

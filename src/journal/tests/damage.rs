@@ -1,0 +1,127 @@
+//! Torn tails, flipped bits, foreign bytes.
+
+use super::*;
+
+/// A log of three segments with ten rooms' events, and what is in it.
+fn filled(scratch: &Scratch) -> BTreeMap<String, BTreeMap<u64, String>> {
+    let mut log = scratch.open().log;
+    let mut model = BTreeMap::<String, BTreeMap<u64, String>>::new();
+    log.append(&[Entry::Epoch(epoch(1))]).unwrap();
+    for n in 0..90u64 {
+        let (room, seq) = (format!("room:{}", n % 10), n / 10 + 1);
+        log.append(&[event(&room, seq)]).unwrap();
+        model.entry(room.clone()).or_default().insert(seq, message(&room, seq));
+    }
+    assert!(scratch.segments().len() >= 3, "{:?}", scratch.segments());
+    model
+}
+
+/// Everything that is read is right, and this many events are not there.
+fn missing(log: &Log, model: &BTreeMap<String, BTreeMap<u64, String>>) -> usize {
+    let mut missing = 0;
+    for (room, events) in model {
+        let found = read(log, room, 0, u64::MAX);
+        for (seq, text) in &found {
+            assert_eq!(events.get(seq), Some(text), "{room} {seq}");
+        }
+        missing += events.len() - found.len();
+    }
+    missing
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A write that was cut off costs what it cut, is told, and the log goes on behind the last whole record.
+    #[test]
+    fn a_torn_tail_is_cut_off(cut in 1usize..1_500) {
+        let scratch = Scratch::new();
+        let model = filled(&scratch);
+        let last = scratch.segments().pop().unwrap();
+        let bytes = bytes_of(&last);
+        let kept = bytes.len().saturating_sub(cut);
+        fs::write(&last, &bytes[..kept]).unwrap();
+        let Opened { mut log, dropped, .. } = scratch.open();
+        let gone = missing(&log, &model);
+        prop_assert!(gone <= cut / 60 + 1, "{gone} events are missing for {cut} bytes");
+        prop_assert_eq!(dropped.damaged_bytes, 0);
+        prop_assert!(dropped.torn_bytes < 300, "{dropped}");
+        prop_assert_eq!(bytes_of(&last).len() as u64, kept as u64 - dropped.torn_bytes);
+        log.append(&[event("new", 1)]).unwrap();
+        drop(log);
+        let Opened { log, dropped, .. } = scratch.open();
+        prop_assert!(dropped.is_nothing(), "{dropped}");
+        prop_assert_eq!((read(&log, "new", 1, 1).len(), missing(&log, &model)), (1, gone));
+    }
+
+    /// A flipped bit anywhere costs the one record that it hits, and is told. Nothing wrong is ever read.
+    #[test]
+    fn a_flipped_bit_costs_one_record(segment in 0usize..3, at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let scratch = Scratch::new();
+        let model = filled(&scratch);
+        let path = scratch.segments()[segment].clone();
+        let mut bytes = bytes_of(&path);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        fs::write(&path, &bytes).unwrap();
+        let Opened { log, recovered, dropped } = scratch.open();
+        prop_assert!(!dropped.is_nothing());
+        let gone = missing(&log, &model);
+        prop_assert!(gone <= 1, "{gone} events are missing");
+        for (room, events) in &model {
+            let head = stream(&recovered, room).head;
+            prop_assert!(head == events.len() as u64 || (gone == 1 && head + 1 == events.len() as u64), "{room}: {head}");
+        }
+    }
+
+    /// Foreign bytes between and after records are passed over, also such as begin like a record.
+    #[test]
+    fn foreign_bytes_are_passed_over(garbage in prop::collection::vec(prop_oneof![any::<u8>(), Just(0xff), Just(b't'), Just(b'k'), Just(0xfe)], 1..60)) {
+        let scratch = Scratch::new();
+        let model = filled(&scratch);
+        let path = scratch.segments()[0].clone();
+        let bytes = bytes_of(&path);
+        fs::write(&path, [&garbage[..], &bytes, &garbage].concat()).unwrap();
+        let Opened { log, dropped, .. } = scratch.open();
+        prop_assert_eq!(missing(&log, &model), 0);
+        prop_assert_eq!(dropped.damaged_bytes, 2 * garbage.len() as u64);
+    }
+}
+
+/// A published text that looks like a record is none: it is UTF-8, which the magic is not.
+#[test]
+fn no_text_reads_as_a_record() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    log.append(&[event("a", 1)]).unwrap();
+    let record = bytes_of(&scratch.segments()[0]);
+    assert!(std::str::from_utf8(&record[..4]).is_err());
+}
+
+/// A segment that vanishes under a reader is a hole, not an error.
+#[test]
+fn a_segment_that_is_gone_reads_as_nothing() {
+    let scratch = Scratch::new();
+    let model = filled(&scratch);
+    let log = scratch.open().log;
+    fs::remove_file(&scratch.segments()[1]).unwrap();
+    assert!(missing(&log, &model) > 10);
+    let Opened { log, dropped, .. } = scratch.open();
+    assert!(missing(&log, &model) > 10 && dropped.is_nothing());
+}
+
+/// Damaged tables: a row whose checksum does not fit is left out, and a file that is none is known as such.
+#[test]
+fn a_damaged_row_is_left_out() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("state.db");
+    let owner = |room: &str| Fact::Owner { room: room.into(), owner: "u1".into(), born: 0 };
+    Tables::open(&path).unwrap().write(&[owner("a"), owner("b")]).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute("UPDATE owners SET owner = 'thief' WHERE room = 'a'", []).unwrap();
+    let mut recovered = Recovered::default();
+    assert_eq!(Tables::open(&path).unwrap().read(&mut recovered).unwrap(), 1);
+    assert_eq!(recovered.rooms.iter().map(|room| &*room.name).collect::<Vec<_>>(), ["b"]);
+    fs::write(&path, [7; 5000]).unwrap();
+    let told = format!("{:?}", Tables::open(&path).map(drop).unwrap_err());
+    assert!(told.starts_with("Damaged"), "{told}");
+}
