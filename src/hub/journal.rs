@@ -132,7 +132,7 @@ pub enum Report {
     /// Old events were let go.
     Trimmed(Vec<Trimmed>),
     /// A part of what a [`Fetch`] asked for.
-    Fetched(Fetched),
+    Fetched(Box<Fetched>),
 }
 
 /// The oldest event of a (room, lane) that is still kept.

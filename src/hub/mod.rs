@@ -220,7 +220,7 @@ impl Hub {
             Report::Committed { entry } => self.committed(entry),
             Report::Failing { reason } => self.journal_fails(reason),
             Report::Trimmed(trimmed) => trimmed.iter().for_each(|trimmed| self.trimmed(trimmed)),
-            Report::Fetched(fetched) => self.fetched(fetched, out),
+            Report::Fetched(fetched) => self.fetched(*fetched, out),
         }
     }
 

@@ -34,7 +34,7 @@ impl Reader {
         while !self.stop.load(Ordering::Relaxed) {
             while let Some(fetch) = self.inbox.pop() {
                 let frames = self.log.read(&fetch, REPLAY_PART_EVENTS, REPLAY_PART_BYTES);
-                push(&self.reports, Report::Fetched(Fetched { fetch, frames }), &self.stop);
+                push(&self.reports, Report::Fetched(Box::new(Fetched { fetch, frames })), &self.stop);
             }
             self.door.arm();
             if self.inbox.is_empty() && !self.stop.load(Ordering::Relaxed) {

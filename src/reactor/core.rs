@@ -92,6 +92,11 @@ impl Core {
         self.runs.has_alerts(room) || others.into_iter().any(|other| self.runs.waiting(other) > 0)
     }
 
+    /// Whether the connection in that slot is to get alerts that still wait with those of their rooms.
+    pub(super) fn awaits_alerts(&self, slot: u32) -> bool {
+        self.runs.has_any_alerts() && self.rooms.of(slot).iter().any(|membership| self.runs.has_alerts(membership.room))
+    }
+
     /// What an outbox may hold.
     pub(super) fn limits(&self) -> Limits {
         Limits { bytes_max: self.options.queue_bytes_max }

@@ -2,7 +2,8 @@
 //!
 //! 1. Connections with alerts or replies in their outbox.
 //! 2. Runs of alerts, to all their members.
-//! 3. Within the slice: the other connections with something in their outbox, and the other runs.
+//! 3. Within the slice: the other connections with something in their outbox, and the other runs; not those members whose alerts wait in a run
+//!    that was cut off by its own slice.
 //!
 //! What is left when the slice ends is flushed in the next turn, after the sockets and the hub were heard: so an alert that comes while a
 //! hundred thousand updates are being written waits for a slice, not for them.
@@ -140,7 +141,7 @@ impl Reactor {
         self.flush_urgent();
         self.serve_runs(Urgency::Alert, now.plus(FLUSH_SLICE));
         self.flush_urgent();
-        // What is urgent takes as long as it takes, and leaves the rest its slice all the same.
+        // The rest gets its slice all the same, but for those whose alerts were cut off by theirs.
         let until = self.io.clock.mono().plus(FLUSH_SLICE);
         self.backlog.runs_first ^= true;
         if self.backlog.runs_first {
@@ -169,6 +170,10 @@ impl Reactor {
         for slot in &slots {
             flushed += 1;
             let Some(conn) = self.conns.at(*slot).filter(|conn| conn.listed.bulk) else { continue };
+            if self.core.awaits_alerts(*slot) {
+                self.backlog.bulk.push(*slot); // it stays listed: its alerts were cut off by their slice, and come first
+                continue;
+            }
             conn.listed.bulk = false;
             self.flush_one(*slot, Dirty::Bulk);
             if self.io.now >= until {

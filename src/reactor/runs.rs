@@ -167,10 +167,16 @@ impl Runs {
         self.queues.iter().filter_map(|queue| queue.index(room).map(|index| queue.open[index].frames.len())).sum()
     }
 
-    /// Whether alerts wait for a room.
+    /// Whether alerts wait for a room, or were handed to some of its members only.
     pub(super) fn has_alerts(&self, room: RoomId) -> bool {
         let alerts = &self.queues[Urgency::Alert as usize];
-        !alerts.open.is_empty() && alerts.index(room).is_some_and(|index| !alerts.open[index].frames.is_empty())
+        let is_half_served = self.current[Urgency::Alert as usize].as_ref().is_some_and(|batch| batch.room == room);
+        is_half_served || (!alerts.open.is_empty() && alerts.index(room).is_some_and(|index| !alerts.open[index].frames.is_empty()))
+    }
+
+    /// Whether alerts wait for any room.
+    pub(super) fn has_any_alerts(&self) -> bool {
+        !self.queues[Urgency::Alert as usize].open.is_empty() || self.current[Urgency::Alert as usize].is_some()
     }
 
     /// Whether nothing waits.

@@ -65,6 +65,9 @@ pub enum Step<'a> {
     },
 }
 
+/// Fragments of one message that may be empty: each costs as much work as one with bytes.
+const EMPTY_FRAGMENTS_MAX: u16 = 1024;
+
 /// Puts messages together from frames, for one connection.
 ///
 /// Call [`Assembler::step`] until it says [`Step::NeedMore`]: that call also frees the buffer of a fragmented message.
@@ -81,6 +84,8 @@ pub struct Assembler {
     /// The open fragments are those of a compressed message.
     is_compressed: bool,
     fragments: Fragments,
+    /// Of the open fragments, those without a byte.
+    empty: u16,
 }
 
 /// Whether a fragmented message is open.
@@ -121,7 +126,7 @@ enum Found {
 impl Assembler {
     /// For a connection on which nothing was read yet.
     pub fn new(role: Role) -> Self {
-        Assembler { buffer: Vec::new(), valid_bytes: 0, role, inflates: false, is_compressed: false, fragments: Fragments::None }
+        Assembler { buffer: Vec::new(), valid_bytes: 0, role, inflates: false, is_compressed: false, fragments: Fragments::None, empty: 0 }
     }
 
     /// What the open fragments take.
@@ -215,9 +220,16 @@ impl Assembler {
             OpCode::Data(Data::Text) => (self.fragments, self.is_compressed) = (Fragments::Text, head.is_compressed),
             OpCode::Data(_) => (self.fragments, self.is_compressed) = (Fragments::Binary, head.is_compressed),
         }
+        self.count_empty(body)?;
         self.absorb(body, limits);
         self.check_text(head.is_final)?;
         Ok(head.is_final.then_some(Found::InBuffer))
+    }
+
+    /// Fragments with bytes are limited by the length of a message; those without are limited here.
+    fn count_empty(&mut self, body: &[u8]) -> Result<(), CloseCode> {
+        self.empty += u16::from(body.is_empty());
+        if self.empty > EMPTY_FRAGMENTS_MAX { Err(CLOSE_TOO_BIG) } else { Ok(()) }
     }
 
     /// Appends a fragment. The buffer doubles, but never beyond the limit, so that a flood of tiny fragments costs no more

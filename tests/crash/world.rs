@@ -293,7 +293,7 @@ impl World {
         let max = self.rng.between(1, 4);
         let frames = self.out.disk.read(&fetch.room, fetch.lane, fetch.from, fetch.to, max);
         self.seen.from_disk += frames.len() as u64;
-        self.apply(Input::Journal(Report::Fetched(Fetched { fetch, frames })));
+        self.apply(Input::Journal(Report::Fetched(Box::new(Fetched { fetch, frames }))));
     }
 
     // Publishers.

@@ -25,7 +25,6 @@ use crate::auth::Whom;
 use crate::base::bucket::Rate;
 use crate::base::codes::CLOSE_TOKEN_REVOKED;
 use crate::base::ids::KeyId;
-use crate::base::limits::FLUSH_SLICE;
 use crate::net::clock::manual;
 use crate::net::fake::{Accepting, Accepts, Wire};
 use crate::net::stream::Readiness;
@@ -76,8 +75,6 @@ struct Storm {
     /// Name and last `rev` of each state that it was given.
     states: BTreeMap<(RoomId, KeyId), (String, u64)>,
     events: u64,
-    /// Each look at the clock costs a good part of a slice.
-    is_slow: bool,
     /// What those got who are gone.
     seen: Seen,
 }
@@ -144,7 +141,6 @@ impl Storm {
             streams: BTreeMap::new(),
             states: BTreeMap::new(),
             events: 0,
-            is_slow: step >= FLUSH_SLICE / 10,
             seen: Seen::new(),
         }
     }
@@ -188,7 +184,7 @@ impl Storm {
             _ => format!("Authorization: Bearer {token}\r\n"),
         };
         let mut client = Client::new(wire, &headers, deflate);
-        (client.user, client.is_slow, client.publishes) = (user, self.is_slow, kind == 0);
+        (client.user, client.publishes) = (user, kind == 0);
         if headers.is_empty() {
             client.auth(token, &mut self.random);
         }

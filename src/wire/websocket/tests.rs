@@ -293,6 +293,16 @@ fn a_message_too_long_is_refused_by_its_header() {
     assert_eq!(feed.read(&client(0, b"x")[..6]), Err(CLOSE_TOO_BIG));
 }
 
+/// LIM-04: a message of nothing but empty fragments has no end by its length.
+#[test]
+fn empty_fragments_are_limited() {
+    let message = |empty: usize| [client(TEXT, b""), client(0, b"").repeat(empty - 1), client(FIN, b"x")].concat();
+    assert_eq!(outcome(&message(1024), &[]), (vec![Owned::Text("x".into())], None));
+    assert_eq!(outcome(&message(1025), &[]), (Vec::new(), Some(CLOSE_TOO_BIG)));
+    let twice = [message(1000), message(1000)].concat();
+    assert_eq!(outcome(&twice, &[]).1, None, "each message has its own");
+}
+
 /// LIM-04: a flood of tiny fragments costs no more memory than one message, and an idle connection none.
 #[test]
 fn memory_is_bounded_and_given_back() {

@@ -27,7 +27,6 @@ pub(super) struct Client {
     deflate: bool,
     pub(super) user: usize,
     /// The reactor's time is short.
-    pub(super) is_slow: bool,
     /// Its token is good for that.
     pub(super) publishes: bool,
     /// It says what no client should.
@@ -97,7 +96,6 @@ impl Client {
             stage: Stage::Head,
             deflate: false,
             user: 0,
-            is_slow: false,
             publishes: false,
             is_rude: false,
             welcomed: false,
@@ -370,14 +368,13 @@ impl Client {
         }
     }
 
-    /// Promise 1: what began after the alert had come, and before it, is no more than one write of the lower lanes. A reactor too slow to write all
-    /// alerts in one slice gives the lower lanes theirs before it goes on, so of that nothing is said here.
+    /// Promise 1: what began after the alert had come, and before it, is no more than one write of the lower lanes.
     fn on_alert(&mut self, room: &str, seq: u64) {
         let Some(since) = self.due.remove(&(room.to_owned(), seq)) else { return };
         let before: u64 = self.lower.iter().rev().take_while(|(at, _)| *at >= since).map(|(_, len)| len).sum();
         self.alerts += 1;
         self.late_alerts += u64::from(before > 0);
-        let is_fine = self.is_slow || before <= LOWER_LANE_WRITE_BYTES as u64 + FRAME_BYTES_MAX;
+        let is_fine = before <= LOWER_LANE_WRITE_BYTES as u64 + FRAME_BYTES_MAX;
         assert!(is_fine, "alert {seq} of {room} came behind {before} bytes of lower lanes");
     }
 
