@@ -32,6 +32,11 @@ impl Cidr {
         Ok(Cidr { network, prefix_bits })
     }
 
+    /// Whether it is all addresses there are.
+    pub const fn is_everything(&self) -> bool {
+        self.prefix_bits == 0
+    }
+
     /// Whether the address is in this network. An IPv4 address that came over an IPv6 socket (`::ffff:10.0.0.1`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -293,6 +293,12 @@ pub(super) fn warnings(config: &Config, settings: &[Setting], descriptors_max: O
             origin("publish-socket-mode"),
         ));
     }
+    if let Some(network) = config.behind_proxy.iter().find(|network| network.is_everything()) {
+        warnings.push(format!(
+            "behind_proxy: {network} is every address: anybody may connect in plaintext and say who the client is; name your proxies' networks ({})",
+            origin("behind-proxy"),
+        ));
+    }
     if let Some(authorizer) = &config.authorizer
         && authorizer.token_file.is_some()
         && is_plaintext_beyond_loopback(&authorizer.url)

@@ -53,17 +53,17 @@ impl Client {
     }
 
     /// One request. Only a status of 200 is an answer; redirects are not followed.
-    fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Failure> {
+    fn ask(&self, inquiry: &Inquiry) -> Result<Answer, (Failure, String)> {
         let mut request = self.agent.post(&self.url).content_type("application/json");
         if let Some(bearer) = &self.bearer {
             request = request.header("Authorization", bearer);
         }
         let mut response = request.send(inquiry.to_json()).map_err(|error| failure(&error))?;
         if response.status() != 200 {
-            return Err(Failure::Status);
+            return Err((Failure::Status, format!("status {}", response.status())));
         }
         let body = response.body_mut().with_config().limit(AUTHORIZER_ANSWER_BYTES_MAX).read_to_vec().map_err(|error| failure(&error))?;
-        Answer::parse(&body).ok_or(Failure::Answer)
+        Answer::parse(&body).ok_or_else(|| (Failure::Answer, "not an object with `allow`: true or false".to_owned()))
     }
 }
 
@@ -77,9 +77,10 @@ pub(super) fn start(client: &Client, authorizer: &Arc<Authorizer>, clock: Clock)
                 let began = clock.mono();
                 let outcome = client.ask(&inquiry);
                 let now = clock.mono();
-                if let Err(failure) = outcome {
-                    tracing::warn!(event = "authorizer_failed", ?failure, "the authorizer gave no answer");
+                if let Err((failure, why)) = &outcome {
+                    tracing::warn!(event = "authorizer_failed", ?failure, why, asked = inquiry.to_json(), "the authorizer gave no answer");
                 }
+                let outcome = outcome.map_err(|(failure, _)| failure);
                 authorizer.settle(&inquiry, outcome, now.since(began), now);
             }
         })?;
@@ -87,13 +88,14 @@ pub(super) fn start(client: &Client, authorizer: &Arc<Authorizer>, clock: Clock)
     Ok(())
 }
 
-fn failure(error: &ureq::Error) -> Failure {
-    match error {
+fn failure(error: &ureq::Error) -> (Failure, String) {
+    let failure = match error {
         ureq::Error::Timeout(_) => Failure::Timeout,
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Failure::Timeout,
         ureq::Error::BodyExceedsLimit(_) => Failure::Answer,
         _ => Failure::Connection,
-    }
+    };
+    (failure, error.to_string())
 }
 
 fn read_token(path: &Path) -> Result<String, String> {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 
 /// The directory, and the lock on it, which the kernel frees when the process ends, however it ends.
 #[derive(Debug)]
@@ -29,6 +29,17 @@ impl DataDir {
             error => told(error),
         })?;
         Ok(DataDir { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whether it could be opened, without making or locking anything: for `check`.
+    pub(super) fn check(path: &Path) -> Result<(), String> {
+        // The nearest directory that is there is where the rest would be made.
+        let Some(there) = path.ancestors().find(|path| path.exists()) else { return Ok(()) };
+        let needed = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        access(there, needed).map_err(|error| {
+            let error = io::Error::from(error);
+            format!("cannot use the data directory {}: {error}; give --data-dir one that this user may write", path.display())
+        })
     }
 
     /// A file in it.

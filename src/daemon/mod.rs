@@ -115,6 +115,7 @@ pub fn load(config: &Config) -> Result<Loaded, StartError> {
     let catalog = options::catalog(&config.catalog).map_err(StartError::Config)?;
     let verifier = options::verifier(config).map_err(StartError::Config)?;
     if let Some(dir) = &config.data_dir {
+        DataDir::check(dir).map_err(StartError::System)?;
         revocation_file::read(&dir.join(REVOCATIONS), Clock::start().now().wall_ms / 1000).map_err(StartError::Config)?;
     }
     let (certificates, notes) = certificates::read(&config.tls).map_err(StartError::Config)?;

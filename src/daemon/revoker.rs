@@ -49,7 +49,7 @@ impl Revoker {
         let sessions = self.end_sessions(&revocation.whom, CLOSE_TOKEN_REVOKED);
         let kept = self.keep(&revocation, is_new, file.as_mut());
         let (ended, silent) = sessions.wait();
-        tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, kept = kept.is_ok());
+        tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, kept = kept.as_deref().unwrap_or("no"));
         let kept = kept.map_err(|error| {
             let message = format!(
                 "{ended} sessions were ended and the revocation holds, but only until the daemon ends, because it cannot be written: {error}; \

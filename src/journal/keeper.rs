@@ -36,21 +36,39 @@ impl Keeper {
             if facts.is_empty() && is_ending {
                 return;
             }
-            while !facts.is_empty()
-                && let Err(error) = self.tables.write(&facts)
-            {
-                if !is_told {
-                    tracing::error!(event = "tables_failing", %error, "states and owners cannot be kept for the next start; it is tried again: make room, or mend the disk");
-                    is_told = true;
-                }
-                if self.stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                std::thread::park_timeout(RETRY);
+            if !facts.is_empty() && !self.write(&facts) {
+                return;
             }
-            is_told &= facts.is_empty();
+            if facts.is_empty() && !self.tables.is_there() && !std::mem::replace(&mut is_told, true) {
+                tracing::error!(
+                    event = "tables_gone",
+                    "state.db was removed under the daemon: what it knew, and what comes, is lost with the next restart"
+                );
+            }
             self.sleep();
         }
+    }
+
+    /// Writes facts, however long the disk does not take them. False if it never did, and the thread shall end.
+    fn write(&mut self, facts: &[Fact]) -> bool {
+        let mut is_told = false;
+        while let Err(error) = self.tables.write(facts) {
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::error!(
+                    event = "tables_failing",
+                    %error,
+                    "states and owners cannot be kept for the next start; it is tried again: make room, mend the disk, or end what locks state.db"
+                );
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            std::thread::park_timeout(RETRY);
+        }
+        if is_told {
+            tracing::info!(event = "tables_recovered", "states and owners are kept again");
+        }
+        true
     }
 
     fn sleep(&self) {

@@ -103,12 +103,19 @@ impl Log {
 
     pub(super) fn open_with(dir: &Path, seen_since_ms: u64, segment_bytes: u64) -> io::Result<Opened> {
         fs::create_dir_all(dir)?;
-        let mut scan = Scan { index: Index::default(), epochs: Vec::new(), dropped: Dropped::default(), seen_since_ms };
+        let mut scan = Scan { index: Index::default(), epochs: Vec::new(), dropped: Dropped::default(), seen_since_ms, records: 0 };
         let mut segments = VecDeque::new();
         let numbers = segment_numbers(dir)?;
         for (at, number) in numbers.iter().enumerate() {
             let is_last = at + 1 == numbers.len();
-            segments.push_back(scan.segment(*number, &fs::read(segment_path(dir, *number))?, is_last));
+            let (path, seen) = (segment_path(dir, *number), scan.records);
+            let bytes = fs::read(&path)?;
+            let segment = scan.segment(*number, &bytes, is_last);
+            if is_last && scan.records == seen && !bytes.is_empty() {
+                fs::rename(&path, path.with_extension("log.damaged"))?; // none of ours, or nothing of it is left: not cut, but kept
+                continue;
+            }
+            segments.push_back(segment);
         }
         let active = segments.back().map(|segment| cut(&segment_path(dir, segment.number), segment.bytes)).transpose()?;
         let Scan { mut index, epochs, dropped, .. } = scan;
@@ -155,6 +162,16 @@ impl Log {
         fs::remove_file(segment_path(&self.dir, number))?;
         sync_dir(&self.dir)?;
         Ok(trimmed)
+    }
+
+    /// Whether the segment that is written has still its name.
+    pub fn is_there(&self) -> bool {
+        self.active.is_none() || self.segments.back().is_none_or(|segment| segment_path(&self.dir, segment.number).exists())
+    }
+
+    /// Goes on in another segment.
+    pub fn begin_again(&mut self) {
+        self.active = None;
     }
 
     /// Bytes of all segments.
@@ -241,6 +258,8 @@ struct Scan {
     epochs: Vec<Epoch>,
     dropped: Dropped,
     seen_since_ms: u64,
+    /// Read so far.
+    records: u64,
 }
 
 impl Scan {
@@ -252,6 +271,7 @@ impl Scan {
                 (at, bad) = (at + skipped, bad + skipped);
                 continue;
             };
+            self.records += 1;
             newest_ms = newest_ms.max(self.record(record, Place { segment: number, offset: at as u32 }));
             self.damaged(std::mem::take(&mut bad));
             at += len;

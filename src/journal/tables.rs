@@ -3,7 +3,7 @@
 //! `SQLite` finds torn writes, not bits that flip in a file at rest: each row carries a CRC32 of its own.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Row, Transaction};
@@ -29,6 +29,7 @@ const TABLES: &str = "
 /// See the module.
 pub struct Tables {
     db: Connection,
+    path: PathBuf,
 }
 
 /// Why the file was not opened.
@@ -53,7 +54,7 @@ impl Tables {
         // Nobody was told that a state is safe: the end of what was written may go with the power, and no more.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(told)?;
         prepare(&mut db, path).map_err(|error| error.map_or_else(OpenError::Other, told))?;
-        Ok(Tables { db })
+        Ok(Tables { db, path: path.to_owned() })
     }
 
     /// Adds what the file knows to what the log knew. How many damaged rows were left out.
@@ -79,6 +80,11 @@ impl Tables {
             }
         }
         Ok(damaged)
+    }
+
+    /// Whether the file has still its name.
+    pub fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     /// Writes facts, all of them or none.

@@ -112,6 +112,13 @@ impl Writer {
     }
 
     fn trim(&mut self) {
+        if !self.log.is_there() {
+            tracing::error!(
+                event = "journal_gone",
+                "a file of the journal was removed under the daemon: events in it are lost with the next restart; another one is begun"
+            );
+            self.log.begin_again();
+        }
         match self.log.trim(self.retention, self.clock.now().wall_ms) {
             Ok(trimmed) if trimmed.is_empty() => {}
             Ok(trimmed) => {

@@ -98,6 +98,35 @@ fn no_text_reads_as_a_record() {
     assert!(std::str::from_utf8(&record[..4]).is_err());
 }
 
+/// A file of another program is set aside as it is, and the log goes on beside it.
+#[test]
+fn a_last_segment_without_any_record_is_set_aside() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("0000000007.log");
+    fs::write(&path, [b'x'; 5_000]).unwrap();
+    let Opened { mut log, dropped, .. } = scratch.open();
+    assert_eq!(dropped.torn_bytes, 5_000);
+    log.append(&[event("a", 1)]).unwrap();
+    assert_eq!(bytes_of(&path.with_extension("log.damaged")), [b'x'; 5_000]);
+    let Opened { log, dropped, .. } = scratch.open();
+    assert_eq!((read(&log, "a", 0, 9).len(), dropped.is_nothing()), (1, true));
+}
+
+/// A segment that is removed while it is written: the log goes on in another.
+#[test]
+fn a_removed_segment_is_noticed() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    log.append(&[event("a", 1)]).unwrap();
+    assert!(log.is_there());
+    fs::remove_file(&scratch.segments()[0]).unwrap();
+    assert!(!log.is_there());
+    log.begin_again();
+    log.append(&[event("a", 2)]).unwrap();
+    assert!(log.is_there());
+    assert_eq!(read(&scratch.open().log, "a", 0, 9), expected("a", 2..=2));
+}
+
 /// A segment that vanishes under a reader is a hole, not an error.
 #[test]
 fn a_segment_that_is_gone_reads_as_nothing() {
