@@ -23,6 +23,7 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::journal::JournalLinks;
+use super::utilisation::{Queue, Utilisation};
 
 /// Urgent inputs taken before the bulk link gets a turn.
 const URGENT_PER_TURN: usize = 256;
@@ -74,6 +75,7 @@ impl HubThread {
         let mut sequencer = LocalSequencer::default();
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();
+        let mut utilisation = Utilisation::default();
         while !self.stop.load(Ordering::Relaxed) {
             self.hub.set_short(self.memory.level() >= Level::Short);
             let worked = self.slice(&mut sequencer, &mut out);
@@ -85,7 +87,9 @@ impl HubThread {
             self.memory.hub.taken.set(self.taken_bytes);
             self.memory.hub.held.set(self.hub.memory_bytes() as u64);
             if now.mono >= stats_at {
-                *self.stats.lock() = self.hub.stats();
+                let stats = self.hub.stats();
+                utilisation.look(self.queues(&out, &stats));
+                *self.stats.lock() = stats;
                 stats_at = now.mono.plus(STATS_EVERY);
             }
             idle_since = if worked { None } else { idle_since.or(Some(now.mono)) };
@@ -95,6 +99,15 @@ impl HubThread {
             }
         }
         self.give_the_rest(&mut out);
+    }
+
+    /// The queues to and from this thread.
+    fn queues(&self, out: &Links, stats: &HubStats) -> Vec<Queue> {
+        let of = |name, link: &Link<Input>| Queue { name, index: 0, used: link.len(), max: link.capacity() };
+        let mut queues = vec![of("urgent", &self.urgent), of("bulk", &self.bulk)];
+        queues.extend(Queue::journal(stats));
+        queues.extend(out.reactors.iter().enumerate().map(|(index, link)| Queue::reactor(index, link.len())));
+        queues
     }
 
     /// Gives the journal what is left for the next start, before the thread ends.

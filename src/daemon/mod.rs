@@ -15,6 +15,7 @@ mod revocation_file;
 mod revoker;
 #[cfg(test)]
 mod testing;
+mod utilisation;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

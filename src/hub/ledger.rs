@@ -90,6 +90,11 @@ impl Ledger {
         entries < JOURNAL_ENTRIES_MAX && self.bytes < bytes_max
     }
 
+    /// Whether publishers had better slow down for it.
+    pub(super) fn is_filling(&self) -> bool {
+        !self.turns.is_empty() || self.in_flight.len() * 5 > JOURNAL_ENTRIES_MAX * 4 || self.bytes * 5 > JOURNAL_BYTES_MAX * 4
+    }
+
     /// Gives an entry to the journal; returns its number.
     pub(super) fn give(&mut self, entry: Entry, event: Option<(RoomId, Lane, u64)>, out: &mut impl Outlet) -> u64 {
         let cost = entry.cost();

@@ -264,9 +264,9 @@ impl Hub {
         self.rooms.len() * ROOM_BYTES + keys + self.history.places_bytes() + self.dedupe.bytes() + self.held_bytes
     }
 
-    /// Whether a reactor is owed what its link had no room for.
+    /// Whether a reactor, or the journal, is owed what there was no room for, or the disk will soon have no more.
     pub fn is_lagging(&self) -> bool {
-        self.lags.iter().any(Lag::is_owing)
+        self.lags.iter().any(Lag::is_owing) || self.ledger.as_ref().is_some_and(Ledger::is_filling)
     }
 
     /// The figures.

@@ -1,5 +1,6 @@
 //! The core by example; `tests/sim` has it by the thousand.
 
+mod durable;
 mod joins;
 mod lagging;
 mod memory;
@@ -17,6 +18,7 @@ use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 
+use super::journal::{Entry, Fact};
 use super::ports::*;
 use super::sequencer::LocalSequencer;
 use super::{Hub, HubOptions};
@@ -35,6 +37,8 @@ struct Recorder {
     /// Deliveries that still fit, for each reactor.
     free: Vec<usize>,
     needs: VecDeque<NeedSeq>,
+    journal: Vec<Entry>,
+    facts: Vec<Fact>,
 }
 
 impl Outlet for Recorder {
@@ -51,6 +55,18 @@ impl Outlet for Recorder {
 
     fn need_seq(&mut self, need: NeedSeq) {
         self.needs.push_back(need);
+    }
+
+    fn journal(&mut self, entry: Entry) {
+        self.journal.push(entry);
+    }
+
+    fn can_keep(&self) -> bool {
+        true
+    }
+
+    fn keep(&mut self, fact: Fact) {
+        self.facts.push(fact);
     }
 }
 
@@ -93,7 +109,13 @@ fn conn(reactor: u16, slot: u32) -> ConnId {
 
 impl Bench {
     fn new(options: HubOptions) -> Bench {
-        let out = Recorder { outputs: Vec::new(), free: vec![usize::MAX; options.reactors], needs: VecDeque::new() };
+        let out = Recorder {
+            outputs: Vec::new(),
+            free: vec![usize::MAX; options.reactors],
+            needs: VecDeque::new(),
+            journal: Vec::new(),
+            facts: Vec::new(),
+        };
         let now = Now { mono: Mono(1_000 * MS), wall_ms: 1_700_000_000_000 };
         Bench { hub: Hub::new(options), now, out, sequencer: LocalSequencer::default(), ticket: 0 }
     }
