@@ -20,7 +20,9 @@ use super::journal::{Fetch, Fetched};
 use super::ports::{Outlet, Output, ReplayId, Replayed};
 use super::slots::Slots;
 
-/// How soon a reactor whose link is full is tried again.
+/// Replays looked at in one call: those that wait for the disk, or for room, cost as much as those that go on.
+const LOOKS_PER_CALL: usize = 64;
+/// How soon those that wait are looked at again.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// All replays in progress: at most one for each membership.
@@ -96,8 +98,7 @@ impl Hub {
 
     /// Asks the journal for the next parts. Returns when to try again.
     pub(super) fn fetch_next(&mut self, now: Mono, out: &mut impl Outlet) -> Mono {
-        let mut again = Mono::NEVER;
-        for _ in 0..self.replays.ready.len() {
+        for _ in 0..self.replays.ready.len().min(LOOKS_PER_CALL) {
             if self.replays.fetching >= REPLAY_FETCHES_MAX {
                 break;
             }
@@ -105,7 +106,6 @@ impl Hub {
             let Some((replay, (lane, next))) = self.replays.get(id).and_then(|replay| Some((replay, replay.lane()?))) else { continue };
             if !out.has_room(usize::from(replay.conn.reactor), Lane::Metric) {
                 self.replays.ready.push_back(id);
-                again = now.plus(RETRY);
                 continue;
             }
             let Some(room) = self.rooms.by_id(replay.room) else {
@@ -128,7 +128,8 @@ impl Hub {
                 out.fetch(fetch);
             }
         }
-        again
+        let has_more = !self.replays.ready.is_empty() && self.replays.fetching < REPLAY_FETCHES_MAX;
+        if has_more { now.plus(RETRY) } else { Mono::NEVER }
     }
 
     /// The journal has read a part.
