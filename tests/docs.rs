@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use tickerd::base::codes::{CLOSES, ERRORS};
+use tickerd::base::units::format_duration;
 use tickerd::config::{Kind, keys};
 use tickerd::hub::catalog::Catalog;
 use tickerd_loadtest::scenarios::BUILT_IN;
@@ -85,13 +86,15 @@ fn config() -> String {
 }
 
 fn catalog() -> String {
-    let mut table = "| type | room | owner | lane | mode | key | history |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| type | room | owner | lane | mode | key | history | ack |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
     let built_in = Catalog::with(Vec::new()).expect("the built-in catalog is sound");
     for entry in built_in.entries() {
         let rooms = entry.rooms.join("`, else `");
         let (owner, key) = (code(entry.owner.as_deref()), code(entry.key.as_deref()));
         let history = if entry.history == 0 { String::new() } else { entry.history.to_string() };
-        writeln!(table, "| `{}` | `{rooms}` | {owner} | {} | {} | {key} | {history} |", entry.kind, entry.lane, entry.mode.name())
+        let ack = entry.ack_ttl.map_or(String::new(), |ttl| format!("`{}`", format_duration(ttl)));
+        writeln!(table, "| `{}` | `{rooms}` | {owner} | {} | {} | {key} | {history} | {ack} |", entry.kind, entry.lane, entry.mode.name())
             .expect("to a String");
     }
     table

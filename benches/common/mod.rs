@@ -176,6 +176,8 @@ fn options() -> HubOptions {
         history_bytes: 64 << 20,
         state_bytes: 64 << 20,
         history_age: Duration::from_secs(600),
+        unacknowledged_user_bytes: 1 << 20,
+        unacknowledged_bytes: 1 << 20,
         rooms_max: 1000,
         keys_per_room_max: 100,
         epoch_seed: 1,

@@ -70,6 +70,12 @@ pub const JOURNAL_ALERT_RESERVE_ENTRIES: usize = JOURNAL_ENTRIES_MAX / 10;
 pub const JOURNAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Facts (states, owners) that wait for the disk; beyond it they wait in the hub, where newer ones take their place.
 pub const JOURNAL_FACTS_MAX: usize = 4 * 1024;
+/// Events that wait for one user's acknowledgment; beyond it the oldest goes.
+pub const UNACKNOWLEDGED_PER_USER_MAX: usize = 100;
+/// Bytes of events that wait for all users' acknowledgments, if the journal may have four times as much.
+pub const UNACKNOWLEDGED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an event waits for its user's acknowledgment, if its catalog entry does not say.
+pub const ACK_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes that may wait for a connection when the next part of its replay is read.
 pub const REPLAY_AHEAD_BYTES: usize = 64 * 1024;
 /// Bytes of events in one part of a replay.

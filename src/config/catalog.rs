@@ -1,18 +1,24 @@
 //! `[[catalog]]` entries: how events of a type are routed, beyond the built-in table.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::base::lane::{Lane, Mode};
-use crate::base::limits::IDENT_BYTES_MAX;
+use crate::base::limits::{ACK_TTL, IDENT_BYTES_MAX};
 
 use super::error::Origin;
 use super::file::Parser;
+use super::parse::duration;
 
 /// What an entry may have.
-const FIELDS: [&str; 7] = ["type", "room", "owner", "lane", "mode", "key", "history"];
+const FIELDS: [&str; 9] = ["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl"];
+
+/// The bounds of `ack_ttl`.
+const ACK_TTL_LEAST: Duration = Duration::from_secs(1);
+const ACK_TTL_MOST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How events of one type, or of all types with a prefix, are routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub struct CatalogEntry {
     pub key: Option<String>,
     /// How many past events a late joiner gets unasked, for `stream`.
     pub history: u16,
+    /// The user is to acknowledge each event within this, for `stream` types of users' rooms.
+    pub ack_ttl: Option<Duration>,
     /// Where it is written.
     pub origin: Origin,
 }
@@ -83,11 +91,13 @@ impl<'p, 'a, 't> Reader<'p, 'a, 't> {
         let history = self.history();
         self.only_with("key", mode, Mode::State);
         self.only_with("history", mode, Mode::Stream);
+        let ack_ttl = self.ack_ttl();
+        self.only_with("ack_required", mode, Mode::Stream);
         if self.failed {
             return None;
         }
         let origin = self.parser.origin(&self.span);
-        Some(CatalogEntry { kind: kind?, room: room?, owner, lane: lane?, mode: mode?, key, history, origin })
+        Some(CatalogEntry { kind: kind?, room: room?, owner, lane: lane?, mode: mode?, key, history, ack_ttl, origin })
     }
 
     fn required<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
@@ -113,6 +123,23 @@ impl<'p, 'a, 't> Reader<'p, 'a, 't> {
             self.fail("history", &value.span(), format!("write an integer from 0 to {}", u16::MAX));
         }
         number.unwrap_or(0)
+    }
+
+    /// How long an event waits for its acknowledgment, if it does.
+    fn ack_ttl(&mut self) -> Option<Duration> {
+        let ttl = self.optional("ack_ttl", duration(ACK_TTL_LEAST..=ACK_TTL_MOST));
+        let value = self.table.get("ack_required");
+        let is_required = value.map(|value| value.get_ref().as_bool());
+        match is_required {
+            Some(None) => self.fail("ack_required", &value.map_or(0..0, Spanned::span), "write `true` or `false`".to_owned()),
+            Some(Some(true)) => return Some(ttl.unwrap_or(ACK_TTL)),
+            Some(Some(false)) | None if self.table.contains_key("ack_ttl") => {
+                let message = "only types with `ack_required = true` have one: remove it, or require acknowledgments".to_owned();
+                self.fail("ack_ttl", &self.table.get("ack_ttl").map_or(0..0, Spanned::span), message);
+            }
+            Some(Some(false)) | None => {}
+        }
+        None
     }
 
     fn only_with(&mut self, name: &str, mode: Option<Mode>, wanted: Mode) {

@@ -1,6 +1,8 @@
 //! The effective configuration as text: a file that says the same, with the origin of each key.
 
 use super::Config;
+use crate::base::units::format_duration;
+
 use super::catalog::CatalogEntry;
 use super::error::Origin;
 use super::issuer::IssuerEntry;
@@ -60,6 +62,9 @@ fn entry_lines(entry: &CatalogEntry) -> Vec<String> {
     let mut lines = vec![String::new(), format!("[[catalog]]   # {}", entry.origin)];
     lines.extend(fields.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", quoted(value?)))));
     lines.extend((entry.history > 0).then(|| format!("history = {}", entry.history)));
+    if let Some(ttl) = entry.ack_ttl {
+        lines.extend(["ack_required = true".to_owned(), format!("ack_ttl = {}", quoted(&format_duration(ttl)))]);
+    }
     lines
 }
 

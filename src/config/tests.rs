@@ -61,6 +61,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("log-level", "error", "warn", "\"trace\""),
 ];
 
+mod acks;
 mod issuers;
 mod lowered;
 mod secrets;

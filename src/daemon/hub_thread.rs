@@ -81,6 +81,7 @@ impl HubThread {
             let worked = self.slice(&mut sequencer, &mut out);
             let now = self.clock.now();
             let next = self.hub.tick(now, &mut out);
+            self.number(now, &mut sequencer, &mut out);
             // The reactors tell publishers, with the answers that they are woken for.
             self.bulk.outrun(self.hub.is_lagging() || out.is_outrun());
             out.ring();
@@ -161,11 +162,16 @@ impl HubThread {
             }
             let Err(input) = self.asks.push(input) else { continue };
             self.hub.apply(now, input, out);
-            while let Some(need) = out.needs.pop_front() {
-                self.hub.apply(now, Input::Sequenced(sequencer.assign(need)), out);
-            }
+            self.number(now, sequencer, out);
         }
         budget
+    }
+
+    /// Gives the numbers that the core has asked for.
+    fn number(&mut self, now: Now, sequencer: &mut LocalSequencer, out: &mut Links) {
+        while let Some(need) = out.needs.pop_front() {
+            self.hub.apply(now, Input::Sequenced(sequencer.assign(need)), out);
+        }
     }
 
     /// Works off a slice of what waits for its turn; how many.

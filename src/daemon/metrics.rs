@@ -10,6 +10,7 @@ use crate::base::counters::{Counter, HistogramSnapshot};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::memory::Memory;
 use crate::hub::HubStats;
+use crate::hub::acks::{ACK_RESULTS, AckResult, EXPIRIES};
 use crate::hub::ports::{Input, Output};
 use crate::journal::stats::JournalStats;
 use crate::net::link::Link;
@@ -93,6 +94,12 @@ metrics! {
     AUTHORIZER_SECONDS = Histogram "authorizer_seconds" "From a request to the authorizer to its answer, or to giving up.";
     AUTHORIZER_BREAKER = Gauge "authorizer_breaker" "0: requests are made. 1: not for the time being, after failures. 2: one is made to see.";
     AUTHORIZER_WAITING = Gauge "authorizer_waiting" "Questions that wait to be put to the authorizer.";
+    ACKS = Counter "acks_total" "Acknowledgments by result.";
+    UNACKNOWLEDGED = Gauge "unacknowledged" "Events that wait for their user's acknowledgment.";
+    UNACKNOWLEDGED_BYTES = Gauge "unacknowledged_bytes" "Their bytes.";
+    UNACKNOWLEDGED_EXPIRED = Counter "unacknowledged_expired_total" "Events that waited for an acknowledgment in vain, by why that ended.";
+    REDELIVERED = Counter "redelivered_total" "Events given to their user again, because they were not acknowledged.";
+    ACKS_UNTOLD = Counter "acks_untold_total" "Ends of such waits of which system:acks got no event, because the table of rooms was full.";
     ROOMS = Gauge "rooms" "Rooms in the table.";
     ROOMS_EVICTED = Counter "rooms_evicted_total" "Idle rooms evicted to make place.";
     MEMBERS = Gauge "members" "Memberships of rooms.";
@@ -134,6 +141,7 @@ impl Sources {
         self.connections(&mut out);
         self.publishing(&mut out, &hub);
         self.sending(&mut out, &hub);
+        self.acks(&mut out, &hub);
         self.rooms(&mut out, &hub);
         self.links(&mut out);
         self.authorizer(&mut out);
@@ -238,6 +246,18 @@ impl Sources {
         let lags = [("stream", hub.behind), ("state", hub.dirty)];
         out.samples(&LAGS, lags.map(|(kind, count)| (label("kind", kind), count)));
         out.single(&GAPS, hub.gaps);
+    }
+
+    fn acks(&self, out: &mut Exposition, hub: &HubStats) {
+        let at_reactors = |result| if result == AckResult::UnknownRoom as usize { self.sum(|stats| &stats.acks_unknown_room) } else { 0 };
+        let results = ACK_RESULTS.iter().zip(hub.acks).enumerate();
+        out.samples(&ACKS, results.map(|(at, (result, count))| (label("result", result), count + at_reactors(at))));
+        out.single(&UNACKNOWLEDGED, hub.unacknowledged);
+        out.single(&UNACKNOWLEDGED_BYTES, hub.unacknowledged_bytes);
+        let expired = EXPIRIES.iter().zip(hub.unacknowledged_expired);
+        out.samples(&UNACKNOWLEDGED_EXPIRED, expired.map(|(why, count)| (label("why", why), count)));
+        out.single(&REDELIVERED, hub.redelivered);
+        out.single(&ACKS_UNTOLD, hub.acks_untold);
     }
 
     fn compression(&self, out: &mut Exposition) {

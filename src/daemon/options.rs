@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::auth::{InquiryOptions, KeySet, Verifier, VerifyOptions};
 use crate::base::bucket::Rate;
-use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX, COMMAND_BURST, HANDSHAKE_BURST};
+use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX, COMMAND_BURST, HANDSHAKE_BURST, UNACKNOWLEDGED_BYTES_MAX};
 use crate::config::{CatalogEntry, Config, IssuerEntry};
 use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
@@ -28,6 +28,9 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
         history_age: config.history_age,
         rooms_max: config.rooms_max,
         keys_per_room_max: KEYS_PER_ROOM_MAX,
+        // A user who comes back gets all of its own at once, and the queue must hold that.
+        unacknowledged_user_bytes: config.queue_bytes_max / 4,
+        unacknowledged_bytes: UNACKNOWLEDGED_BYTES_MAX.min(config.journal_bytes / 4),
         epoch_seed: random()?,
     })
 }
@@ -149,5 +152,6 @@ fn entry(configured: &CatalogEntry) -> Entry {
         mode: configured.mode,
         key: configured.key.clone(),
         history: configured.history,
+        ack_ttl: configured.ack_ttl,
     }
 }

@@ -3,17 +3,19 @@
 //! A default catalog is built in; a configuration adds types to it, or overrides one.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
 use crate::base::codes::{self, Refusal};
 use crate::base::ident::{encode_segment, is_identifier};
 use crate::base::lane::{Lane, Mode};
-use crate::base::limits::IDENT_BYTES_MAX;
+use crate::base::limits::{ACK_TTL, IDENT_BYTES_MAX};
 use crate::wire::event::Draft;
 use crate::wire::reply::RESERVED_TYPES;
 
 use self::template::{Template, field};
+use super::acks::USER_ROOM;
 use super::ports::Event;
 
 mod template;
@@ -35,6 +37,8 @@ pub struct Entry {
     pub key: Option<String>,
     /// How many past events of the lane a late joiner gets unasked, for `stream`.
     pub history: u16,
+    /// The user is to acknowledge each event within this, for `stream` types of users' rooms: see [`acks`](super::acks).
+    pub ack_ttl: Option<Duration>,
 }
 
 /// Why an entry cannot be taken.
@@ -138,6 +142,7 @@ struct Place {
     key: Box<str>,
     owner: Option<Box<str>>,
     history: u16,
+    ack_ttl: Option<Duration>,
 }
 
 fn resolve_known(route: &Route, draft: &Draft<'_>) -> Result<Event, Refusal> {
@@ -166,7 +171,7 @@ fn resolve_known(route: &Route, draft: &Draft<'_>) -> Result<Event, Refusal> {
         (None, Some(name)) => field(draft, name).map(|owner| encode_segment(owner).into()),
         (None, None) => None,
     };
-    let place = Place { room, lane: entry.lane, mode: entry.mode, key, owner, history: entry.history };
+    let place = Place { room, lane: entry.lane, mode: entry.mode, key, owner, history: entry.history, ack_ttl: entry.ack_ttl };
     finish(draft, place, route.may_be_reserved)
 }
 
@@ -181,7 +186,7 @@ fn resolve_unknown(draft: &Draft<'_>) -> Result<Event, Refusal> {
     let mode = draft.mode.unwrap_or(Mode::Transient);
     let key = if mode == Mode::State { draft.key.as_deref().unwrap_or_default() } else { "" };
     let owner = draft.owner.as_deref().map(Into::into);
-    finish(draft, Place { room: (&**room).into(), lane, mode, key: key.into(), owner, history: 0 }, true)
+    finish(draft, Place { room: (&**room).into(), lane, mode, key: key.into(), owner, history: 0, ack_ttl: None }, true)
 }
 
 fn finish(draft: &Draft<'_>, place: Place, may_be_reserved: bool) -> Result<Event, Refusal> {
@@ -195,6 +200,9 @@ fn finish(draft: &Draft<'_>, place: Place, may_be_reserved: bool) -> Result<Even
         let message = format!("`{}` is a type of the protocol itself: name the event otherwise", draft.kind);
         return Err(Refusal::new(codes::INVALID_FIELD, message));
     }
+    if place.ack_ttl.is_some() {
+        check_to_be_acknowledged(draft, &place.room)?;
+    }
     let owner = owner_of(&place.room, place.owner, draft.owner.is_some())?;
     Ok(Event {
         kind: (&*draft.kind).into(),
@@ -206,8 +214,23 @@ fn finish(draft: &Draft<'_>, place: Place, may_be_reserved: bool) -> Result<Even
         event_id: draft.event_id.as_deref().map(Into::into),
         version: draft.version,
         history: place.history,
+        ack_ttl: place.ack_ttl,
         data: (&*draft.data).into(),
     })
+}
+
+/// What a user is to acknowledge goes to that user's own room, and has a name.
+fn check_to_be_acknowledged(draft: &Draft<'_>, room: &str) -> Result<(), Refusal> {
+    if !room.starts_with(USER_ROOM) {
+        let message = format!("`{}` is to be acknowledged by its user: it may go to a `user:` room alone, not to `{room}`", draft.kind);
+        return Err(Refusal::new(codes::INVALID_FIELD, message));
+    }
+    if draft.event_id.is_none() {
+        let message =
+            format!("`{}` is to be acknowledged by its user: give it an `event_id`, by which that is done and you hear of it", draft.kind);
+        return Err(Refusal::new(codes::INVALID_FIELD, message));
+    }
+    Ok(())
 }
 
 /// The owner that the room may have. `user:` rooms are their users' own, `system:` and `admin:` rooms nobody's, whatever `data`
@@ -282,6 +305,9 @@ fn check(entry: &Entry) -> Result<(), EntryError> {
     if entry.key.is_some() && entry.mode != Mode::State {
         return complain("`key` belongs to mode `state`".to_owned());
     }
+    if entry.ack_ttl.is_some() && (entry.mode != Mode::Stream || entry.rooms.iter().any(|room| !room.starts_with(USER_ROOM))) {
+        return complain("`ack_required` belongs to mode `stream` and to a room such as `user:{user_id}`".to_owned());
+    }
     Ok(())
 }
 
@@ -335,6 +361,7 @@ fn built_in() -> Vec<Entry> {
             mode,
             key: key.map(str::to_owned),
             history,
+            ack_ttl: (kind == "notification").then_some(ACK_TTL),
         })
         .collect()
 }
@@ -363,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_value_cannot_reach_into_another_room() {
-        let event = resolve(r#"{"type":"notification","data":{"user_id":"a:b@c"}}"#).unwrap();
+        let event = resolve(r#"{"type":"notification","event_id":"e","data":{"user_id":"a:b@c"}}"#).unwrap();
         assert_eq!((&*event.room, event.owner.as_deref()), ("user:a%3Ab%40c", None));
     }
 
@@ -388,13 +415,38 @@ mod tests {
         assert_eq!(note("admin:x", "mal").unwrap_err().error, codes::OWNER_CONFLICT);
         assert_eq!(note("user:u1", "u1").unwrap().owner, None);
         assert_eq!(note("desk:1", "a:b").unwrap().owner.as_deref(), Some("a%3Ab"));
-        let derived = resolve(r#"{"type":"notification","room":"user:u1","data":{"user_id":"mal"}}"#).unwrap();
+        let derived = resolve(r#"{"type":"notification","room":"user:u1","event_id":"e","data":{"user_id":"mal"}}"#).unwrap();
         assert_eq!(derived.owner, None);
+    }
+
+    /// QTE-12: by its id, in the room of one user; everything else would wait for nobody.
+    #[test]
+    fn what_is_to_be_acknowledged_has_an_id_and_a_user() {
+        let event = resolve(r#"{"type":"notification","event_id":"e","data":{"user_id":"u1"}}"#).unwrap();
+        assert_eq!((&*event.room, event.ack_ttl), ("user:u1", Some(ACK_TTL)));
+        assert_eq!(resolve(r#"{"type":"system_alert","data":1}"#).unwrap().ack_ttl, None);
+        let refused = |line: &str| resolve(line).unwrap_err();
+        assert!(refused(r#"{"type":"notification","data":{"user_id":"u1"}}"#).message.contains("event_id"));
+        assert!(refused(r#"{"type":"notification","event_id":"e","room":"desk:1","data":1}"#).message.contains("desk:1"));
+        let entry = |room: &str, mode| Entry {
+            kind: "order.approval".to_owned(),
+            rooms: vec![room.to_owned()],
+            owner: None,
+            lane: Lane::Update,
+            mode,
+            key: None,
+            history: 0,
+            ack_ttl: Some(Duration::from_secs(60)),
+        };
+        assert!(Catalog::with(vec![entry("user:{trader}", Mode::Stream)]).is_ok());
+        for bad in [entry("desk:{desk}", Mode::Stream), entry("user:{trader}", Mode::State), entry("user:{trader}", Mode::Transient)] {
+            assert!(Catalog::with(vec![bad]).unwrap_err().0.contains("ack_required"));
+        }
     }
 
     #[test]
     fn the_protocols_own_types_are_no_events() {
-        for kind in ["gap", "disconnect", "welcome", "subscribe", "ping"] {
+        for kind in ["gap", "disconnect", "welcome", "subscribe", "ping", "event.acknowledged"] {
             let refused = resolve(&format!(r#"{{"type":"{kind}","room":"r:1","lane":"alert","data":1}}"#)).unwrap_err();
             assert_eq!(refused.error, codes::INVALID_FIELD, "{kind}");
         }
@@ -434,6 +486,7 @@ mod tests {
             mode: Mode::Stream,
             key: None,
             history: 0,
+            ack_ttl: None,
         };
         let catalog = Catalog::with(vec![entry("EQUITY_UPDATED", "desk:{desk}"), entry("order.cancel*", "desk:{desk}")]).unwrap();
         assert_eq!(catalog.entry("EQUITY_UPDATED").unwrap().lane, Lane::Alert);

@@ -55,6 +55,14 @@ pub(super) fn ts_and_event_id(text: &[u8]) -> (u64, Option<&str>) {
     (ts_ms, event_id.map(|(event_id, _)| event_id))
 }
 
+/// The text of an event that [`event`] wrote with `data`, as it is given again.
+pub(super) fn redelivered(out: &mut Vec<u8>, text: &[u8]) {
+    let data_at = memchr::memmem::find(text, br#","data":"#).unwrap_or(text.len());
+    out.extend_from_slice(&text[..data_at]);
+    out.extend_from_slice(br#","redelivered":true"#);
+    out.extend_from_slice(&text[data_at..]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +98,16 @@ mod tests {
         let expected = r#"{"type":"RISK_ALERT","room":"challenge:8f","lane":"alert","seq":121,"ts":5,"event_id":"e1","data":{"a": 1.50}}"#;
         assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
         assert_eq!(&out[at..out.len() - 1], b"{\"a\": 1.50}");
+    }
+
+    /// QTE-12: marked, and the same otherwise, whatever `data` looks like.
+    #[test]
+    fn an_event_that_is_given_again_says_so_before_its_data() {
+        let (mut out, mut again) = (Vec::new(), Vec::new());
+        event(&mut out, &EventText { data: Some(r#"{"x":1,"data":2}"#), ..text() });
+        redelivered(&mut again, &out);
+        let expected = r#"{"type":"RISK_ALERT","room":"challenge:8f","lane":"alert","seq":121,"ts":5,"event_id":"e1","redelivered":true,"data":{"x":1,"data":2}}"#;
+        assert_eq!(String::from_utf8(again).unwrap(), expected);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::wire::reply::{self, Subscribed};
 use crate::wire::request_id::RequestId;
 
 use super::Hub;
+use super::acks;
 use super::lag::Lag;
 use super::ports::{Consent, Join, Joined, Outlet, Output, Since};
 use super::position::{self, Era, Start};
@@ -45,8 +46,10 @@ impl Hub {
         let room = self.rooms.by_id(id).expect("it was admitted to in this call");
         let era = join.since.as_ref().map_or(Era::Present, |since| self.rooms.era(room, &since.epoch));
         let starts = starts(room, era, &join);
+        let redelivered = acks::redelivered(&self.unacknowledged, room, &join.user, &starts, &mut self.scratch);
+        self.stats.redelivered += redelivered.len() as u64;
         let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: Vec::new() };
-        let rest = answer.write(&join, &starts);
+        let rest = answer.write(&join, &starts, redelivered);
         self.stats.gaps += answer.frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::Gap { .. })).count() as u64;
         let frames = answer.frames;
         let floor = Lane::ALL.map(|lane| match rest[lane.index()] {
@@ -113,8 +116,9 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     /// Puts all that memory has, and returns what of each lane is to come from the journal, and `caught_up` after it.
-    fn write(&mut self, join: &Join, starts: &PerLane<Start>) -> PerLane<Option<u64>> {
+    fn write(&mut self, join: &Join, starts: &PerLane<Start>, redelivered: Vec<Arc<Frame>>) -> PerLane<Option<u64>> {
         self.put_subscribed(join, starts);
+        self.frames.extend(redelivered);
         let rest = Lane::ALL.map(|lane| {
             let start = &starts[lane.index()];
             (start.replay < self.room.lanes[lane.index()].oldest()).then_some(start.replay)

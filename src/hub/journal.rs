@@ -20,6 +20,13 @@ pub enum Entry {
         /// Its name.
         room: Arc<str>,
     },
+    /// An event with [`EventEntry::ack_until_ms`] waits for its user no more.
+    Settled {
+        /// The room's name.
+        room: Arc<str>,
+        /// Which event.
+        event_id: Arc<str>,
+    },
 }
 
 /// A history in which numbers count.
@@ -56,6 +63,8 @@ pub struct EventEntry {
     pub ts_ms: u64,
     /// Makes the publish idempotent.
     pub event_id: Option<Box<str>>,
+    /// It is given again until its user has acknowledged it, or until then, Unix milliseconds.
+    pub ack_until_ms: Option<u64>,
     /// The message as members get it.
     pub frame: Arc<Frame>,
 }
@@ -65,8 +74,9 @@ impl Entry {
     pub fn cost(&self) -> usize {
         const OVERHEAD: usize = 256;
         match self {
-            Entry::Event(event) => OVERHEAD + event.frame.as_websocket().len(),
-            Entry::Epoch(_) | Entry::Forget { .. } => OVERHEAD,
+            // One that waits for its user is written twice: as an event, and as one that waits.
+            Entry::Event(event) => OVERHEAD + event.frame.as_websocket().len() * (1 + usize::from(event.ack_until_ms.is_some())),
+            Entry::Epoch(_) | Entry::Forget { .. } | Entry::Settled { .. } => OVERHEAD,
         }
     }
 }
@@ -179,6 +189,29 @@ pub struct Recovered {
     pub epochs: Vec<Epoch>,
     /// All rooms.
     pub rooms: Vec<RecoveredRoom>,
+    /// Events that wait for their user's acknowledgment, in order of `ts`.
+    pub unacknowledged: Vec<RecoveredUnacknowledged>,
+}
+
+/// An event that waits for its user's acknowledgment, as the journal knew it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredUnacknowledged {
+    /// The room's name.
+    pub room: Box<str>,
+    /// Which event.
+    pub event_id: Box<str>,
+    /// The lane.
+    pub lane: Lane,
+    /// The epoch in which it is numbered.
+    pub epoch: u32,
+    /// Its number.
+    pub seq: u64,
+    /// When it was accepted, Unix milliseconds.
+    pub ts_ms: u64,
+    /// See [`EventEntry::ack_until_ms`].
+    pub until_ms: u64,
+    /// The message as members got it.
+    pub message: Box<[u8]>,
 }
 
 /// A room as the journal knew it.

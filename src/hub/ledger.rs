@@ -15,10 +15,12 @@ use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 
 use super::Hub;
+use super::acks::not_kept;
 use super::encode;
 use super::journal::{Entry, EventEntry};
 use super::ports::{Accepted, Outlet, Safety};
 use super::room::Room;
+use super::unacknowledged::{Asker, Unacknowledged};
 
 /// When a disk that fails is worth another try.
 const RETRY_FAILING_MS: u32 = 1_000;
@@ -56,30 +58,48 @@ struct InFlight {
     event: Option<(RoomId, Lane, u64)>,
 }
 
-/// A publisher who waits until an entry is synced.
+/// One who waits until an entry is synced.
 struct Parked {
     entry: u64,
-    publisher: (ConnId, Ticket),
-    accepted: Accepted,
+    waiter: Waiter,
+}
+
+/// See [`Parked`].
+pub(super) enum Waiter {
+    /// Who published an event, and what it is told then.
+    Publisher((ConnId, Ticket), Accepted),
+    /// Who acknowledged one.
+    Asker(Asker),
 }
 
 impl Ledger {
     /// A place for a durable event, to be kept until its number comes.
     pub(super) fn promise(&mut self, room: RoomId, lane: Lane) -> Result<(), Refusal> {
-        if let Some(reason) = &self.failing {
-            return Err(unavailable(reason));
+        self.is_well()?;
+        if self.behind.contains_key(&(room, lane)) {
+            return Err(full());
         }
-        if !self.has_room(lane) || self.behind.contains_key(&(room, lane)) {
-            let message = "the queue before the disk is full: send again after retry_after_ms";
-            return Err(Refusal::passing(QUEUE_FULL, message, RETRY_FULL_MS));
+        self.promise_any(lane)
+    }
+
+    /// A place for any entry, to be kept until it comes.
+    pub(super) fn promise_any(&mut self, lane: Lane) -> Result<(), Refusal> {
+        self.is_well()?;
+        if !self.has_room(lane) {
+            return Err(full());
         }
         self.promised += 1;
         Ok(())
     }
 
-    /// The event that a place was promised to has its number.
+    /// Refused while the disk takes nothing.
+    pub(super) fn is_well(&self) -> Result<(), Refusal> {
+        self.failing.as_ref().map_or(Ok(()), |reason| Err(unavailable(reason)))
+    }
+
+    /// What a place was promised to has come.
     pub(super) fn redeem(&mut self) {
-        debug_assert!(self.promised > 0, "a place was promised to every durable event");
+        debug_assert!(self.promised > 0, "no place was promised to it");
         self.promised = self.promised.saturating_sub(1);
     }
 
@@ -126,13 +146,13 @@ impl Ledger {
         self.failing.as_ref()
     }
 
-    /// The publisher is answered when that entry is synced.
-    pub(super) fn park(&mut self, entry: u64, publisher: (ConnId, Ticket), accepted: Accepted) {
+    /// It is answered when that entry is synced.
+    pub(super) fn park(&mut self, entry: u64, waiter: Waiter) {
         debug_assert!(self.parked.back().is_none_or(|last| last.entry <= entry), "answers wait in the order of the entries");
-        self.parked.push_back(Parked { entry, publisher, accepted });
+        self.parked.push_back(Parked { entry, waiter });
     }
 
-    /// Entries, bytes and publishers that wait for the disk.
+    /// Entries, bytes and answers that wait for the disk.
     pub(super) fn waiting(&self) -> (usize, usize, usize) {
         (self.in_flight.len(), self.bytes, self.parked.len())
     }
@@ -157,6 +177,10 @@ pub(super) fn unavailable(reason: &str) -> Refusal {
     Refusal::passing(JOURNAL_UNAVAILABLE, message, RETRY_FAILING_MS)
 }
 
+fn full() -> Refusal {
+    Refusal::passing(QUEUE_FULL, "the queue before the disk is full: send again after retry_after_ms", RETRY_FULL_MS)
+}
+
 impl Hub {
     /// The journal has synced entries up to that one.
     pub(super) fn committed(&mut self, entry: u64) {
@@ -164,7 +188,10 @@ impl Hub {
         ledger.failing = None;
         ledger.commit(entry);
         while let Some(parked) = self.ledger.as_mut().and_then(Ledger::pop_safe) {
-            self.answer(parked.publisher, Ok(Accepted { safety: Safety::Durable, ..parked.accepted }));
+            match parked.waiter {
+                Waiter::Publisher(publisher, accepted) => self.answer(publisher, Ok(Accepted { safety: Safety::Durable, ..accepted })),
+                Waiter::Asker(asker) => self.answer_ack(Some(asker), Ok(())),
+            }
         }
     }
 
@@ -177,7 +204,10 @@ impl Hub {
         let refusal = Refusal::passing(JOURNAL_UNAVAILABLE, message, RETRY_FAILING_MS);
         ledger.failing = Some(reason);
         for parked in std::mem::take(&mut ledger.parked) {
-            self.answer(parked.publisher, Err(refusal.clone()));
+            match parked.waiter {
+                Waiter::Publisher(publisher, _) => self.answer(publisher, Err(refusal.clone())),
+                Waiter::Asker(asker) => self.answer_ack(Some(asker), Err(not_kept(&refusal))),
+            }
         }
     }
 
@@ -189,7 +219,8 @@ impl Hub {
         let fits = is_promised || (ledger.failing.is_none() && !is_behind && ledger.has_room(event.lane));
         if fits {
             let place = (id, event.lane, event.seq);
-            return Some(ledger.give(event.entry(room), Some(place), out));
+            let until_ms = event.waits_until(&room.name, &self.unacknowledged);
+            return Some(ledger.give(event.entry(room, until_ms), Some(place), out));
         }
         if !is_behind {
             ledger.behind.insert((id, event.lane), event.seq);
@@ -219,8 +250,9 @@ impl Hub {
             ledger.behind.insert((id, lane), seq + 1);
             if let Some(frame) = stream.event(seq) {
                 let (ts_ms, event_id) = encode::ts_and_event_id(frame.as_text());
-                let event = Journaled { lane, seq, ts_ms, event_id: event_id.map(Box::from), frame: Arc::clone(frame) };
-                ledger.give(event.entry(room), Some((id, lane, seq)), out);
+                let event = Journaled { lane, seq, ts_ms, event_id: event_id.map(Box::from), may_wait: true, frame: Arc::clone(frame) };
+                let until_ms = event.waits_until(&room.name, &self.unacknowledged);
+                ledger.give(event.entry(room, until_ms), Some((id, lane, seq)), out);
             }
         }
         now.mono.plus(RETRY_BEHIND)
@@ -233,11 +265,20 @@ pub(super) struct Journaled {
     pub(super) seq: u64,
     pub(super) ts_ms: u64,
     pub(super) event_id: Option<Box<str>>,
+    /// It may be one that waits for its user.
+    pub(super) may_wait: bool,
     pub(super) frame: Arc<Frame>,
 }
 
 impl Journaled {
-    fn entry(self, room: &Room) -> Entry {
+    /// Until when it waits for its user, if it does.
+    fn waits_until(&self, room: &str, unacknowledged: &Unacknowledged) -> Option<u64> {
+        let event_id = self.event_id.as_deref().filter(|_| self.may_wait)?;
+        let waiting = unacknowledged.find(room, event_id).filter(|waiting| waiting.seq == self.seq)?;
+        unacknowledged.waits(room, event_id).then_some(waiting.until_ms)
+    }
+
+    fn entry(self, room: &Room, ack_until_ms: Option<u64>) -> Entry {
         Entry::Event(EventEntry {
             room: Arc::clone(&room.name),
             owner: room.owner.clone(),
@@ -249,6 +290,7 @@ impl Journaled {
             seq: self.seq,
             ts_ms: self.ts_ms,
             event_id: self.event_id,
+            ack_until_ms,
             frame: self.frame,
         })
     }

@@ -4,6 +4,8 @@
 //!
 //! | module | what it decides |
 //! | --- | --- |
+//! | [`acks`] | events that are given to their user until they are acknowledged, and what is told of that |
+//! | `unacknowledged` | the table of those |
 //! | [`asks`] | in which order joins and snapshots have their turn |
 //! | [`catalog`] | room, lane, mode, key and owner of an event type |
 //! | `publish` | refusals, duplicates, numbers; what becomes of an event |
@@ -22,6 +24,7 @@
 //! | `encode` | the bytes of a frame |
 //! | [`sequencer`] | the local answer to "which number is next?" |
 
+pub mod acks;
 pub mod asks;
 pub mod catalog;
 mod dedupe;
@@ -44,6 +47,7 @@ pub mod sequencer;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod unacknowledged;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,18 +58,20 @@ use crate::base::limits::ROOM_BYTES;
 use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 
+use self::acks::{ACK_RESULTS, EXPIRIES};
 use self::dedupe::DedupeWindow;
 use self::facts::Facts;
 use self::history::History;
 use self::journal::{Report, Trimmed};
 use self::lag::Lag;
 use self::ledger::Ledger;
-use self::ports::{Answer, Input, Outlet, Output};
+use self::ports::{AckAnswer, Answer, Input, Outlet, Output};
 use self::publish::{KEY_BYTES, Pending};
 use self::release::Releases;
 use self::replay::Replays;
 use self::rooms::Rooms;
 use self::slots::Slots;
+use self::unacknowledged::{Unacknowledged, WAITING_BYTES};
 
 pub use self::join::access_denied;
 pub use self::rooms::epoch_name;
@@ -93,6 +99,10 @@ pub struct HubOptions {
     pub rooms_max: usize,
     /// State keys in one room.
     pub keys_per_room_max: usize,
+    /// Bytes of events that wait for one user's acknowledgment.
+    pub unacknowledged_user_bytes: usize,
+    /// Bytes of events that wait for any user's.
+    pub unacknowledged_bytes: usize,
     /// Makes the epochs: random for each start of the daemon.
     pub epoch_seed: u64,
 }
@@ -150,6 +160,18 @@ pub struct HubStats {
     pub replays: u64,
     /// The disk takes nothing.
     pub journal_failing: bool,
+    /// Acknowledgments, by what became of them.
+    pub acks: [u64; ACK_RESULTS.len()],
+    /// Waits for an acknowledgment whose end nobody could be told of.
+    pub acks_untold: u64,
+    /// Events that wait for their user's acknowledgment.
+    pub unacknowledged: u64,
+    /// Their bytes.
+    pub unacknowledged_bytes: u64,
+    /// Waits that ended without one, by why.
+    pub unacknowledged_expired: [u64; EXPIRIES.len()],
+    /// Events given to their user again.
+    pub redelivered: u64,
 }
 
 /// The core. See the module.
@@ -166,10 +188,13 @@ pub struct Hub {
     replays: Replays,
     /// Evicted rooms that the journal is to be told of.
     forgotten: Vec<Arc<str>>,
+    unacknowledged: Unacknowledged,
     /// What each reactor could not take yet.
     lags: Vec<Lag>,
     /// Answers to publishes, by reactor, until the end of the slice.
     answers: Vec<Vec<Answer>>,
+    /// The same to acknowledgments.
+    ack_answers: Vec<Vec<AckAnswer>>,
     scratch: Vec<u8>,
     stats: HubStats,
     /// What the events and states take that are not released.
@@ -191,8 +216,10 @@ impl Hub {
             facts: Facts::default(),
             replays: Replays::default(),
             forgotten: Vec::new(),
+            unacknowledged: Unacknowledged::default(),
             lags: (0..options.reactors).map(|_| Lag::default()).collect(),
             answers: vec![Vec::new(); options.reactors],
+            ack_answers: vec![Vec::new(); options.reactors],
             scratch: Vec::new(),
             stats: HubStats::default(),
             held_bytes: 0,
@@ -205,6 +232,7 @@ impl Hub {
     pub fn apply(&mut self, now: Now, input: Input, out: &mut impl Outlet) {
         match input {
             Input::Publish(publish) => self.publish(now, *publish, out),
+            Input::Ack(ack) => self.ack(now, *ack, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
             Input::Join(join) => self.join(join, out),
             Input::Leave { room, conn } => self.leave(room, conn.reactor),
@@ -236,10 +264,11 @@ impl Hub {
     pub fn tick(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
         let held_until = self.release_due(now, out);
         let lag_until = self.pump(now, out);
+        let wait_until = self.expire_waits(now, out);
         self.send_answers(out);
         self.dedupe.expire(now.mono, &mut self.rooms);
         let kept_until = self.history.expire(now.mono, &mut self.rooms);
-        held_until.min(lag_until).min(kept_until).min(self.tend_journal(now, out))
+        held_until.min(lag_until).min(wait_until).min(kept_until).min(self.tend_journal(now, out))
     }
 
     /// What a journal brings with it. Returns when to be called again.
@@ -261,7 +290,8 @@ impl Hub {
     /// What it takes of the memory budget, frames excepted, which count by themselves.
     pub fn memory_bytes(&self) -> usize {
         let keys = self.stats.keys as usize * KEY_BYTES;
-        self.rooms.len() * ROOM_BYTES + keys + self.history.places_bytes() + self.dedupe.bytes() + self.held_bytes
+        let waiting = self.unacknowledged.len() * WAITING_BYTES;
+        self.rooms.len() * ROOM_BYTES + keys + self.history.places_bytes() + self.dedupe.bytes() + self.held_bytes + waiting
     }
 
     /// Whether a reactor, or the journal, is owed what there was no room for, or the disk will soon have no more.
@@ -276,6 +306,8 @@ impl Hub {
             history_bytes: self.history.bytes() as u64,
             rooms_evicted: self.rooms.evicted(),
             replays: self.replays.len() as u64,
+            unacknowledged: self.unacknowledged.len() as u64,
+            unacknowledged_bytes: self.unacknowledged.bytes() as u64,
             ..self.journal_stats()
         }
     }
@@ -318,6 +350,11 @@ impl Hub {
         for (reactor, answers) in self.answers.iter_mut().enumerate() {
             if !answers.is_empty() {
                 out.push(reactor, Output::Answers(std::mem::take(answers)));
+            }
+        }
+        for (reactor, answers) in self.ack_answers.iter_mut().enumerate() {
+            if !answers.is_empty() {
+                out.push(reactor, Output::Acked(std::mem::take(answers)));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What goes into the hub and what comes out: plain values, so that a thread, a test and a simulation drive it alike.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::codes::Refusal;
 use crate::base::ids::{ConnId, RoomId, Ticket};
@@ -35,6 +36,8 @@ pub struct Event {
     pub version: Option<u64>,
     /// How many past `stream` events of this lane a late joiner gets unasked.
     pub history: u16,
+    /// The user whose room it goes to is to acknowledge it within this; until then it is given again. Only `stream`, only with an `event_id`.
+    pub ack_ttl: Option<Duration>,
     /// Raw JSON, the publisher's own bytes. `null` deletes the key, for `state`.
     pub data: Box<str>,
 }
@@ -94,6 +97,48 @@ pub struct Join {
     pub history: Option<u32>,
 }
 
+/// A user has taken note of something.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// Whose connection says so.
+    pub conn: ConnId,
+    /// The command's `id`.
+    pub request: Option<RequestId>,
+    /// The user that the token names.
+    pub user: Arc<str>,
+    /// Of what.
+    pub of: AckOf,
+}
+
+/// What is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AckOf {
+    /// One event of the user's room, by its `event_id`.
+    Event(Box<str>),
+    /// All events of a (room, lane) up to a number.
+    UpTo {
+        /// Which room; the reactor has checked the membership.
+        room: RoomId,
+        /// The lane.
+        lane: Lane,
+        /// The history in which `seq` counts.
+        epoch: Box<str>,
+        /// The last number.
+        seq: u64,
+    },
+}
+
+/// The answer to an [`Ack`] that has a `request`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AckAnswer {
+    /// Whom it is for.
+    pub conn: ConnId,
+    /// The command's `id`.
+    pub request: RequestId,
+    /// Whether the event is not given again, whatever happens to the daemon; without a journal, as long as that lives.
+    pub outcome: Result<(), Refusal>,
+}
+
 /// What an external authorizer has to do with a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
@@ -128,6 +173,8 @@ pub enum Input {
         /// Which room; the reactor has checked the membership.
         room: RoomId,
     },
+    /// A user has taken note of something. Answered by one [`AckAnswer`] if it has a `request`.
+    Ack(Box<Ack>),
     /// The sequencer's answer to [`NeedSeq`].
     Sequenced(Sequenced),
     /// What the journal tells.
@@ -199,6 +246,8 @@ pub enum Output {
     },
     /// Answers to publishes of this reactor's connections.
     Answers(Vec<Answer>),
+    /// Answers to acknowledgments.
+    Acked(Vec<AckAnswer>),
     /// Past events for one member.
     Replayed(Box<Replayed>),
 }
@@ -227,7 +276,7 @@ impl Output {
             Output::Joined(joined) => joined.frames.len(),
             Output::Reply { frames, .. } => frames.len(),
             Output::Replayed(replayed) => replayed.frames.len(),
-            Output::Deliver(_) | Output::Unowned(_) | Output::Answers(_) => 0,
+            Output::Deliver(_) | Output::Unowned(_) | Output::Answers(_) | Output::Acked(_) => 0,
         }
     }
 }

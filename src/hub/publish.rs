@@ -6,10 +6,12 @@ use crate::base::codes::{self, Refusal};
 use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::lane::{Lane, Mode};
 use crate::base::time::{Mono, Now};
+use crate::wire::frame::Frame;
 
 use super::Hub;
+use super::acks::Settles;
 use super::journal::Entry;
-use super::ledger::{self, Journaled};
+use super::ledger::{self, Journaled, Waiter};
 use super::ports::{Accepted, Answer, Event, NeedSeq, Number, Outcome, Outlet, PendingId, Publish, Safety, Sequenced};
 use super::room::{HeldEvent, HeldState, Seen};
 use super::rooms::Eviction;
@@ -28,11 +30,22 @@ pub(super) struct Pending {
     event: Event,
     accepted: Mono,
     ts_ms: u64,
-    publisher: (ConnId, Ticket),
+    /// `None`: the hub itself.
+    publisher: Option<(ConnId, Ticket)>,
     /// Those who published the same `event_id` meanwhile.
     others: Vec<(ConnId, Ticket)>,
     /// The publisher is answered when it is safe, and it has a place in the journal.
     is_durable: bool,
+    /// The wait for an acknowledgment whose end it tells.
+    settles: Option<Settles>,
+}
+
+impl Pending {
+    /// The hub's own.
+    pub(super) fn own(room: RoomId, event: Event, now: Now, settles: Option<Settles>) -> Pending {
+        let (accepted, ts_ms) = (now.mono, now.wall_ms);
+        Pending { room, event, accepted, ts_ms, publisher: None, others: Vec::new(), is_durable: false, settles }
+    }
 }
 
 /// Where an accepted event goes on.
@@ -78,8 +91,13 @@ impl Hub {
             Some(Seen::Pending(pending)) => return Ok((id, Verdict::Waits(*pending))),
             None => {}
         }
-        let verdict = if event.mode == Mode::State { self.judge_state(id, event)? } else { Verdict::New };
-        Ok((id, verdict))
+        if event.mode == Mode::State {
+            return Ok((id, self.judge_state(id, event)?));
+        }
+        // One that waits for its user is remembered for as long.
+        let wanted = event.event_id.as_deref().filter(|_| event.ack_ttl.is_some());
+        let waiting = wanted.and_then(|event_id| self.unacknowledged.find(&event.room, event_id));
+        Ok((id, waiting.map_or(Verdict::New, |waiting| Verdict::Duplicate(Number::Seq(waiting.seq), waiting.entry))))
     }
 
     fn judge_state(&mut self, id: RoomId, event: &Event) -> Result<Verdict, Refusal> {
@@ -141,24 +159,33 @@ impl Hub {
             return self.answer((publish.conn, publish.ticket), Err(refusal));
         }
         self.own(id, &publish.event); // now, not when the number comes: another owner's event may come first
-        let room = self.rooms.by_id_mut(id).expect("the caller found it");
-        room.pending += 1;
-        let head = room.lanes[publish.event.lane.index()].head;
-        let (lane, event_id) = (publish.event.lane, publish.event.event_id.clone());
-        let (slot, generation) = self.pending.insert(|_, _| Pending {
+        let event_id = publish.event.event_id.clone();
+        let pending = Pending {
             room: id,
             accepted: publish.accepted,
             ts_ms: now.wall_ms,
-            publisher: (publish.conn, publish.ticket),
+            publisher: Some((publish.conn, publish.ticket)),
             others: Vec::new(),
             is_durable,
+            settles: None,
             event: publish.event,
-        });
-        let pending = PendingId { slot, generation };
+        };
+        let pending = self.number(id, pending, out);
         if let Some(event_id) = event_id {
             self.dedupe.remember(now.mono, id, &event_id, Seen::Pending(pending), &mut self.rooms);
         }
+    }
+
+    /// Asks for an event's number.
+    pub(super) fn number(&mut self, id: RoomId, pending: Pending, out: &mut impl Outlet) -> PendingId {
+        let room = self.rooms.by_id_mut(id).expect("the caller found it");
+        room.pending += 1;
+        let lane = pending.event.lane;
+        let head = room.lanes[lane.index()].head;
+        let (slot, generation) = self.pending.insert(|_, _| pending);
+        let pending = PendingId { slot, generation };
         out.need_seq(NeedSeq { pending, room: id, lane, head });
+        pending
     }
 
     fn accept_state(&mut self, now: Now, id: RoomId, publish: Publish, out: &mut impl Outlet) {
@@ -225,7 +252,7 @@ impl Hub {
     /// A number has come: the event is accepted, answered, and goes on to its lane.
     pub(super) fn sequenced(&mut self, now: Now, sequenced: Sequenced, out: &mut impl Outlet) {
         let PendingId { slot, generation } = sequenced.pending;
-        let Some(pending) = self.pending.remove(slot, generation) else {
+        let Some(mut pending) = self.pending.remove(slot, generation) else {
             debug_assert!(false, "a number for an event that does not wait");
             return;
         };
@@ -237,22 +264,44 @@ impl Hub {
         stream.head = sequenced.seq;
         stream.history = stream.history.max(pending.event.history);
         let number = Number::Seq(sequenced.seq);
-        if self.ledger.is_none() {
+        let (settles, user_room) = (pending.settles.take(), pending.event.ack_ttl.map(|_| pending.event.room.clone()));
+        if self.ledger.is_some() {
+            self.sequenced_for_journal(now, pending, sequenced.seq, out);
+        } else {
             self.settle(now, id, &pending.event, number, 0);
-            self.answer_with(pending.publisher, id, &pending.event, Outcome::Accepted, number);
-            for other in pending.others {
-                self.answer_with(other, id, &pending.event, Outcome::Duplicate, number);
+            for (who, outcome) in askers(pending.publisher, pending.others) {
+                self.answer_with(who, id, &pending.event, outcome, number);
             }
             let held = HeldEvent { event: pending.event, seq: Some(sequenced.seq), accepted: pending.accepted, ts_ms: pending.ts_ms };
-            return self.hold_or_release(now, id, held, out);
+            if user_room.is_some() {
+                self.push_to_be_acknowledged(now, id, held, out);
+            } else {
+                self.hold_or_release(now, id, held, out);
+            }
         }
-        self.sequenced_for_journal(now, pending, sequenced.seq, out);
+        if let Some(settles) = settles {
+            self.settled(&settles, out);
+        }
+        if let Some(room) = user_room {
+            self.limit_waits(now, &room, out);
+        }
     }
 
-    /// The same with a journal: the push goes first, the answer waits for the disk.
+    /// Pushes an event, and has it wait for its user if it is to be acknowledged.
+    fn push_to_be_acknowledged(&mut self, now: Now, id: RoomId, held: HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
+        let wanted = held.event.ack_ttl.and_then(|ttl| Some((ttl, held.event.event_id.clone()?)));
+        let place = (held.event.lane, held.seq.unwrap_or_default(), held.ts_ms);
+        let frame = self.release_or_encode(now, id, held, out);
+        if let Some((ttl, event_id)) = wanted {
+            self.wait_for_ack(id, (&event_id, ttl), place, &frame);
+        }
+        frame
+    }
+
+    /// What [`Hub::sequenced`] does with a journal: the push goes first, the answer waits for the disk.
     fn sequenced_for_journal(&mut self, now: Now, pending: Pending, seq: u64, out: &mut impl Outlet) {
-        let Pending { room: id, event, accepted, ts_ms, publisher, others, is_durable } = pending;
-        let (lane, event_id) = (event.lane, event.event_id.clone());
+        let Pending { room: id, event, accepted, ts_ms, publisher, others, is_durable, settles: _ } = pending;
+        let (lane, event_id, may_wait) = (event.lane, event.event_id.clone(), event.ack_ttl.is_some());
         if let Some(room) = self.rooms.by_id_mut(id) {
             let epoch = room.epoch.number;
             room.lanes[lane.index()].start_epoch(epoch, seq);
@@ -261,17 +310,19 @@ impl Hub {
         if is_durable && let Some(ledger) = &mut self.ledger {
             ledger.redeem();
         }
-        let frame = self.hold_or_release_for_journal(now, id, HeldEvent { event, seq: Some(seq), accepted, ts_ms }, out);
+        let frame = self.push_to_be_acknowledged(now, id, HeldEvent { event, seq: Some(seq), accepted, ts_ms }, out);
         self.tell_forgotten(out);
-        let journaled = Journaled { lane, seq, ts_ms, event_id: event_id.clone(), frame };
+        let journaled = Journaled { lane, seq, ts_ms, event_id: event_id.clone(), may_wait, frame };
         let entry = self.journal_event(id, journaled, is_durable, out);
         self.remember(now, id, event_id.as_deref(), Mode::Stream, Number::Seq(seq), entry.unwrap_or(NEVER_SAFE));
-        for (who, outcome) in
-            [(publisher, Outcome::Accepted)].into_iter().chain(others.into_iter().map(|other| (other, Outcome::Duplicate)))
-        {
+        let waiting = event_id.filter(|_| may_wait).and_then(|event_id| self.unacknowledged.find_mut(&answer.room, &event_id));
+        if let Some(waiting) = waiting {
+            waiting.entry = entry.unwrap_or(NEVER_SAFE);
+        }
+        for (who, outcome) in askers(publisher, others) {
             let accepted = Accepted { outcome, ..answer.clone() };
             match (entry, &mut self.ledger) {
-                (Some(entry), Some(ledger)) if is_durable => ledger.park(entry, who, accepted),
+                (Some(entry), Some(ledger)) if is_durable => ledger.park(entry, Waiter::Publisher(who, accepted)),
                 _ => self.answer(who, Ok(accepted)),
             }
         }
@@ -294,7 +345,7 @@ impl Hub {
             return self.answer(publisher, Err(refusal));
         }
         let last = ledger.given(); // answers wait in the order of the entries, and a later one is as good
-        ledger.park(last, publisher, answer);
+        ledger.park(last, Waiter::Publisher(publisher, answer));
     }
 
     /// Whether a room may be evicted: the journal must be told.
@@ -366,6 +417,12 @@ impl Hub {
         }
         self.answers[usize::from(conn.reactor)].push(Answer { conn, ticket, outcome });
     }
+}
+
+/// Who is to be told of a number: that the event is accepted, or that it was published before.
+fn askers(publisher: Option<(ConnId, Ticket)>, others: Vec<(ConnId, Ticket)>) -> impl Iterator<Item = ((ConnId, Ticket), Outcome)> {
+    let first = publisher.into_iter().map(|publisher| (publisher, Outcome::Accepted));
+    first.chain(others.into_iter().map(|other| (other, Outcome::Duplicate)))
 }
 
 /// What a state key with that value counts for in the budget of all states.

@@ -76,8 +76,8 @@ impl Hub {
         }
     }
 
-    /// The same, with its frame for the journal.
-    pub(super) fn hold_or_release_for_journal(&mut self, now: Now, room: RoomId, event: HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
+    /// The same, and its frame, made now.
+    pub(super) fn release_or_encode(&mut self, now: Now, room: RoomId, event: HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
         if self.holds(event.event.lane) {
             let frame = self.frame_of(now, room, &event);
             self.hold_or_release(now, room, event, out);

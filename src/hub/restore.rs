@@ -26,6 +26,7 @@ impl Hub {
         for room in recovered.rooms {
             hub.restore(now, room, &mut seen);
         }
+        hub.restore_unacknowledged(recovered.unacknowledged);
         seen.sort_by_key(|(ts_ms, ..)| *ts_ms);
         for (ts_ms, id, event_id, seq) in seen {
             let age_ms = now.wall_ms.saturating_sub(ts_ms);

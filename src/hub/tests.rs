@@ -1,5 +1,6 @@
 //! The core by example; `tests/sim` has it by the thousand.
 
+mod acks;
 mod durable;
 mod joins;
 mod lagging;
@@ -82,6 +83,8 @@ fn options() -> HubOptions {
         history_bytes: 1 << 20,
         state_bytes: 1 << 20,
         history_age: Duration::from_secs(60),
+        unacknowledged_user_bytes: 1 << 20,
+        unacknowledged_bytes: 1 << 20,
         rooms_max: 100,
         keys_per_room_max: 2,
         epoch_seed: 1,
@@ -99,6 +102,7 @@ fn event(mode: Mode, lane: Lane, data: &str) -> Event {
         event_id: None,
         version: None,
         history: 0,
+        ack_ttl: None,
         data: data.into(),
     }
 }

@@ -29,6 +29,8 @@ impl Place {
 #[derive(Default)]
 pub(super) struct Index {
     rooms: HashMap<Arc<str>, Room>,
+    /// Where those events are that wait for an acknowledgment, by [`waiting_name`].
+    unacknowledged: HashMap<Box<str>, Place>,
 }
 
 #[derive(Default)]
@@ -132,7 +134,24 @@ impl Index {
         }
     }
 
-    /// The room was evicted.
+    /// An event that waits for its user, by its [`waiting_name`], is at that place.
+    pub(super) fn waits(&mut self, name: Box<str>, place: Place) {
+        self.unacknowledged.insert(name, place);
+    }
+
+    /// It waits no more.
+    pub(super) fn settled(&mut self, room: &str, event_id: &str) {
+        self.unacknowledged.remove(&waiting_name(room, event_id));
+    }
+
+    /// Events that wait for their users, and are in that segment.
+    pub(super) fn waiting_in(&self, segment: u32) -> Vec<Place> {
+        let mut places: Vec<Place> = self.unacknowledged.values().filter(|place| place.segment == segment).copied().collect();
+        places.sort_unstable_by_key(|place| place.offset);
+        places
+    }
+
+    /// The room was evicted. What waits for its user goes on waiting.
     pub(super) fn forget(&mut self, room: &str) {
         self.rooms.remove(room);
     }
@@ -213,6 +232,11 @@ impl Index {
         }
         room
     }
+}
+
+/// Names an event of a room: neither name has a space.
+pub(super) fn waiting_name(room: &str, event_id: &str) -> Box<str> {
+    format!("{room} {event_id}").into()
 }
 
 fn recovered(stream: &Stream) -> RecoveredStream {

@@ -1,9 +1,9 @@
 //! The log: events in files of a few MiB, appended and synced in batches, read by place, dropped as a whole when they are old.
 //!
 //! Every segment begins with all epochs that are known, and a head whose events are all gone is written again before the last
-//! segment that tells it goes: so the files that are there always tell everything.
+//! segment that tells it goes, as is an event that waits for its user's acknowledgment: so the files that are there always tell everything.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 use crate::base::ids::RoomId;
 use crate::base::lane::Lane;
 use crate::base::time::Mono;
-use crate::hub::journal::{Entry, Epoch, Fetch, Recovered, Trimmed};
+use crate::hub::journal::{Entry, Epoch, Fetch, Recovered, RecoveredUnacknowledged, Trimmed};
 use crate::wire::frame::{Frame, Kind, Tag};
 
-use super::index::{Index, Place};
-use super::record::{self, Found, HEADER_BYTES, Record};
+use super::index::{Index, Place, waiting_name};
+use super::record::{self, Found, HEADER_BYTES, Record, UnacknowledgedRecord};
 
 /// A segment that has grown to this is followed by another.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -85,6 +85,13 @@ struct Segment {
     newest_ms: u64,
 }
 
+/// Where the record of an entry begins.
+struct Put {
+    place: Place,
+    /// Where the other one does of an event that waits for its user.
+    waiting: Option<Place>,
+}
+
 /// A log that was opened.
 pub struct Opened {
     /// For writing.
@@ -103,7 +110,7 @@ impl Log {
 
     pub(super) fn open_with(dir: &Path, seen_since_ms: u64, segment_bytes: u64) -> io::Result<Opened> {
         fs::create_dir_all(dir)?;
-        let mut scan = Scan { index: Index::default(), epochs: Vec::new(), dropped: Dropped::default(), seen_since_ms, records: 0 };
+        let mut scan = Scan { seen_since_ms, ..Scan::default() };
         let mut segments = VecDeque::new();
         let numbers = segment_numbers(dir)?;
         for (at, number) in numbers.iter().enumerate() {
@@ -118,8 +125,10 @@ impl Log {
             segments.push_back(segment);
         }
         let active = segments.back().map(|segment| cut(&segment_path(dir, segment.number), segment.bytes)).transpose()?;
-        let Scan { mut index, epochs, dropped, .. } = scan;
-        let recovered = Recovered { epochs: epochs.clone(), rooms: index.recovered() };
+        let Scan { mut index, epochs, unacknowledged, dropped, .. } = scan;
+        let mut unacknowledged: Vec<_> = unacknowledged.into_values().collect();
+        unacknowledged.sort_by(|a, b| (a.ts_ms, &a.room, a.seq).cmp(&(b.ts_ms, &b.room, b.seq)));
+        let recovered = Recovered { epochs: epochs.clone(), rooms: index.recovered(), unacknowledged };
         let index = Arc::new(Mutex::new(index));
         let log = Log { dir: dir.to_owned(), segments, active, index, epochs, buffer: Vec::new(), segment_bytes };
         Ok(Opened { log, recovered, dropped })
@@ -152,12 +161,18 @@ impl Log {
         for head in &carried {
             record::put_head(&mut heads, &head.room, head.owner.as_deref(), head.born, head.lane, &head.stream);
         }
+        let waiting = self.put_waiting(number, &mut heads)?;
+        let before = self.segments.back().map_or(0, |segment| segment.bytes);
         if !heads.is_empty() {
             self.write(&heads)?;
         }
         let carried_in = self.segments.back().map_or(number, |segment| segment.number);
         // Readers are not sent to a file that is about to go.
         let trimmed = self.index.lock().trim(number, carried_in);
+        for (name, at) in waiting {
+            let offset = (before + at as u64) as u32;
+            self.index.lock().waits(name, Place { segment: carried_in, offset });
+        }
         self.segments.pop_front();
         fs::remove_file(segment_path(&self.dir, number))?;
         sync_dir(&self.dir)?;
@@ -174,6 +189,27 @@ impl Log {
         self.active = None;
     }
 
+    /// Puts what waits for an acknowledgment in a segment that is about to go. [`waiting_name`] and place of each; a damaged one is lost.
+    fn put_waiting(&self, segment: u32, out: &mut Vec<u8>) -> io::Result<Vec<(Box<str>, usize)>> {
+        let places = self.index.lock().waiting_in(segment);
+        let mut put = Vec::new();
+        if places.is_empty() {
+            return Ok(put);
+        }
+        let bytes = match fs::read(segment_path(&self.dir, segment)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(), // somebody has removed it
+            bytes => bytes?,
+        };
+        for place in places {
+            let record = bytes.get(place.offset as usize..).unwrap_or_default();
+            if let Found::Record(Record::Unacknowledged(waiting), len) = record::read(record) {
+                put.push((waiting_name(waiting.room, waiting.event_id), out.len()));
+                out.extend_from_slice(&record[..len]);
+            }
+        }
+        Ok(put)
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
@@ -185,32 +221,47 @@ impl Log {
     }
 
     /// Puts the records behind each other, and says where each begins.
-    fn put(&mut self, batch: &[Entry], buffer: &mut Vec<u8>) -> Vec<Place> {
+    fn put(&mut self, batch: &[Entry], buffer: &mut Vec<u8>) -> Vec<Put> {
         let segment = self.segments.back().expect("a segment was begun");
         let (number, base) = (segment.number, segment.bytes);
+        let end = |buffer: &Vec<u8>| Place { segment: number, offset: (base + buffer.len() as u64) as u32 };
         let mut places = Vec::with_capacity(batch.len());
         for entry in batch {
-            places.push(Place { segment: number, offset: (base + buffer.len() as u64) as u32 });
+            let waiting = match entry {
+                Entry::Event(event) => event.ack_until_ms.map(|until_ms| {
+                    // It is put before the event: without it, one who publishes the event again would hear that all is well.
+                    let waiting = end(buffer);
+                    record::put_unacknowledged(buffer, event, until_ms);
+                    waiting
+                }),
+                _ => None,
+            };
+            places.push(Put { place: end(buffer), waiting });
             match entry {
                 Entry::Event(event) => record::put_event(buffer, event),
                 Entry::Epoch(epoch) => record::put_epoch(buffer, epoch),
                 Entry::Forget { room } => record::put_forget(buffer, room),
+                Entry::Settled { room, event_id } => record::put_settled(buffer, room, event_id),
             }
         }
         places
     }
 
-    fn note(&mut self, batch: &[Entry], places: &[Place]) {
+    fn note(&mut self, batch: &[Entry], places: &[Put]) {
         let mut index = self.index.lock();
         let segment = self.segments.back_mut().expect("it was written to");
-        for (entry, place) in batch.iter().zip(places) {
+        for (entry, Put { place, waiting }) in batch.iter().zip(places) {
             match entry {
                 Entry::Event(event) => {
                     segment.newest_ms = segment.newest_ms.max(event.ts_ms);
                     index.note_written(event, *place);
+                    if let (Some(event_id), Some(place)) = (&event.event_id, waiting) {
+                        index.waits(waiting_name(&event.room, event_id), *place);
+                    }
                 }
                 Entry::Epoch(epoch) => know(&mut self.epochs, epoch.clone()),
                 Entry::Forget { room } => index.forget(room),
+                Entry::Settled { room, event_id } => index.settled(room, event_id),
             }
         }
     }
@@ -253,9 +304,12 @@ impl Log {
 }
 
 /// Reads a log from its beginning.
+#[derive(Default)]
 struct Scan {
     index: Index,
     epochs: Vec<Epoch>,
+    /// By [`waiting_name`].
+    unacknowledged: HashMap<Box<str>, RecoveredUnacknowledged>,
     dropped: Dropped,
     seen_since_ms: u64,
     /// Read so far.
@@ -302,9 +356,31 @@ impl Scan {
                 return event.ts_ms;
             }
             Record::Forget { room } => self.index.forget(room),
+            Record::Unacknowledged(waiting) => {
+                let name = waiting_name(waiting.room, waiting.event_id);
+                self.index.waits(name.clone(), place);
+                self.unacknowledged.insert(name, recovered(&waiting));
+            }
+            Record::Settled { room, event_id } => {
+                self.index.settled(room, event_id);
+                self.unacknowledged.remove(&waiting_name(room, event_id));
+            }
             Record::Head(head) => self.index.note_head(&head, place.segment),
         }
         0
+    }
+}
+
+fn recovered(waiting: &UnacknowledgedRecord<'_>) -> RecoveredUnacknowledged {
+    RecoveredUnacknowledged {
+        room: waiting.room.into(),
+        event_id: waiting.event_id.into(),
+        lane: waiting.lane,
+        epoch: waiting.epoch,
+        seq: waiting.seq,
+        ts_ms: waiting.ts_ms,
+        until_ms: waiting.until_ms,
+        message: waiting.message.into(),
     }
 }
 

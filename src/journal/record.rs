@@ -25,6 +25,8 @@ const KIND_EPOCH: u8 = 1;
 const KIND_EVENT: u8 = 2;
 const KIND_FORGET: u8 = 3;
 const KIND_HEAD: u8 = 4;
+const KIND_UNACKNOWLEDGED: u8 = 5;
+const KIND_SETTLED: u8 = 6;
 
 /// A record as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,21 @@ pub(super) enum Record<'a> {
     Event(EventRecord<'a>),
     Forget { room: &'a str },
     Head(HeadRecord<'a>),
+    Unacknowledged(UnacknowledgedRecord<'a>),
+    Settled { room: &'a str, event_id: &'a str },
+}
+
+/// An event that waits for its user's acknowledgment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnacknowledgedRecord<'a> {
+    pub(super) room: &'a str,
+    pub(super) event_id: &'a str,
+    pub(super) lane: Lane,
+    pub(super) epoch: u32,
+    pub(super) seq: u64,
+    pub(super) ts_ms: u64,
+    pub(super) until_ms: u64,
+    pub(super) message: &'a [u8],
 }
 
 /// A `stream` event.
@@ -87,6 +104,26 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &EventEntry) {
 
 pub(super) fn put_forget(out: &mut Vec<u8>, room: &str) {
     put(out, KIND_FORGET, |out| put_text(out, room));
+}
+
+pub(super) fn put_unacknowledged(out: &mut Vec<u8>, event: &EventEntry, until_ms: u64) {
+    put(out, KIND_UNACKNOWLEDGED, |out| {
+        put_text(out, &event.room);
+        put_text(out, event.event_id.as_deref().unwrap_or_default());
+        out.push(event.lane as u8);
+        out.extend_from_slice(&event.epoch.to_le_bytes());
+        out.extend_from_slice(&event.seq.to_le_bytes());
+        out.extend_from_slice(&event.ts_ms.to_le_bytes());
+        out.extend_from_slice(&until_ms.to_le_bytes());
+        out.extend_from_slice(event.frame.as_text());
+    });
+}
+
+pub(super) fn put_settled(out: &mut Vec<u8>, room: &str, event_id: &str) {
+    put(out, KIND_SETTLED, |out| {
+        put_text(out, room);
+        put_text(out, event_id);
+    });
 }
 
 pub(super) fn put_head(out: &mut Vec<u8>, room: &str, owner: Option<&str>, born: u32, lane: Lane, stream: &RecoveredStream) {
@@ -186,6 +223,8 @@ impl<'a> Fields<'a> {
             KIND_EVENT => return self.event().map(Record::Event),
             KIND_FORGET => Record::Forget { room: self.text()? },
             KIND_HEAD => return self.head().map(Record::Head),
+            KIND_UNACKNOWLEDGED => return self.unacknowledged().map(Record::Unacknowledged),
+            KIND_SETTLED => Record::Settled { room: self.text()?, event_id: self.text()? },
             _ => return None,
         };
         self.0.is_empty().then_some(record)
@@ -204,6 +243,19 @@ impl<'a> Fields<'a> {
             seq: u64::from_le_bytes(self.number()?),
             ts_ms: u64::from_le_bytes(self.number()?),
             event_id: some(self.text()?),
+            message: self.0,
+        })
+    }
+
+    fn unacknowledged(mut self) -> Option<UnacknowledgedRecord<'a>> {
+        Some(UnacknowledgedRecord {
+            room: self.text()?,
+            event_id: self.text()?,
+            lane: self.lane()?,
+            epoch: u32::from_le_bytes(self.number()?),
+            seq: u64::from_le_bytes(self.number()?),
+            ts_ms: u64::from_le_bytes(self.number()?),
+            until_ms: u64::from_le_bytes(self.number()?),
             message: self.0,
         })
     }

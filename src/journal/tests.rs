@@ -1,6 +1,7 @@
 //! The log and the tables on a real disk: what goes in comes out, after a restart too; what is cut off or damaged is told, and costs
 //! nothing else.
 
+mod acks;
 mod damage;
 mod retention;
 
@@ -69,6 +70,7 @@ fn event_in(epoch: u32, room: &str, lane: Lane, seq: u64) -> Entry {
         seq,
         ts_ms: 1_000 * seq,
         event_id: Some(format!("{room}-{seq}").into()),
+        ack_until_ms: None,
         frame: Arc::new(Frame::text(tag, message(room, seq).as_bytes())),
     })
 }

@@ -16,7 +16,7 @@ use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, Clos
 use crate::base::ids::ConnId;
 use crate::base::limits::{CLOSE_LINGER, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
-use crate::hub::ports::{Answer, Join, Joined};
+use crate::hub::ports::{AckAnswer, Answer, Join, Joined};
 use crate::net::clock::Clock;
 use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome, is_sheddable};
 use crate::net::stream::{Scratch, Stream};
@@ -32,6 +32,7 @@ use super::lines::Lines;
 use super::patience::Patience;
 use super::pressure::Share;
 use super::runs::Batch;
+use super::session::Session;
 use super::stats::{ConnKind, ReactorStats, Reason};
 use super::websocket::{WebSocket, echo};
 
@@ -469,6 +470,13 @@ impl Connection {
             }
             Protocol::WebSocket(websocket) => websocket.session.on_answer(ticket, outcome, core, &mut self.outbox),
             Protocol::Lines(lines) => lines.on_answer(ticket, outcome, core, &mut self.outbox),
+        }
+    }
+
+    /// The hub has answered an acknowledgment.
+    pub(super) fn on_acked(&mut self, answer: AckAnswer, core: &mut Core) {
+        if let (Protocol::WebSocket(_), None) = (&self.protocol, &self.ending) {
+            Session::on_acked(&answer.request, answer.outcome, core, &mut self.outbox);
         }
     }
 

@@ -47,7 +47,7 @@ use crate::base::limits::{
 };
 use crate::base::memory::Level;
 use crate::base::time::Mono;
-use crate::hub::ports::{Answer, Output};
+use crate::hub::ports::{AckAnswer, Answer, Output};
 use crate::net::link::{Door, Link};
 use crate::net::stream::{Readiness, Scratch};
 use crate::net::timer::{Timer, Wheel};
@@ -428,6 +428,7 @@ impl Reactor {
                 self.enlist(id.slot);
             }
             Output::Answers(answers) => self.take_answers(answers),
+            Output::Acked(answers) => self.take_acked(answers),
             Output::Replayed(replayed) => self.take_replayed(*replayed),
         }
     }
@@ -453,6 +454,17 @@ impl Reactor {
             }
             if let Some(conn) = self.conns.by_id(id) {
                 conn.on_answer(answer, &mut self.core);
+            }
+            self.enlist(id.slot);
+        }
+    }
+
+    fn take_acked(&mut self, answers: Vec<AckAnswer>) {
+        self.core.uplink.answered(answers.len());
+        for answer in answers {
+            let id = answer.conn;
+            if let Some(conn) = self.conns.by_id(id) {
+                conn.on_acked(answer, &mut self.core);
             }
             self.enlist(id.slot);
         }

@@ -37,6 +37,8 @@ use super::memory::Demand;
 use super::publisher::{Answers, Outcome, publish_line};
 use super::registry::Full;
 
+mod acks;
+
 /// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
 const AUTHORIZER_RETRY_MS: u32 = 10_000;
 
@@ -214,6 +216,8 @@ impl Session {
             Command::Subscribe { id, room, since, history } => return self.subscribe(id.as_ref(), &room, since, history, core, outbox),
             Command::Unsubscribe { id, room } => self.unsubscribe(id.as_ref(), &room, core, outbox),
             Command::Snapshot { id, room } => self.snapshot(id.as_ref(), &room, core, outbox),
+            Command::Ack { id, event_id } => self.ack(id.as_ref(), event_id, core, outbox),
+            Command::AckUpTo(up_to) => self.ack_up_to(up_to, core, outbox),
             Command::Ping { id } => core.reply(outbox, |out| reply::ok(out, id.as_ref())),
             Command::Publish => {}
         }
@@ -563,8 +567,9 @@ fn id_of(command: Command) -> Option<RequestId> {
         | Command::Subscribe { id, .. }
         | Command::Unsubscribe { id, .. }
         | Command::Snapshot { id, .. }
+        | Command::Ack { id, .. }
         | Command::Ping { id } => id,
-        Command::Publish => None,
+        Command::AckUpTo(_) | Command::Publish => None,
     }
 }
 

@@ -133,6 +133,8 @@ pub struct ReactorStats {
     /// Bytes of TLS records handed to sockets.
     pub tls_bytes_sent: Counter,
     closes: Vec<Counter>,
+    /// Acknowledgments of positions in rooms that the client is no member of.
+    pub acks_unknown_room: Counter,
     /// Frames of each lane handed to sockets.
     pub frames_sent: PerLane<Counter>,
     /// Bytes of those.
@@ -212,6 +214,7 @@ impl Default for ReactorStats {
             tls_bytes_received: Counter::default(),
             tls_bytes_sent: Counter::default(),
             closes: counters(Reason::names().count()),
+            acks_unknown_room: Counter::default(),
             frames_sent: Default::default(),
             frame_bytes_sent: Default::default(),
             replies_sent: Counter::default(),

@@ -7,7 +7,7 @@ use crate::base::codes::{OVER_CAPACITY, QUEUE_FULL, Refusal};
 use crate::base::ids::{ConnId, RoomId};
 use crate::base::lane::Lane;
 use crate::base::limits::OUTSTANDING_PER_REACTOR;
-use crate::hub::ports::{Input, Join, Publish, ReplayId};
+use crate::hub::ports::{Ack, Input, Join, Publish, ReplayId};
 use crate::net::link::Link;
 use crate::wire::request_id::RequestId;
 
@@ -71,6 +71,14 @@ impl Uplink {
     /// Asks for the states of a room; the answer is owed then.
     pub fn snapshot(&mut self, conn: ConnId, request: Option<RequestId>, room: RoomId) -> Result<(), Refusal> {
         self.ask(Input::Snapshot { conn, request, room })
+    }
+
+    /// Sends an acknowledgment; its answer is owed then, if it has a `request`.
+    pub fn ack(&mut self, ack: Box<Ack>) -> Result<(), Refusal> {
+        let is_answered = ack.request.is_some();
+        self.ask(Input::Ack(ack))?;
+        self.outstanding -= usize::from(!is_answered);
+        Ok(())
     }
 
     fn ask(&mut self, input: Input) -> Result<(), Refusal> {
@@ -183,6 +191,7 @@ pub(super) mod tests {
             event_id: None,
             version: None,
             history: 0,
+            ack_ttl: None,
             data: "1".into(),
         };
         Box::new(Publish { conn: CONN, ticket: 0, accepted: Mono(0), ack: Safety::Memory, event })

@@ -54,6 +54,15 @@ pub enum Command {
         /// Echoed in the answer.
         id: Option<RequestId>,
     },
+    /// The user has taken note of one event that wanted that.
+    Ack {
+        /// Echoed in the answer.
+        id: Option<RequestId>,
+        /// An identifier.
+        event_id: String,
+    },
+    /// The user has taken note of all that a lane of a room pushed up to a number. Not answered.
+    AckUpTo(UpTo),
     /// Its `type` is no verb: a publish line, if this connection may publish; else refuse it by [`unknown_type`]. The text
     /// is as it was.
     Publish,
@@ -71,6 +80,8 @@ impl fmt::Debug for Command {
             Command::Unsubscribe { id, room } => f.debug_struct("Unsubscribe").field("id", id).field("room", room).finish(),
             Command::Snapshot { id, room } => f.debug_struct("Snapshot").field("id", id).field("room", room).finish(),
             Command::Ping { id } => f.debug_struct("Ping").field("id", id).finish(),
+            Command::Ack { id, event_id } => f.debug_struct("Ack").field("id", id).field("event_id", event_id).finish(),
+            Command::AckUpTo(up_to) => f.debug_tuple("AckUpTo").field(up_to).finish(),
             Command::Publish => f.write_str("Publish"),
         }
     }
@@ -85,11 +96,24 @@ pub struct SinceText {
     pub seq: PerLane<Option<u64>>,
 }
 
+/// A position that the client has taken note of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpTo {
+    /// An identifier.
+    pub room: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The history in which `seq` counts.
+    pub epoch: String,
+    /// The last number.
+    pub seq: u64,
+}
+
 type Verb = fn(&mut Option<RequestId>, &Object<'_, '_>) -> Result<Command, Refusal>;
 
 /// The dispatcher: a verb is what stands here, and nothing else.
-const TABLE: [(&str, Verb); 5] =
-    [("auth", auth), ("subscribe", subscribe), ("unsubscribe", unsubscribe), ("snapshot", snapshot), ("ping", ping)];
+const TABLE: [(&str, Verb); 6] =
+    [("auth", auth), ("subscribe", subscribe), ("unsubscribe", unsubscribe), ("snapshot", snapshot), ("ack", ack), ("ping", ping)];
 
 /// The verbs, for the welcome's capabilities.
 pub const VERBS: &[&str] = &{
@@ -192,6 +216,25 @@ fn snapshot(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Comm
 #[allow(clippy::unnecessary_wraps)]
 fn ping(id: &mut Option<RequestId>, _: &Object<'_, '_>) -> Result<Command, Refusal> {
     Ok(Command::Ping { id: id.take() })
+}
+
+/// Of one event, by its `event_id`; or of all up to a position, which has no answer.
+fn ack(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
+    if let Some(event_id) = given(members, "event_id") {
+        if let Some(name) = ["room", "lane", "epoch", "seq"].into_iter().find(|name| given(members, name).is_some()) {
+            return Err(invalid(format!("`event_id` acknowledges one event, `{name}` all up to a position: give one of the two")));
+        }
+        return Ok(Command::Ack { event_id: identifier("event_id", event_id)?, id: id.take() });
+    }
+    if id.is_some() {
+        return Err(invalid("an `ack` of a position has no answer: leave `id` out, or acknowledge one event by its `event_id`"));
+    }
+    let lane = given(members, "lane").ok_or_else(|| json::missing("lane"))?;
+    let lane = lane.as_str().and_then(Lane::parse).ok_or_else(|| invalid("`lane` must be `alert`, `update` or `metric`"))?;
+    let epoch = given(members, "epoch").ok_or_else(|| json::missing("epoch"))?;
+    let seq = given(members, "seq").ok_or_else(|| json::missing("seq"))?;
+    let seq = seq.as_u64().ok_or_else(|| invalid("`seq` must be an integer, 0 or more"))?;
+    Ok(Command::AckUpTo(UpTo { room: room(members)?, lane, epoch: identifier("epoch", epoch)?, seq }))
 }
 
 /// A member that is there and not `null`.

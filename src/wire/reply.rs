@@ -12,7 +12,7 @@ use super::request_id::RequestId;
 use super::text;
 
 /// Types of the protocol itself, today's and those to come, which no event may have: a client dispatches on `type`.
-pub const RESERVED_TYPES: [&str; 21] = [
+pub const RESERVED_TYPES: [&str; 23] = [
     "welcome",
     "subscribed",
     "caught_up",
@@ -34,6 +34,8 @@ pub const RESERVED_TYPES: [&str; 21] = [
     "ack",
     "publish",
     "batch",
+    "event.acknowledged",
+    "event.expired",
 ];
 
 /// What the `welcome` tells a client about its connection.

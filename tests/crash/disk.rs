@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tickerd::base::lane::Lane;
-use tickerd::hub::journal::{Entry, Epoch, EventEntry, Fact, KeptState, Recovered, RecoveredRoom, Seen, Trimmed};
+use tickerd::hub::journal::{Entry, Epoch, EventEntry, Fact, KeptState, Recovered, RecoveredRoom, RecoveredUnacknowledged, Seen, Trimmed};
 use tickerd::wire::frame::Frame;
 
 /// One that survives crashes.
@@ -60,6 +60,13 @@ impl Disk {
         self.events().any(|event| event.event_id.as_deref() == Some(event_id))
     }
 
+    /// Whether the publisher's side is told that the notice waits no more.
+    pub(crate) fn tells_of(&self, event_id: &str) -> bool {
+        let named = format!(r#""event_id":"{event_id}","room":"user:u","user":"u""#);
+        let texts = self.events().map(|event| String::from_utf8_lossy(event.frame.as_text()));
+        texts.into_iter().any(|text| text.starts_with(r#"{"type":"event."#) && text.contains(&named))
+    }
+
     /// Lets go the older half of a stream.
     pub(crate) fn trim(&mut self, room: &str, lane: Lane) -> Option<Trimmed> {
         let kept: Vec<u64> = self.stream(room, lane).map(|event| event.seq).collect();
@@ -82,12 +89,16 @@ impl Disk {
     /// What a hub begins with.
     pub(crate) fn recovered(&self) -> Recovered {
         let mut rooms = BTreeMap::<String, RecoveredRoom>::new();
-        let mut epochs = Vec::new();
+        let (mut epochs, mut unacknowledged) = (Vec::new(), Vec::new());
         for entry in &self.synced {
             match entry {
                 Entry::Epoch(epoch) => epochs.push(epoch.clone()),
                 Entry::Forget { .. } => panic!("no room is evicted here"),
+                Entry::Settled { event_id, .. } => {
+                    unacknowledged.retain(|waiting: &RecoveredUnacknowledged| *waiting.event_id != **event_id);
+                }
                 Entry::Event(event) => {
+                    unacknowledged.extend(waiting(event));
                     let room = rooms.entry(event.room.to_string()).or_default();
                     room.name = (*event.room).into();
                     room.owner = event.owner.as_deref().map(Box::from);
@@ -107,13 +118,13 @@ impl Disk {
                 rooms.entry(room.clone()).or_insert_with(|| RecoveredRoom { name: room.as_str().into(), ..RecoveredRoom::default() });
             known.states.push(state.clone());
         }
-        Recovered { epochs, rooms: rooms.into_values().collect() }
+        Recovered { epochs, rooms: rooms.into_values().collect(), unacknowledged }
     }
 
     fn events(&self) -> impl Iterator<Item = &EventEntry> {
         self.synced.iter().filter_map(|entry| match entry {
             Entry::Event(event) => Some(event),
-            Entry::Epoch(_) | Entry::Forget { .. } => None,
+            Entry::Epoch(_) | Entry::Forget { .. } | Entry::Settled { .. } => None,
         })
     }
 
@@ -121,4 +132,18 @@ impl Disk {
         let oldest = self.oldest(room, lane);
         self.events().filter(move |event| *event.room == *room && event.lane == lane && event.seq >= oldest)
     }
+}
+
+/// The notice, if its user is to acknowledge it.
+fn waiting(event: &EventEntry) -> Option<RecoveredUnacknowledged> {
+    Some(RecoveredUnacknowledged {
+        room: (*event.room).into(),
+        event_id: event.event_id.clone()?,
+        lane: event.lane,
+        epoch: event.epoch,
+        seq: event.seq,
+        ts_ms: event.ts_ms,
+        until_ms: event.ack_until_ms?,
+        message: event.frame.as_text().into(),
+    })
 }

@@ -4,6 +4,7 @@
 //! What is checked, by an oracle that shares no code with the hub or the journal:
 //! - a publisher is told `durable` only of what is synced (DLV-12);
 //! - a member gets every event of a (room, lane) in order from its `from` on, or a `gap`, over crashes and replays from disk (DLV-13, DLV-14);
+//! - an event that its user is to acknowledge is given again until it is, and not after `ok`, which the publisher's side hears of (QTE-12);
 //! - at the end, when the disk is well again, everybody catches up, and has each acknowledged event once (promise 2).
 //!
 //! `TICKERD_SIM_SEED=17 cargo test --test crash` runs one again, the same in every step; `TICKERD_SIM_SEEDS=100000` runs more.
@@ -38,8 +39,36 @@ fn nothing_acknowledged_is_lost() {
     }
     println!("seeds {seeds:?}, {:.0} seeds/s, {seen:?}", seeds.clone().count() as f64 / begun.elapsed().as_secs_f64());
     if seeds.count() as u64 >= SEEDS {
-        let Seen { crashes, acknowledged, memory, refused, duplicates, rewound, gaps, from_disk, failures, states } = seen;
-        let all = [crashes, acknowledged, memory, refused, duplicates, rewound, gaps, from_disk, failures, states];
+        let Seen {
+            crashes,
+            acknowledged,
+            memory,
+            refused,
+            duplicates,
+            rewound,
+            gaps,
+            from_disk,
+            failures,
+            states,
+            acks,
+            acks_refused,
+            redelivered,
+        } = seen;
+        let all = [
+            acks,
+            acks_refused,
+            redelivered,
+            crashes,
+            acknowledged,
+            memory,
+            refused,
+            duplicates,
+            rewound,
+            gaps,
+            from_disk,
+            failures,
+            states,
+        ];
         assert!(all.iter().all(|count| *count > 0), "a simulation that never meets the rare things checks nothing: {seen:?}");
     }
 }

@@ -17,6 +17,10 @@ use crate::client::Have;
 use crate::disk::Disk;
 use crate::rng::Rng;
 
+mod acks;
+
+use self::acks::{Notices, USER_ROOM};
+
 const ROOMS: [&str; 3] = ["a", "b", "c"];
 const CLIENTS: usize = 4;
 const KEYS: [&str; 3] = ["x", "y", "z"];
@@ -34,6 +38,9 @@ pub(crate) struct Seen {
     pub(crate) from_disk: u64,
     pub(crate) failures: u64,
     pub(crate) states: u64,
+    pub(crate) acks: u64,
+    pub(crate) acks_refused: u64,
+    pub(crate) redelivered: u64,
 }
 
 impl Seen {
@@ -48,6 +55,9 @@ impl Seen {
         self.from_disk += other.from_disk;
         self.failures += other.failures;
         self.states += other.states;
+        self.acks += other.acks;
+        self.acks_refused += other.acks_refused;
+        self.redelivered += other.redelivered;
     }
 }
 
@@ -126,6 +136,7 @@ pub(crate) struct World {
     acknowledged: BTreeMap<String, (&'static str, Lane, u64)>,
     /// The newest value of each state key, and of those that a crash may have lost.
     states: HashMap<(&'static str, &'static str), u64>,
+    notices: Notices,
     ticket: u64,
     published: u64,
     seen: Seen,
@@ -143,6 +154,8 @@ impl World {
             history_bytes: 1 << 20,
             state_bytes: 1 << 20,
             history_age: Duration::from_millis(*rng.pick(&[50, 3_600_000])),
+            unacknowledged_user_bytes: 1 << 20,
+            unacknowledged_bytes: 1 << 20,
             rooms_max: 100,
             keys_per_room_max: 100,
             epoch_seed: seed,
@@ -167,6 +180,7 @@ impl World {
             retries: Vec::new(),
             acknowledged: BTreeMap::new(),
             states: HashMap::new(),
+            notices: Notices::default(),
             ticket: 0,
             published: 0,
             seen: Seen::default(),
@@ -189,6 +203,9 @@ impl World {
     }
 
     fn step(&mut self) {
+        if self.rng.chance(15) {
+            self.step_notices();
+        }
         match self.rng.below(100) {
             0..30 => self.publish_new(),
             30..35 => self.publish_again(),
@@ -228,6 +245,7 @@ impl World {
         self.out.fetches.clear();
         self.taken.clear();
         self.members.clear();
+        self.notices.crash();
         self.asked = Default::default();
         self.generations.iter_mut().for_each(|generation| *generation += 1);
         // Nobody was answered: all try again with the same ids.
@@ -242,6 +260,10 @@ impl World {
 
     fn apply(&mut self, input: Input) {
         self.hub.apply(self.now, input, &mut self.out);
+        self.number();
+    }
+
+    fn number(&mut self) {
         while let Some(need) = self.out.needs.pop_front() {
             let sequenced = self.sequencer.assign(need);
             self.hub.apply(self.now, Input::Sequenced(sequenced), &mut self.out);
@@ -250,6 +272,7 @@ impl World {
 
     fn tick(&mut self) {
         self.hub.tick(self.now, &mut self.out);
+        self.number();
     }
 
     fn advance(&mut self) {
@@ -318,6 +341,7 @@ impl World {
             event_id: (!is_state).then(|| id.as_str().into()),
             version: None,
             history: 0,
+            ack_ttl: None,
             data: format!(r#"{{"id":"{id}","n":{}}}"#, self.published).into(),
         };
         let ack = if self.rng.chance(70) { Safety::Durable } else { Safety::Memory };
@@ -356,6 +380,9 @@ impl World {
                 }
                 self.seen.acknowledged += 1;
                 assert!(self.out.disk.has(&event_id), "{event_id} is said to be durable, and is not on the disk");
+                if *accepted.room == *USER_ROOM {
+                    return self.notices.durable(&event_id);
+                }
                 let tickerd::hub::ports::Number::Seq(seq) = accepted.number else { panic!("{accepted:?}") };
                 let place = (room_of(&accepted.room), accepted.lane, seq);
                 let before = self.acknowledged.insert(event_id.to_string(), place);
@@ -422,7 +449,9 @@ impl World {
         match self.out.outputs.pop_front() {
             None => {}
             Some(Output::Answers(answers)) => answers.into_iter().for_each(|answer| self.answered(answer)),
+            Some(Output::Joined(joined)) if *joined.name == *USER_ROOM => self.joined_user_room(&joined),
             Some(Output::Joined(joined)) => self.joined(&joined),
+            Some(Output::Acked(answers)) => self.acked(answers),
             Some(Output::Deliver(frame)) => self.deliver(&frame),
             Some(Output::Replayed(replayed)) => self.replayed(&replayed),
             Some(other) => panic!("{other:?}"),
@@ -503,7 +532,9 @@ impl World {
         }
         // What the lanes hold, and what is not kept yet.
         self.now.mono = self.now.mono.plus(Duration::from_secs(3));
+        self.join_user_room();
         for _ in 0..50 {
+            self.sync();
             self.tick();
             for _ in 0..100 {
                 self.serve();
@@ -517,6 +548,7 @@ impl World {
             "{} publishes are not answered",
             self.retries.len() + self.waiting.len()
         );
+        self.check_notices();
         for (&(client, room), have) in &self.have {
             assert!(have.is_caught_up, "client {client} never caught up with {room}");
             for (event_id, (of, lane, seq)) in &self.acknowledged {

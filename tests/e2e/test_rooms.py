@@ -65,7 +65,7 @@ def test_the_room_of_ones_own_user(daemon1, sub, room):
     client, other = daemon1.connect(mint(sub)), daemon1.connect(mint("other", rooms=["*"]))
     client.subscribe(room)
     assert other.refused(type="subscribe", room=room) == "access_denied"
-    daemon1.publish({"type": "notification", "data": {"user_id": sub, "text": "hello"}})
+    daemon1.publish({"type": "notification", "event_id": "hello", "data": {"user_id": sub, "text": "hello"}})
     assert client.recv()["data"]["text"] == "hello"
 
 
@@ -156,7 +156,7 @@ def test_publishing_gives_nobody_anothers_room(daemon1):
     for room in ["user:newbie", "admin:x", "system:alerts"]:
         [answer] = daemon1.publish_unix(note(room, lane="alert", owner="mal"))
         assert (answer["ok"], answer["name"]) == (False, "owner_conflict"), answer
-    [answer] = daemon1.publish_unix({"type": "notification", "data": {"user_id": "newbie"}})
+    [answer] = daemon1.publish_unix({"type": "notification", "event_id": "n1", "data": {"user_id": "newbie"}})
     assert answer["ok"] and answer["room"] == "user:newbie"
     client = daemon1.connect(mint("mal"))
     assert client.refused(type="subscribe", room="user:newbie") == "access_denied"

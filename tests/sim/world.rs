@@ -335,6 +335,7 @@ impl World {
             event_id: self.rng.chance(25).then(|| format!("e{}", self.published).into()),
             version: kind.versioned.then(|| self.version(room, number)),
             history: self.plan.rooms[room].history[kind.lane.index()],
+            ack_ttl: None,
             data: self.data(kind).into(),
         };
         if event.event_id.is_some() {
@@ -463,6 +464,8 @@ fn options(plan: &Plan, epoch_seed: u64) -> HubOptions {
         history_bytes: plan.history_bytes,
         state_bytes: usize::MAX,
         history_age: plan.history_age,
+        unacknowledged_user_bytes: 1 << 20,
+        unacknowledged_bytes: 1 << 20,
         rooms_max: plan.rooms_max,
         keys_per_room_max: plan.keys_per_room_max,
         epoch_seed,

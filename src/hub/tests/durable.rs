@@ -158,7 +158,7 @@ fn a_hub_begins_where_the_journal_ends() {
         seen: vec![crate::hub::journal::Seen { event_id: "a".into(), seq: 9, ts_ms: 1_699_999_999_000 }],
     };
     let epochs = vec![Epoch { number: 1, name: "e1".into(), by_eviction: false }];
-    let mut bench = with_journal(Recovered { epochs, rooms: vec![room] });
+    let mut bench = with_journal(Recovered { epochs, rooms: vec![room], ..Recovered::default() });
     let stats = bench.hub.stats();
     assert_eq!((stats.rooms, stats.keys, stats.state_bytes > 500), (1, 1, true));
     let frames = bench.join_as(conn(0, 1), "u1", false, Some(since("e1", 9)), None);

@@ -4,7 +4,7 @@ use crate::base::bucket::Rate;
 use crate::base::lane::Lane;
 use crate::base::memory::{Level, Memory};
 use crate::hub::catalog::Catalog;
-use crate::hub::ports::Input;
+use crate::hub::ports::{AckOf, Input};
 use crate::net::link::Link;
 use crate::reactor::authorizer::Inquirer;
 use crate::reactor::options::ReactorOptions;
@@ -138,6 +138,7 @@ impl Desk {
             Input::Join(_) => "join",
             Input::Leave { .. } => "leave",
             Input::Snapshot { .. } => "snapshot",
+            Input::Ack(_) => "ack",
             Input::Publish(_) | Input::Sequenced(_) | Input::Journal(_) | Input::ReplayTaken { .. } => "other",
         };
         std::iter::from_fn(|| self.urgent.pop()).map(name).collect()
@@ -345,4 +346,28 @@ fn while_the_daemon_stops_nothing_is_published() {
     assert_eq!(desk.say(r#"{"type":"note","id":4,"room":"user:u1","lane":"alert","data":{}}"#), Next::Go);
     assert!(desk.heard()[0].contains("shutting_down"));
     assert!(desk.urgent.is_empty());
+}
+
+/// PRO-06: the user's own token says whose acknowledgment it is; positions count in rooms that were joined.
+#[test]
+fn acknowledgments_go_to_the_hub_in_the_users_name() {
+    let mut desk = Desk::open(&["r"], &[]);
+    assert_eq!(desk.say(r#"{"type":"ack","id":9,"event_id":"e1"}"#), Next::Go);
+    let Some(Input::Ack(ack)) = desk.urgent.pop() else { panic!("it was sent") };
+    assert_eq!((&*ack.user, ack.request, ack.of), ("u1", Some(RequestId::from(9)), AckOf::Event("e1".into())));
+    assert!(desk.heard().is_empty(), "the hub answers");
+    desk.core.uplink.answered(1);
+    Session::on_acked(&RequestId::from(9), Ok(()), &mut desk.core, &mut desk.outbox);
+    assert_eq!(desk.heard(), [r#"{"type":"ok","id":9}"#]);
+    let up_to = r#"{"type":"ack","room":"r","lane":"alert","epoch":"k3","seq":4}"#;
+    assert_eq!(desk.say(up_to), Next::Go);
+    assert_eq!((desk.asked().len(), desk.core.stats.acks_unknown_room.value()), (0, 1));
+    assert_eq!(desk.say(r#"{"type":"subscribe","room":"r"}"#), Next::Go);
+    desk.grant(room(3), "r");
+    desk.heard();
+    desk.asked();
+    assert_eq!(desk.say(up_to), Next::Go);
+    let Some(Input::Ack(ack)) = desk.urgent.pop() else { panic!("it was sent") };
+    assert_eq!((ack.request, ack.of), (None, AckOf::UpTo { room: room(3), lane: Lane::Alert, epoch: "k3".into(), seq: 4 }));
+    assert!(desk.heard().is_empty() && desk.core.uplink.outstanding() == 0, "and nobody answers");
 }

@@ -514,6 +514,8 @@ fn hub_options(random: &mut Random) -> HubOptions {
         history_bytes: 1 << 20,
         state_bytes: 1 << 20,
         history_age: Duration::from_secs(60),
+        unacknowledged_user_bytes: 1 << 20,
+        unacknowledged_bytes: 1 << 20,
         rooms_max: 100,
         keys_per_room_max: 100,
         epoch_seed: 1,

@@ -33,6 +33,30 @@ fn every_verb_is_read() {
     );
 }
 
+/// PRO-06, QTE-12: of one event, with an answer; of all up to a position, without.
+#[test]
+fn an_ack_is_of_one_event_or_of_a_position() {
+    let id = Some(RequestId::from(1));
+    assert_eq!(command(r#"{"type":"ack","id":1,"event_id":"e:1"}"#), Command::Ack { id, event_id: "e:1".into() });
+    let up_to = UpTo { room: "r".into(), lane: Lane::Update, epoch: "k3".into(), seq: u64::MAX };
+    assert_eq!(command(r#"{"type":"ack","room":"r","lane":"update","epoch":"k3","seq":18446744073709551615}"#), Command::AckUpTo(up_to));
+    for (text, named) in [
+        (r#"{"type":"ack","id":1}"#, "`id`"),
+        (r#"{"type":"ack","id":1,"room":"r","lane":"alert","epoch":"k3","seq":1}"#, "`id`"),
+        (r#"{"type":"ack","event_id":"e","seq":1}"#, "`seq`"),
+        (r#"{"type":"ack","event_id":"a b"}"#, "`event_id`"),
+        (r#"{"type":"ack","lane":"alert","epoch":"k3","seq":1}"#, "`room`"),
+        (r#"{"type":"ack","room":"r","epoch":"k3","seq":1}"#, "`lane`"),
+        (r#"{"type":"ack","room":"r","lane":"fast","epoch":"k3","seq":1}"#, "`lane`"),
+        (r#"{"type":"ack","room":"r","lane":"alert","seq":1}"#, "`epoch`"),
+        (r#"{"type":"ack","room":"r","lane":"alert","epoch":"k3"}"#, "`seq`"),
+        (r#"{"type":"ack","room":"r","lane":"alert","epoch":"k3","seq":-1}"#, "`seq`"),
+    ] {
+        let rejected = rejected(text);
+        assert!(rejected.refusal.error == INVALID_FIELD && rejected.refusal.message.contains(named), "{text}: {rejected:?}");
+    }
+}
+
 #[test]
 fn a_subscribe_may_have_a_position_and_a_history() {
     let text = r#"{"type":"subscribe","id":"x","room":"r","since":{"epoch":"k3","seq":{"alert":118,"metric":18446744073709551615,"later":"x"}},"delta":true,"history":20}"#;
@@ -48,12 +72,13 @@ fn a_subscribe_may_have_a_position_and_a_history() {
 /// QTE-14, ARC-02: the capabilities are the dispatcher's own table: every verb there is answered, and no other.
 #[test]
 fn the_verbs_are_the_table() {
-    assert_eq!(VERBS, ["auth", "subscribe", "unsubscribe", "snapshot", "ping"]);
+    assert_eq!(VERBS, ["auth", "subscribe", "unsubscribe", "snapshot", "ack", "ping"]);
     for verb in VERBS {
-        let text = json!({"type": verb, "room": "r", "token": "t"}).to_string();
+        let about = if *verb == "ack" { "event_id" } else { "room" };
+        let text = json!({"type": verb, about: "r", "token": "t"}).to_string();
         assert_ne!(command(&text), Command::Publish, "{verb}");
     }
-    for other in ["ack", "publish", "Ping", "", "pings", "quote_update"] {
+    for other in ["acks", "publish", "Ping", "", "pings", "quote_update"] {
         assert_eq!(command(&json!({ "type": other }).to_string()), Command::Publish, "{other}");
     }
 }

@@ -174,7 +174,7 @@ impl Oracle {
                 self.timing.owe(plan, self.ledger.record_mut(number), &self.rooms[room].members, links);
                 Call::Event(number)
             }
-            Input::Journal(_) | Input::ReplayTaken { .. } => panic!("there is no journal"),
+            Input::Ack(_) | Input::Journal(_) | Input::ReplayTaken { .. } => panic!("there is neither journal nor user"),
             Input::Sequenced(sequenced) => {
                 let number = self.pending.remove(&sequenced.pending).expect("the sequencer answers what was asked");
                 let room = self.ledger.record(number).room;
@@ -240,7 +240,7 @@ impl Oracle {
                 let messages: Vec<_> = joined.frames.iter().map(|frame| reader.read(frame)).collect();
                 self.on_joined(plan, now, joined, &messages);
             }
-            Output::Unowned(_) | Output::Replayed(_) => panic!("there is neither authorizer nor journal"),
+            Output::Acked(_) | Output::Unowned(_) | Output::Replayed(_) => panic!("there is neither authorizer nor journal, nor a user"),
             Output::Reply { conn, frames } => {
                 assert_eq!(usize::from(conn.reactor), reactor, "an answer went to another reactor");
                 let messages: Vec<_> = frames.iter().map(|frame| reader.read(frame)).collect();
