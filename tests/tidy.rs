@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "src/net/timer.rs",
     "src/net/tls/session.rs",
     "src/reactor/session.rs",
+    "src/reactor/shedding.rs",
     "loadtest/src/control.rs",
     "loadtest/src/hist.rs",
     "loadtest/src/layout.rs",

@@ -136,6 +136,8 @@ close_codes! {
     CLOSE_SLOW_CONSUMER = 4103 "slow_consumer";
     /// Too many commands, for too long.
     CLOSE_RATE = 4104 "rate_limited";
+    /// A message was begun, and its end did not come in time.
+    CLOSE_MESSAGE_TIMEOUT = 4105 "message_timeout";
     /// Nothing was heard from the client for too long.
     CLOSE_NO_PONG = 4201 "no_pong";
     /// What the server knew of this connection is lost.

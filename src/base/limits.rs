@@ -153,6 +153,14 @@ pub const TLS_CONNECTION_BYTES: usize = 6 * 1024;
 pub const MEMBERSHIP_BYTES: usize = 96;
 /// What a room takes in which nothing is kept: itself, its name, its places in tables.
 pub const ROOM_BYTES: usize = 512;
+/// The part of the memory budget that unfinished input may take: heads, bodies and messages of which the end has not come.
+pub const UNFINISHED_SHARE: u64 = 8;
+/// The part that strangers may take with it.
+pub const STRANGERS_SHARE: u64 = 2 * UNFINISHED_SHARE;
+/// The part that clients who take nothing may leave unread while memory is short.
+pub const UNREAD_SHARE: u64 = 16;
+/// When who was closed for want of memory had better come back, at the earliest.
+pub const SHED_RETRY: Duration = Duration::from_secs(1);
 /// How often memory is looked at while nothing else happens, as long as there is little of it.
 pub const MEMORY_LOOK: Duration = Duration::from_millis(100);
 /// Over how long a reactor finds out whether most of its members are behind.
@@ -173,6 +181,8 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// An HTTP body must be complete within this.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A WebSocket message that was begun must be complete within this.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an HTTP connection may be idle between two requests.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a closing connection may take to answer our Close, or to read our last answer.

@@ -73,6 +73,12 @@ pub struct ReactorMemory {
     pub kernel: Counter,
     /// Bytes of events sent to the hub, ever.
     pub published: Counter,
+    /// Of what connections hold: input that is not complete.
+    pub unfinished: Counter,
+    /// Of that: what connections hold that nobody has vouched for.
+    pub strangers_unfinished: Counter,
+    /// What waits for clients who take nothing at present, with what the kernel holds for them. A shared frame counts for each.
+    pub unread: Counter,
 }
 
 /// What the hub holds.
@@ -132,6 +138,29 @@ impl Memory {
         ]
     }
 
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// How many bytes less are to be in use for the level to end.
+    pub fn excess(&self) -> u64 {
+        let ends = u128::from(self.budget) * u128::from(self.level().begins().saturating_sub(HYSTERESIS)) / 100;
+        self.used().saturating_sub(ends as u64)
+    }
+
+    /// How much of the budget's `share`th part a reactor may hold of something: as much as the others leave of it, and an equal part in any case.
+    /// So if all hold more than the share, there is one that holds more than it may.
+    pub fn part(&self, share: u64, reactor: u16, of: fn(&ReactorMemory) -> &Counter) -> u64 {
+        if self.budget == 0 {
+            return u64::MAX;
+        }
+        let share = self.budget / share;
+        let others = self.reactors.iter().enumerate().filter(|(index, _)| *index != usize::from(reactor));
+        let others: u64 = others.map(|(_, other)| of(other).value()).sum();
+        share.saturating_sub(others).max(share / self.reactors.len() as u64)
+    }
+
     /// The level as it was last found.
     pub fn level(&self) -> Level {
         Level::ALL[usize::from(self.level.load(Ordering::Relaxed))]
@@ -142,7 +171,7 @@ impl Memory {
         if self.budget == 0 {
             return None;
         }
-        let used = self.parts().iter().map(|(_, bytes)| bytes).sum();
+        let used = self.used();
         let from = self.level();
         let to = from.next(used, self.budget);
         if from == to || self.level.compare_exchange(from as u8, to as u8, Ordering::Relaxed, Ordering::Relaxed).is_err() {
@@ -231,7 +260,23 @@ mod tests {
         assert_eq!(ingest(), 0);
     }
 
+    #[test]
+    fn without_a_budget_a_part_has_no_end() {
+        assert_eq!(Memory::new(0, 2).part(8, 0, |reactor| &reactor.unfinished), u64::MAX);
+    }
+
     proptest! {
+        /// LIM-06: if all reactors together hold more than the share, one of them holds more than it may; if not, none does that is within it.
+        #[test]
+        fn parts_add_up_to_a_share(held in prop::collection::vec(0u64..1000, 1..8), share in 1u64..8) {
+            let memory = Memory::new(8000, held.len());
+            memory.reactors.iter().zip(&held).for_each(|(reactor, held)| reactor.unread.set(*held));
+            let part = |index: usize| memory.part(share, index as u16, |reactor| &reactor.unread);
+            let is_over = held.iter().sum::<u64>() > 8000 / share;
+            prop_assert_eq!((0..held.len()).any(|index| held[index] > part(index)), is_over);
+            prop_assert!((0..held.len()).all(|index| part(index) >= 8000 / share / held.len() as u64));
+        }
+
         /// Whatever the path, the level is never below what is used, nor above what was used since it fell last; and it recovers.
         #[test]
         fn the_level_follows_what_is_used(used in prop::collection::vec(0u64..1300, 1..200)) {

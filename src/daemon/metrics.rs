@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::auth::TokenError;
 use crate::base::counters::{Counter, HistogramSnapshot};
 use crate::base::lane::{Lane, PerLane};
-use crate::base::memory::Memory;
+use crate::base::memory::{Memory, ReactorMemory};
 use crate::hub::HubStats;
 use crate::hub::acks::{ACK_RESULTS, AckResult, EXPIRIES};
 use crate::hub::ports::{Input, Output};
@@ -18,7 +18,7 @@ use crate::ops::exposition::{Exposition, Metric, Type, label};
 use crate::ops::process;
 use crate::reactor::authorizer::Authorizer;
 use crate::reactor::memory::DEMANDS;
-use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats, TLS_RESULTS};
+use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats, SHEDS, TLS_RESULTS};
 
 use super::certificates::Served;
 
@@ -124,7 +124,9 @@ metrics! {
     MEMORY_USED = Gauge "memory_used_bytes" "What counts for the memory budget, by what it is.";
     MEMORY_LEVEL = Gauge "memory_level" "0: there is enough. From 80 % of the budget on 1, from 90 % 2, from 100 % 3, from 110 % 4; each ends ten below.";
     MEMORY_REFUSED = Counter "memory_refused_total" "What was refused for want of memory: events by lane, joins, handshakes.";
-    MEMORY_CLOSED = Counter "memory_closed_total" "Slow clients that were closed while memory was short.";
+    MEMORY_CLOSED = Counter "memory_closed_total" "Connections closed for want of memory, by what they held: what they did not read, or input of which the end did not come.";
+    MEMORY_UNFINISHED = Gauge "memory_unfinished_bytes" "What connections hold of input of which the end has not come.";
+    MEMORY_UNREAD = Gauge "memory_unread_bytes" "What waits for clients that take nothing at present, the kernel's part included; a shared frame counts for each.";
     RSS = Gauge "process_resident_bytes" "Resident memory of the process.";
     CPU = Counter "process_cpu_milliseconds_total" "CPU time of the process, user and system.";
     DESCRIPTORS = Gauge "process_descriptors" "Open file descriptors.";
@@ -160,7 +162,11 @@ impl Sources {
         out.single(&MEMORY_LEVEL, self.memory.level() as u64);
         let refused = DEMANDS.iter().enumerate();
         out.samples(&MEMORY_REFUSED, refused.map(|(i, what)| (label("what", what), self.sum(|stats| &stats.memory_refused[i]))));
-        out.single(&MEMORY_CLOSED, self.sum(|stats| &stats.closed_for_memory));
+        let closed = SHEDS.iter().enumerate();
+        out.samples(&MEMORY_CLOSED, closed.map(|(i, held)| (label("held", held), self.sum(|stats| &stats.closed_for_memory[i]))));
+        let sum = |of: fn(&ReactorMemory) -> &Counter| self.memory.reactors.iter().map(|reactor| of(reactor).value()).sum::<u64>();
+        out.single(&MEMORY_UNFINISHED, sum(|reactor| &reactor.unfinished));
+        out.single(&MEMORY_UNREAD, sum(|reactor| &reactor.unread));
     }
 
     fn delivery(&self, out: &mut Exposition) {

@@ -175,9 +175,14 @@ impl Stream {
         if let Stream::Tls(tls) = self { tls.unsent_since() } else { None }
     }
 
+    /// The beginning of a TLS record, or of a message of TLS, of which the rest is to come.
+    pub fn partial_bytes(&self) -> usize {
+        if let Stream::Tls(tls) = self { tls.partial_bytes() } else { 0 }
+    }
+
     /// What it takes, sealed bytes excepted.
     pub fn own_bytes(&self) -> usize {
-        if let Stream::Tls(_) = self { TLS_CONNECTION_BYTES } else { 0 }
+        if let Stream::Tls(tls) = self { TLS_CONNECTION_BYTES + tls.partial_bytes() } else { 0 }
     }
 
     /// Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 where it does not say.

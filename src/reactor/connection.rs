@@ -4,6 +4,7 @@ mod holding;
 mod input;
 mod slow;
 mod standing;
+mod unfinished;
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use tracing::{field, info};
 
 use crate::auth::Whom;
-use crate::base::codes::{CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
+use crate::base::codes::{CLOSE_MESSAGE_TIMEOUT, CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
 use crate::base::limits::{CLOSE_LINGER, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
@@ -58,6 +59,8 @@ pub(super) struct Connection {
     patience: Patience,
     /// What was read and not consumed.
     rest: Vec<u8>,
+    /// Since when it holds the beginning of something, without an end of anything; [`Mono::NEVER`] if it does not.
+    begun: Mono,
     ending: Option<Box<Ending>>,
     /// The deadline that is in the wheel.
     pub(super) timer_at: Mono,
@@ -124,6 +127,8 @@ pub(super) struct Took {
     pub(super) used: usize,
     /// The rest may hold something complete.
     pub(super) more: bool,
+    /// A head, a line or a message was complete.
+    pub(super) whole: bool,
     pub(super) then: Then,
 }
 
@@ -154,6 +159,7 @@ impl Connection {
             protocol,
             patience: Patience::default(),
             rest: Vec::new(),
+            begun: Mono::NEVER,
             ending: None,
             timer_at: Mono::NEVER,
             share: Share::default(),
@@ -521,7 +527,7 @@ impl Connection {
         if let Some(ending) = &self.ending {
             return ending.until;
         }
-        self.slow_deadline(core).min(match &self.protocol {
+        self.slow_deadline(core).min(self.message_deadline()).min(match &self.protocol {
             Protocol::Http(http) => http.deadline(),
             Protocol::WebSocket(websocket) => websocket.deadline(core),
             Protocol::Lines(_) => Mono::NEVER,
@@ -545,6 +551,10 @@ impl Connection {
         }
         if self.ending.is_some() {
             return None; // it was slow
+        }
+        if self.message_deadline() <= now {
+            self.end_unfinished(CLOSE_MESSAGE_TIMEOUT, core);
+            return None;
         }
         match &mut self.protocol {
             Protocol::Http(http) => (http.deadline() <= now).then_some(Reason::Timeout),

@@ -9,7 +9,7 @@ use crate::base::codes::{
     RATE_LIMITED, Refusal, SHUTTING_DOWN, TOO_LARGE,
 };
 use crate::base::ids::{ConnId, Ticket};
-use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX};
+use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX, SHED_RETRY};
 use crate::base::time::{Mono, millis};
 use crate::net::outbox::Outbox;
 use crate::wire::http::{
@@ -64,23 +64,41 @@ impl Http {
         self.answers.held_bytes() + self.body.as_ref().map_or(0, |body| body.held_bytes())
     }
 
+    /// What the answers take to a body of which not all came.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.body.as_ref().filter(|body| !body.is_read()).map_or(0, |body| body.held_bytes())
+    }
+
+    /// Refuses a request of which not all came.
+    pub(super) fn refuse_unfinished(&mut self, core: &Core, outbox: &mut Outbox) {
+        let message = match self.body.take() {
+            None => {
+                "the server is short of memory, and the head of the request was not complete: send it again, in one go, after retry_after_ms"
+            }
+            Some(_) => {
+                "the server is short of memory, and the body was not complete, though lines of it may be published: send it again, in one go, with event_id, after retry_after_ms"
+            }
+        };
+        self.refuse(&Refusal::passing(OVER_CAPACITY, message, millis(SHED_RETRY)).into(), false, "", core, outbox);
+    }
+
     /// Takes a head, or what is there of a body. A head also tells who the client is.
     pub(super) fn take(&mut self, id: ConnId, client: &mut Option<IpAddr>, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
         let Some(body) = &mut self.body else { return self.take_head(id, client, input, core, outbox) };
         let used = body.take(id, input, &mut self.answers, core);
         // What follows a body that is read is the next request, which waits until this one is answered.
         let more = self.answers.is_full() || body.is_read();
-        Took { used, more: more && used < input.len(), then: self.finish(core, outbox) }
+        Took { used, more: more && used < input.len(), whole: used > 0, then: self.finish(core, outbox) }
     }
 
     fn take_head(&mut self, id: ConnId, client: &mut Option<IpAddr>, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
         let (request, used) = match parse_head(input) {
-            Ok(Head::Partial) => return Took { used: 0, more: false, then: Then::Go },
+            Ok(Head::Partial) => return Took { used: 0, more: false, whole: false, then: Then::Go },
             Ok(Head::Complete { request, used }) => (request, used),
             Err(refusal) => {
                 self.reader = None;
                 self.refuse(&refusal, false, "", core, outbox);
-                return Took { used: input.len(), more: false, then: Then::Finish };
+                return Took { used: input.len(), more: false, whole: false, then: Then::Finish };
             }
         };
         *client = self.peer.map(|peer| core.options.client(peer, &request));
@@ -90,7 +108,9 @@ impl Http {
             return Took { used, ..self.answer_preflight(methods, &request, has_more, core, outbox) };
         }
         match route(&request, id, *client, core, outbox) {
-            Ok(Route::WebSocket(websocket, next)) => Took { used, more: used < input.len(), then: Then::Upgrade(websocket, next) },
+            Ok(Route::WebSocket(websocket, next)) => {
+                Took { used, more: used < input.len(), whole: true, then: Then::Upgrade(websocket, next) }
+            }
             Ok(Route::Publish(body)) => {
                 if request.expects_continue() && used == input.len() {
                     outbox.push_raw(core.now.mono, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
@@ -98,7 +118,7 @@ impl Http {
                 self.body = Some(body);
                 self.was_useful = true;
                 self.due = core.now.mono.plus(HTTP_BODY_TIMEOUT);
-                Took { used, more: used < input.len(), then: Then::Go }
+                Took { used, more: used < input.len(), whole: true, then: Then::Go }
             }
             Err(refusal) => {
                 // A body that nobody reads would be taken for the next request.
@@ -108,7 +128,7 @@ impl Http {
                 let keep_alive = keep_alive && request.method != "HEAD" && refusal.status != 401;
                 self.refuse(&refusal, keep_alive, request.method, core, outbox);
                 self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
-                Took { used, more: keep_alive && used < input.len(), then: if keep_alive { Then::Go } else { Then::Finish } }
+                Took { used, more: keep_alive && used < input.len(), whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
             }
         }
     }
@@ -176,7 +196,7 @@ impl Http {
             self.refuse(&bad_origin().into(), keep_alive, request.method, core, outbox);
         }
         self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
-        Took { used: 0, more: keep_alive && has_more, then: if keep_alive { Then::Go } else { Then::Finish } }
+        Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
     }
 
     /// Whether nothing more may be read until the hub has answered.

@@ -35,7 +35,7 @@ impl Lines {
             }
         }
         self.give_answers(core, outbox);
-        Took { used, more, then: Then::Go }
+        Took { used, more, whole: used > 0, then: Then::Go }
     }
 
     /// What the answers take that it waits for.

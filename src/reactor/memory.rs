@@ -4,13 +4,17 @@ use tracing::{info, warn};
 
 use crate::base::codes::{OVER_CAPACITY, Refusal};
 use crate::base::lane::Lane;
-use crate::base::limits::MEMBERSHIP_BYTES;
+use crate::base::limits::{MEMBERSHIP_BYTES, MEMORY_LOOK, STRANGERS_SHARE, UNFINISHED_SHARE, UNREAD_SHARE};
 use crate::base::memory::{Change, Level};
+use crate::base::time::Mono;
 
 use super::Reactor;
+use super::connection::Connection;
 use super::core::Core;
 use super::flush::Dirty;
 use super::patience::PatienceLimits;
+use super::shedding::{Holder, choose, excess};
+use super::stats::{Reason, Shed};
 
 /// When to try again.
 const RETRY_MS: u32 = 1_000;
@@ -48,6 +52,25 @@ impl Demand {
     }
 }
 
+/// What this reactor may hold in this turn, of what has a share of the budget.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    /// Input that is not complete.
+    unfinished: u64,
+    /// Of that, strangers.
+    strangers: u64,
+    /// What clients who take nothing leave unread, while memory is short.
+    unread: u64,
+    /// When readers are looked at again, where memory is not short yet.
+    warn_at: Mono,
+}
+
+impl Default for Parts {
+    fn default() -> Parts {
+        Parts { unfinished: u64::MAX, strangers: u64::MAX, unread: u64::MAX, warn_at: Mono(0) }
+    }
+}
+
 impl Core {
     /// Whether there is memory for that; the refusal is counted.
     pub(super) fn spare_memory(&self, demand: Demand) -> Result<(), Refusal> {
@@ -78,6 +101,10 @@ impl Reactor {
         if let Some(change) = self.core.memory.look() {
             tell(&change, self.core.memory.budget());
         }
+        let (memory, index) = (&self.core.memory, self.index);
+        self.parts.unfinished = memory.part(UNFINISHED_SHARE, index, |reactor| &reactor.unfinished);
+        self.parts.strangers = memory.part(STRANGERS_SHARE, index, |reactor| &reactor.strangers_unfinished);
+        self.parts.unread = memory.part(UNREAD_SHARE, index, |reactor| &reactor.unread);
         let before = std::mem::replace(&mut self.core.memory_level, self.core.memory.level());
         if before < Level::Short && self.core.memory_level >= Level::Short {
             for slot in self.conns.taken() {
@@ -86,6 +113,67 @@ impl Reactor {
                 }
             }
         }
+        self.shed_unread();
+    }
+
+    /// Closes those with input that is not complete, if all of it is more than its share. One turn can read more than there is memory for, so this
+    /// is looked at after each connection.
+    pub(super) fn shed_unfinished(&mut self) {
+        let strangers = excess(self.pressure.strangers_unfinished_bytes(), self.parts.strangers);
+        if strangers > 0 {
+            let holders = self.holders(|conn, now| conn.as_holder(true, now));
+            self.close_unfinished(choose(holders, strangers));
+        }
+        let all = excess(self.pressure.unfinished_bytes(), self.parts.unfinished);
+        if all > 0 {
+            let holders = self.holders(|conn, now| conn.as_holder(true, now).or_else(|| conn.as_holder(false, now)));
+            self.close_unfinished(choose(holders, all));
+        }
+    }
+
+    fn close_unfinished(&mut self, slots: Vec<u32>) {
+        for slot in slots {
+            let Some(conn) = self.conns.at(slot) else { continue };
+            self.core.stats.closed_for_memory[Shed::Unfinished as usize].inc();
+            let reason = conn.shed_unfinished(&mut self.core, &mut self.io);
+            conn.account_unfinished(&mut self.pressure, &self.core);
+            self.after_shedding(slot, reason);
+        }
+    }
+
+    /// From 80 % on those who leave the most unread are warned, from 90 % on closed, until the level would end, or what all of them leave unread is
+    /// within its share.
+    fn shed_unread(&mut self) {
+        let (level, now) = (self.core.memory_level, self.core.now.mono);
+        let unread = excess(self.pressure.unread_bytes(), self.parts.unread);
+        if level < Level::High || unread == 0 || (level == Level::High && now < self.parts.warn_at) {
+            return;
+        }
+        self.parts.warn_at = now.plus(MEMORY_LOOK);
+        let used = self.core.memory.excess().div_ceil(self.core.memory.reactors.len() as u64);
+        let holders = self.holders(|conn, now| conn.as_reader(level, now));
+        for slot in choose(holders, unread.min(used)) {
+            let Some(conn) = self.conns.at(slot) else { continue };
+            let reason = conn.shed_unread(&mut self.core);
+            self.after_shedding(slot, reason);
+        }
+    }
+
+    fn after_shedding(&mut self, slot: u32, reason: Option<Reason>) {
+        if let Some(reason) = reason {
+            return self.close(slot, reason);
+        }
+        if let Some(conn) = self.conns.at(slot) {
+            conn.account(&mut self.pressure);
+        }
+        self.enlist(slot);
+        self.schedule(slot);
+    }
+
+    fn holders(&mut self, mut holder_of: impl FnMut(&Connection, Mono) -> Option<Holder>) -> Vec<Holder> {
+        let now = self.core.now.mono;
+        let slots = self.conns.taken();
+        slots.into_iter().filter_map(|slot| self.conns.at(slot).and_then(|conn| holder_of(conn, now))).collect()
     }
 
     /// Says what this reactor holds.
@@ -94,6 +182,9 @@ impl Reactor {
         let memberships = self.core.rooms.memberships() * MEMBERSHIP_BYTES;
         own.connections.set((self.pressure.own_bytes() + memberships) as u64);
         own.kernel.set(self.pressure.kernel_bytes() as u64);
+        own.unfinished.set(self.pressure.unfinished_bytes());
+        own.strangers_unfinished.set(self.pressure.strangers_unfinished_bytes());
+        own.unread.set(self.pressure.unread_bytes());
         own.published.set(self.core.uplink.published_bytes());
     }
 }

@@ -26,6 +26,7 @@ mod replays;
 pub mod rooms;
 mod runs;
 mod session;
+mod shedding;
 mod slots;
 pub mod stats;
 mod strangers;
@@ -59,6 +60,7 @@ use self::compressor::Compressor;
 use self::connection::{Connection, Io};
 use self::core::Core;
 use self::flush::Backlog;
+use self::memory::Parts;
 use self::pressure::{Holding, Pressure};
 use self::replays::Replays;
 use self::rooms::Rooms;
@@ -101,6 +103,7 @@ pub struct Reactor {
     backlog: Backlog,
     pressure: Pressure,
     strangers: Strangers,
+    parts: Parts,
     /// Frames of answers dealt with since the hub was last told.
     answer_frames: usize,
     replays: Replays,
@@ -159,6 +162,7 @@ impl Reactor {
             backlog: Backlog::default(),
             pressure: Pressure::new(queue_bytes_max),
             strangers: Strangers::default(),
+            parts: Parts::default(),
             answer_frames: 0,
             replays: Replays::default(),
         })
@@ -308,11 +312,18 @@ impl Reactor {
             let began = conn.is_opening().then(|| self.io.clock.mono());
             let reason = conn.serve(&mut self.core, &mut self.io);
             conn.account(&mut self.pressure);
+            conn.account_unfinished(&mut self.pressure, &self.core);
             opening += began.map_or(Duration::ZERO, |began| self.io.clock.mono().since(began));
-            match reason {
-                Some(reason) => self.close(slot, reason),
-                None => self.enlist(slot),
+            let has_begun = conn.has_begun();
+            if let Some(reason) = reason {
+                self.close(slot, reason);
+                continue;
             }
+            self.enlist(slot);
+            if has_begun {
+                self.schedule(slot);
+            }
+            self.shed_unfinished();
         }
     }
 
@@ -519,6 +530,7 @@ impl Reactor {
         let Some(mut conn) = self.conns.remove(slot) else { return };
         self.end_replays(slot);
         self.pressure.account(&mut conn.share, Holding::default());
+        self.pressure.account_unfinished(&mut conn.share, 0, false);
         conn.end(reason, &mut self.core, &mut self.io);
         // The kernel forgets a closed descriptor by itself; this is for the order's sake.
         drop(conn.stream.deregister(self.poll.registry()));

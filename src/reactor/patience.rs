@@ -60,6 +60,11 @@ impl Patience {
         Verdict::KeepsUp
     }
 
+    /// Warns of what is not judged here; whether that is the first warning.
+    pub(super) fn warn(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_warned, true)
+    }
+
     /// When the oldest of what waits has waited for too long, for a warning or for good.
     pub(super) fn next(self, oldest: Mono, limits: &PatienceLimits) -> Mono {
         oldest.plus(if self.is_warned { limits.timeout } else { limits.timeout / SLOW_PATIENCE })

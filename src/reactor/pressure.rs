@@ -13,7 +13,10 @@ pub(super) struct Share {
     bytes: u32,
     own: u32,
     kernel: u32,
+    unfinished: u32,
     is_ready: bool,
+    is_unread: bool,
+    is_stranger: bool,
 }
 
 /// What a connection holds.
@@ -27,12 +30,14 @@ pub(super) struct Holding {
     pub(super) kernel: usize,
     /// The last write was not refused.
     pub(super) is_ready: bool,
+    /// It was, and the connection is not ending.
+    pub(super) is_unread: bool,
 }
 
 impl From<Holding> for Share {
     fn from(holding: Holding) -> Share {
-        let [bytes, own, kernel] = [holding.queued, holding.own, holding.kernel].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
-        Share { bytes, own, kernel, is_ready: holding.is_ready }
+        let [bytes, own, kernel] = [holding.queued, holding.own, holding.kernel].map(saturated);
+        Share { bytes, own, kernel, is_ready: holding.is_ready, is_unread: holding.is_unread, ..Share::default() }
     }
 }
 
@@ -40,6 +45,20 @@ impl Share {
     fn ready_bytes(self) -> usize {
         if self.is_ready { self.bytes as usize } else { 0 }
     }
+
+    /// What waits because the connection takes nothing.
+    pub(super) fn unread(self) -> u64 {
+        if self.is_unread { u64::from(self.bytes) + u64::from(self.kernel) } else { 0 }
+    }
+
+    /// What it holds of input that is not complete, if it is a stranger or not.
+    pub(super) fn unfinished(self, is_stranger: bool) -> u64 {
+        if self.is_stranger == is_stranger { u64::from(self.unfinished) } else { 0 }
+    }
+}
+
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// See the module.
@@ -55,6 +74,10 @@ pub(super) struct Pressure {
     own_bytes: usize,
     /// What the kernel holds for those whose socket takes no more.
     kernel_bytes: usize,
+    /// What waits because connections take nothing.
+    unread_bytes: u64,
+    /// Input that is not complete: of those that somebody has vouched for, and of strangers.
+    unfinished_bytes: [u64; 2],
     is_pressed: bool,
     /// Frames or batches that went to members who keep up, and to those who are behind, in this window.
     keeping_up: usize,
@@ -73,6 +96,8 @@ impl Pressure {
             ready_bytes: 0,
             own_bytes: 0,
             kernel_bytes: 0,
+            unread_bytes: 0,
+            unfinished_bytes: [0; 2],
             is_pressed: false,
             keeping_up: 0,
             behind: 0,
@@ -83,12 +108,20 @@ impl Pressure {
 
     /// Brings a connection's share up to date.
     pub(super) fn account(&mut self, share: &mut Share, holding: Holding) {
-        let new = Share::from(holding);
+        let new = Share { unfinished: share.unfinished, is_stranger: share.is_stranger, ..Share::from(holding) };
         self.queued_bytes = self.queued_bytes + new.bytes as usize - share.bytes as usize;
         self.ready_bytes = self.ready_bytes + new.ready_bytes() - share.ready_bytes();
         self.own_bytes = self.own_bytes + new.own as usize - share.own as usize;
         self.kernel_bytes = self.kernel_bytes + new.kernel as usize - share.kernel as usize;
+        self.unread_bytes = self.unread_bytes + new.unread() - share.unread();
         *share = new;
+    }
+
+    /// Likewise, for what it holds of input that is not complete.
+    pub(super) fn account_unfinished(&mut self, share: &mut Share, bytes: usize, is_stranger: bool) {
+        self.unfinished_bytes[usize::from(share.is_stranger)] -= u64::from(share.unfinished);
+        (share.unfinished, share.is_stranger) = (saturated(bytes), is_stranger);
+        self.unfinished_bytes[usize::from(is_stranger)] += u64::from(share.unfinished);
     }
 
     /// A member gets something, and has so many bytes in its outbox then.
@@ -120,6 +153,21 @@ impl Pressure {
     /// When the window ends, if it matters: somebody is told to slow down.
     pub(super) fn next(&self) -> Option<Mono> {
         self.is_outrun.then_some(self.window_ends)
+    }
+
+    /// What waits because connections take nothing.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.unread_bytes
+    }
+
+    /// Input that is not complete.
+    pub(super) fn unfinished_bytes(&self) -> u64 {
+        self.unfinished_bytes.iter().sum()
+    }
+
+    /// What strangers hold of that.
+    pub(super) fn strangers_unfinished_bytes(&self) -> u64 {
+        self.unfinished_bytes[1]
     }
 
     /// Bytes in all outboxes.
@@ -195,11 +243,17 @@ mod tests {
             let (mut shares, mut model) = (vec![Share::default(); 5], vec![([0; 3], false); 5]);
             for (at, bytes, is_ready) in changes {
                 let [queued, own, kernel] = bytes;
-                pressure.account(&mut shares[at], Holding { queued, own, kernel, is_ready });
+                pressure.account(&mut shares[at], Holding { queued, own, kernel, is_ready, is_unread: !is_ready });
+                pressure.account_unfinished(&mut shares[at], own, is_ready);
                 model[at] = (bytes, is_ready);
             }
             let sum = |at: usize| model.iter().map(|(bytes, _)| bytes[at]).sum::<usize>();
             prop_assert_eq!([pressure.queued_bytes(), pressure.own_bytes(), pressure.kernel_bytes()], [sum(0), sum(1), sum(2)]);
+            let unread = model.iter().filter(|(_, is_ready)| !*is_ready).map(|(bytes, _)| (bytes[0] + bytes[2]) as u64);
+            prop_assert_eq!(pressure.unread_bytes(), unread.sum::<u64>());
+            prop_assert_eq!(pressure.unfinished_bytes(), sum(1) as u64);
+            let strangers = model.iter().filter(|(_, is_stranger)| *is_stranger).map(|(bytes, _)| bytes[1] as u64);
+            prop_assert_eq!(pressure.strangers_unfinished_bytes(), strangers.sum::<u64>());
             prop_assert_eq!(pressure.ready_bytes, model.iter().filter(|(_, ready)| *ready).map(|(bytes, _)| bytes[0]).sum::<usize>());
         }
     }

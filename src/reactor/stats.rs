@@ -68,6 +68,18 @@ pub enum ConnKind {
 /// The names of [`ConnKind`], in its order.
 pub const CONN_KINDS: [&str; 3] = ["http", "websocket", "lines"];
 
+/// For what a connection was closed when memory was short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// It did not read what waited for it.
+    Unread,
+    /// It did not complete what it had begun to send.
+    Unfinished,
+}
+
+/// The names of [`Shed`], in its order.
+pub const SHEDS: [&str; 2] = ["unread", "unfinished"];
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -157,8 +169,8 @@ pub struct ReactorStats {
     pub dropped_as_slow: Counter,
     /// Warnings to readers who are slow.
     pub slow_warned: Counter,
-    /// Slow readers closed while memory was short.
-    pub closed_for_memory: Counter,
+    /// Connections closed for want of memory, by [`Shed`].
+    pub closed_for_memory: [Counter; SHEDS.len()],
     /// Refused for want of memory, by [`Demand`](super::memory::Demand).
     pub memory_refused: [Counter; DEMANDS.len()],
     /// Frames purged because their connection left the room.
@@ -226,7 +238,7 @@ impl Default for ReactorStats {
             dropped_by_close: Counter::default(),
             dropped_as_slow: Counter::default(),
             slow_warned: Counter::default(),
-            closed_for_memory: Counter::default(),
+            closed_for_memory: Default::default(),
             memory_refused: Default::default(),
             purged: Counter::default(),
             publish_lines: Counter::default(),

@@ -55,6 +55,16 @@ impl WebSocket {
         self.assembler.held_bytes() + self.session.held_bytes()
     }
 
+    /// What it holds of a message of which not all fragments came.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.assembler.held_bytes()
+    }
+
+    /// Drops such a message. The input has no meaning from now on.
+    pub(super) fn abandon_input(&mut self) {
+        (self.assembler, self.broken) = (Assembler::new(Role::Server), true);
+    }
+
     /// Begins the session with the token that came in the request.
     pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
         let next = self.session.begin(grants, core, outbox);
@@ -72,7 +82,7 @@ impl WebSocket {
     }
 
     fn take_by(&mut self, inflater: &mut Inflater, input: &mut [u8], core: &mut Core, outbox: &mut Outbox) -> Took {
-        let mut used = 0;
+        let (mut used, mut whole) = (0, false);
         for _ in 0..MESSAGES_PER_TURN {
             if self.session.is_blocked() {
                 break;
@@ -80,14 +90,16 @@ impl WebSocket {
             let limits = self.limits(core);
             let (message, taken) = match self.assembler.step(&mut input[used..], &limits, inflater) {
                 Ok(Step::Message { message, used }) => (message, used),
-                Ok(Step::NeedMore { used: taken }) => return Took { used: used + taken, more: false, then: Then::Go },
+                Ok(Step::NeedMore { used: taken }) => return Took { used: used + taken, more: false, whole, then: Then::Go },
                 Err(code) => {
                     self.broken = true;
-                    return Took { used, more: false, then: Then::Close(code) };
+                    return Took { used, more: false, whole, then: Then::Close(code) };
                 }
             };
             used += taken;
             self.heard = core.now.mono;
+            // A ping between two fragments brings their message no nearer to its end.
+            whole |= matches!(message, Message::Text(_) | Message::Binary(_));
             let then = match message {
                 message if core.options.conformance_echo => echo::answer(message, core, outbox),
                 Message::Text(text) => self.session.on_text(text, core, outbox).into(),
@@ -106,11 +118,11 @@ impl WebSocket {
                 }
             };
             if !matches!(then, Then::Go) {
-                return Took { used, more: false, then };
+                return Took { used, more: false, whole, then };
             }
             self.note_token(core);
         }
-        Took { used, more: used < input.len(), then: Then::Go }
+        Took { used, more: used < input.len(), whole, then: Then::Go }
     }
 
     /// Whether the input has no meaning any more: the peer's Close cannot be recognised, only its end.

@@ -13,8 +13,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from harness import LONG, PATIENCE_S, Daemon, Lines, figures, http_request, line_of, mint, note, wait_until
-from wire import RawClient
+from harness import LONG, PATIENCE_S, Daemon, Lines, RawHttp, figures, http_request, line_of, mint, note, wait_until
+from wire import CLOSE, PONG, TEXT, RawClient, frame
 
 MIB = 1 << 20
 BIG = "x" * 30_000
@@ -140,6 +140,90 @@ def test_while_memory_is_short_a_slow_client_has_no_more_time(serve):
     daemon.publish(note("r:1", data="all the same"))
     assert healthy.recv()["data"] == "all the same"
     assert slow.close_code() in (4103, None)
+
+
+# ---- unfinished input, and what is not read ------------------------------------------------------------------------
+
+
+def closed_for(daemon, held):
+    return daemon.metric("tickerd_memory_closed_total", f'"{held}"')
+
+
+def test_unfinished_messages_are_closed_before_an_alert_is_refused(serve, reactors):
+    """LIM-06, promises 5 and 6: 420 clients with a token hold 16 KB each of a message that does not end: they have an eighth of the budget; who is
+    closed is told so and counted; alerts of others go on, and so do joins."""
+    daemon = serve(reactors=reactors, memory_budget="8MiB")
+    witness = daemon.member("alerts:1", token=mint("witness", rooms=["*"]))
+    attackers = [RawClient(daemon.address, mint(f"u{n // 10}")) for n in range(420)]
+    for number, attacker in enumerate(attackers):
+        attacker.send(frame(TEXT, b"x" * 16_000, fin=False))
+        if number % 10 == 0:
+            daemon.publish(note("alerts:1", "alert", data=number))
+    wait_until(lambda: closed_for(daemon, "unfinished") >= 300, "most of them are closed", PATIENCE_S)
+    unfinished = daemon.metric("tickerd_memory_unfinished_bytes")
+    figures("unfinished", bytes=unfinished, closed=closed_for(daemon, "unfinished"), used=used(daemon))
+    assert 0 < unfinished <= MIB and level(daemon) == "normal" and crossings(daemon) == []
+    wait_until(lambda: daemon.metric("tickerd_closed_total", '"over_capacity"') >= 300, "they are counted by reason")
+    assert daemon.metric("tickerd_memory_refused_total") == 0
+    assert [event["data"] for event in witness.recv_many(42)] == list(range(0, 420, 10))
+    witness.subscribe("other:1")
+    frames = attackers[0].read_until(lambda opcode, _: opcode == CLOSE)
+    assert json.loads(frames[-2][1])["type"] == "disconnect" and int.from_bytes(frames[-1][1][:2], "big") == 4100
+
+
+def test_half_requests_of_strangers_have_a_sixteenth(serve):
+    """LIM-06, LIM-10: 200 half heads of 15 kB: those that find no place get 503 and a time to come back, and a client with a token gets in."""
+    daemon = serve(reactors=1, memory_budget="8MiB")
+    witness = daemon.member("alerts:1", token=mint("witness", rooms=["*"]))
+    head = b"GET /v1/ws HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1_000) for n in range(15))
+    strangers = [RawHttp(daemon.address) for _ in range(200)]
+    for stranger in strangers:
+        stranger.send(head)
+    wait_until(lambda: closed_for(daemon, "unfinished") >= 160, "most of them are refused")
+    assert 0 < daemon.metric("tickerd_memory_unfinished_bytes") <= MIB // 2
+    response = strangers[0].response()
+    assert response.status == 503 and int(response.headers["retry-after"]) > 0 and b"head" in response.body
+    daemon.publish(note("alerts:1", "alert", data=1))
+    assert witness.recv()["data"] == 1
+    daemon.member("alerts:1", token=mint("newcomer", rooms=["*"]))
+
+
+def test_readers_who_leave_most_unread_are_closed_before_an_alert_is_refused(serve, reactors):
+    """LIM-06, DLV-20, promises 5 and 6: 60 readers who take nothing are never half full, and hold more than the budget together: those with the most
+    are closed with 4103, others' alerts go on, and who keeps up stays."""
+    daemon = serve(reactors=reactors, memory_budget="8MiB", history=0, slow_timeout="5m")
+    witness = daemon.member("alerts:1", token=mint("witness", rooms=["*"]))
+    readers = [RawClient(daemon.address, mint(f"r{n}", rooms=["*"]), 4096) for n in range(60)]
+    for number, reader in enumerate(readers):
+        reader.subscribe(f"own:{number}")
+    for batch in range(5):
+        for number in range(60):
+            daemon.publish_unix(note(f"own:{number}", "alert", data=BIG))
+            if number % 6 == 0:
+                daemon.publish(note("alerts:1", "alert", data=batch * 60 + number))
+    figures("unread", closed=closed_for(daemon, "unread"), used=used(daemon), crossings=crossings(daemon))
+    assert [event["data"] for event in witness.recv_many(50)] == list(range(0, 300, 6))
+    assert daemon.metric("tickerd_memory_refused_total", '"alert"') == 0
+    assert 0 < closed_for(daemon, "unread") < 60, "some are, not all"
+    assert daemon.metric("tickerd_slow_consumers_warned_total") > 0, "and were warned before"
+    wait_until(lambda: daemon.metric("tickerd_memory_level") <= 1, "the level is below", PATIENCE_S)
+
+
+def test_a_message_that_was_begun_ends_in_time(serve):
+    """LIM-10: after 30 s a client is closed whose message has not come to its end, pongs or not; one who goes on ending his is not."""
+    daemon = serve(reactors=1)
+    lingers, goes_on = RawClient(daemon.address, mint("u1")), RawClient(daemon.address, mint("u2"))
+    lingers.send(frame(TEXT, b'{"type":', fin=False))
+    ends = time.monotonic() + 40
+    while daemon.metric("tickerd_closed_total", '"message_timeout"') == 0:
+        assert time.monotonic() < ends, "it is not closed"
+        lingers.send(frame(PONG))
+        goes_on.send(frame(TEXT, b'{"type":', fin=False) + frame(0, b'"ping","id":1}') + frame(TEXT, b'{"type":"ping",', fin=False))
+        goes_on.send(frame(0, b'"id":2}'))
+        time.sleep(0.5)
+    assert lingers.close_code() == 4105
+    goes_on.texts(2, "ok")
+    wait_until(lambda: daemon.metric("tickerd_connections", "websocket") == 1, "the other one stays")
 
 
 # ---- 64 MiB --------------------------------------------------------------------------------------------------------

@@ -42,6 +42,11 @@ impl TlsSocket {
         self.session.handshake()
     }
 
+    /// What is kept of a record, or of a message, until the rest comes.
+    pub fn partial_bytes(&self) -> usize {
+        self.session.partial_bytes()
+    }
+
     /// Bytes that are sealed and not sent.
     pub fn unsent(&self) -> usize {
         self.unsent.len()

@@ -9,12 +9,9 @@ use super::{Connection, Protocol};
 impl Connection {
     /// Brings the reactor's figures up to date.
     pub(in crate::reactor) fn account(&mut self, pressure: &mut Pressure) {
-        let holding = Holding {
-            queued: self.queued_bytes(),
-            own: self.own_bytes(),
-            kernel: if self.writable { 0 } else { self.kernel_bytes as usize },
-            is_ready: self.writable,
-        };
+        let (queued, kernel) = (self.queued_bytes(), if self.writable { 0 } else { self.kernel_bytes as usize });
+        let is_unread = !self.writable && self.ending.is_none();
+        let holding = Holding { queued, own: self.own_bytes(), kernel, is_ready: self.writable, is_unread };
         pressure.account(&mut self.share, holding);
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use tracing::{debug, field, warn};
 
 use crate::base::limits::{MESSAGES_PER_TURN, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED};
-
+use crate::base::time::Mono;
 use crate::wire::proxy;
 
 use super::super::core::Core;
@@ -132,6 +132,9 @@ impl Connection {
             };
             used += took.used;
             self.more = took.more;
+            if took.whole {
+                self.begun = Mono::NEVER;
+            }
             // A head is followed by its body, by the next head, or by WebSocket frames.
             let is_head_done = matches!(self.protocol, Protocol::Http(_)) && took.used > 0 && took.more;
             self.apply(took.then, core);

@@ -1,6 +1,7 @@
 //! A client that does not read fast enough: it is spared what nobody counts on, warned, and closed if that does not help (DLV-20).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::codes::CLOSE_SLOW_CONSUMER;
 use crate::base::memory::Level;
@@ -8,7 +9,8 @@ use crate::base::time::{Mono, millis};
 use crate::net::outbox::{Entry, Limits};
 use crate::reactor::core::Core;
 use crate::reactor::patience::{Backlog, Verdict};
-use crate::reactor::stats::Reason;
+use crate::reactor::shedding::Holder;
+use crate::reactor::stats::{Reason, Shed};
 use crate::wire::frame::Frame;
 use crate::wire::reply::{self, SlowConsumer};
 
@@ -33,6 +35,28 @@ impl Connection {
     /// Memory is short: whoever was warned has no more time.
     pub(in crate::reactor) fn is_warned(&self) -> bool {
         self.patience.is_warned()
+    }
+
+    /// What it leaves unread, if it takes nothing at present and was not warned, or may be closed without.
+    pub(in crate::reactor) fn as_reader(&self, level: Level, now: Mono) -> Option<Holder> {
+        let (bytes, is_meant) = (self.share.unread(), level >= Level::Short || (self.can_be_warned() && !self.is_warned()));
+        let held = self.oldest().map_or(Duration::ZERO, |oldest| now.since(oldest));
+        (bytes > 0 && is_meant).then_some(Holder { slot: self.id.slot, is_stranger: false, bytes, held })
+    }
+
+    /// Memory gets short, and this reader leaves much unread: it is warned, or closed where there is no time for that. A reason ends the connection
+    /// at once.
+    pub(in crate::reactor) fn shed_unread(&mut self, core: &mut Core) -> Option<Reason> {
+        if self.ending.is_some() {
+            return None;
+        }
+        if core.memory_level >= Level::Short {
+            return self.drop_slow(core);
+        }
+        if self.patience.warn() {
+            self.warn(core);
+        }
+        None
     }
 
     /// When it will be slow, or too slow, if it takes nothing.
@@ -66,12 +90,12 @@ impl Connection {
     /// The end of a reader that is too slow: all that waits is dropped, and what it still reads is followed by the reason, at a frame boundary.
     /// Whoever does not read that far within [`CLOSE_LINGER`](crate::base::limits::CLOSE_LINGER) is reset, and whoever speaks no WebSocket at once.
     fn drop_slow(&mut self, core: &mut Core) -> Option<Reason> {
+        if core.memory_level >= Level::Short {
+            core.stats.closed_for_memory[Shed::Unread as usize].inc();
+        }
         if !matches!(self.protocol, Protocol::WebSocket(_)) {
             self.reset();
             return Some(Reason::Code(CLOSE_SLOW_CONSUMER));
-        }
-        if core.memory_level >= Level::Short {
-            core.stats.closed_for_memory.inc();
         }
         core.stats.dropped_by_close.add(self.outbox.drop_queued() as u64);
         self.disconnect(CLOSE_SLOW_CONSUMER, u64::from(self.id.slot % 1000), core);
