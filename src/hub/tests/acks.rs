@@ -137,11 +137,14 @@ fn a_position_covers_what_was_pushed_up_to_it() {
     bench.ack("u1", up_to(Lane::Update, &epoch, 0));
     bench.ack("u2", up_to(Lane::Alert, &epoch, 2));
     bench.ack("u1", AckOf::UpTo { room: RoomId { slot: 99, generation: 0 }, lane: Lane::Alert, epoch: (*epoch).into(), seq: 1 });
-    assert_eq!(bench.redelivered(), ["a", "b", "c"]);
+    bench.accept(Event { room: "desk".into(), ..alert("1") }).unwrap();
+    let (desk, _) = bench.join_room("desk", "u1", None, None);
+    bench.ack("u1", AckOf::UpTo { room: desk, lane: Lane::Alert, epoch: (*epoch).into(), seq: 1 });
+    assert_eq!(bench.redelivered(), ["a", "b", "c"], "a position in another room is none in the user's");
     bench.ack("u1", up_to(Lane::Alert, &epoch, 2));
     assert_eq!(bench.redelivered(), ["c"]);
     let counted: Vec<_> = ACK_RESULTS.iter().zip(bench.hub.stats().acks).collect();
-    let expected = [("acknowledged", 1), ("nothing", 2), ("unknown_room", 1), ("unknown_epoch", 1), ("beyond", 1), ("refused", 0)];
+    let expected = [("acknowledged", 1), ("nothing", 3), ("unknown_room", 1), ("unknown_epoch", 1), ("beyond", 1), ("refused", 0)];
     assert_eq!(counted, expected.iter().map(|(name, count)| (name, *count)).collect::<Vec<_>>());
 }
 
