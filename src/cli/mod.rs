@@ -6,6 +6,7 @@
 mod check;
 mod demo;
 mod endpoint;
+mod export;
 mod http;
 mod line;
 mod lines;
@@ -47,6 +48,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Print the messages of rooms as JSON lines
     Subscribe(subscribe::SubscribeArgs),
+    /// Print the events of a data directory as JSON lines
+    Export(export::ExportArgs),
     /// Mint a token, or make a key
     Token(token::TokenArgs),
     /// Show alerts overtaking metrics: a daemon, a made-up trading desk, and what clients receive, lane by lane
@@ -113,6 +116,7 @@ impl Command {
             Command::Check(args) => check::run(&args),
             Command::Publish(args) => publish::run(args),
             Command::Subscribe(args) => subscribe::run(&args),
+            Command::Export(args) => export::run(&args),
             Command::Token(args) => token::run(&args).map_err(Failure::Failed),
             Command::Demo(args) => demo::run(&args),
             Command::Loadtest(args) => return loadtest::run(&args),
@@ -143,10 +147,15 @@ fn complain(message: &str) {
 
 /// Writes text and hands it on at once. Unlike `println!`, does not panic when stdout is closed.
 fn emit(out: &mut impl Write, text: &[u8]) -> Result<(), Failure> {
-    out.write_all(text).and_then(|()| out.flush()).map_err(|e| match e.kind() {
+    out.write_all(text).and_then(|()| out.flush()).map_err(|error| unwritten(&error))
+}
+
+/// Why stdout took nothing.
+fn unwritten(error: &io::Error) -> Failure {
+    match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Failed(format!("cannot write to stdout: {e}")),
-    })
+        _ => Failure::Failed(format!("cannot write to stdout: {error}")),
+    }
 }
 
 /// Set by SIGINT and SIGTERM, for commands that end with what they have.

@@ -20,7 +20,7 @@ impl DataDir {
         let told = |error: io::Error| {
             format!("cannot use the data directory {}: {error}; give --data-dir one that this user may write", path.display())
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(told)?;
+        make(path).map_err(told)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(told)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match io::Error::from(error) {
             error if error.kind() == io::ErrorKind::WouldBlock => {
@@ -48,9 +48,17 @@ impl DataDir {
     }
 }
 
+/// Makes the directory, and those above it, if they are not there; their names last, or all that is in them would be gone with the power.
+fn make(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    path.ancestors().take(missing).try_for_each(sync_parent)
+}
+
 /// Makes what happened to a directory's names last: a file that was renamed into it.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::hub::journal::{Entry, Epoch, Fetch, Recovered, RecoveredUnacknowledge
 use crate::wire::frame::{Frame, Kind, Tag};
 
 use super::index::{Index, Place, waiting_name};
-use super::record::{self, Found, HEADER_BYTES, Record, UnacknowledgedRecord};
+use super::record::{self, Found, HEADER_BYTES, Piece, Record, UnacknowledgedRecord};
 
 /// A segment that has grown to this is followed by another.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -110,6 +110,7 @@ impl Log {
 
     pub(super) fn open_with(dir: &Path, seen_since_ms: u64, segment_bytes: u64) -> io::Result<Opened> {
         fs::create_dir_all(dir)?;
+        dir.parent().map_or(Ok(()), sync_dir)?; // its name, too, is to survive
         let mut scan = Scan { seen_since_ms, ..Scan::default() };
         let mut segments = VecDeque::new();
         let numbers = segment_numbers(dir)?;
@@ -318,33 +319,23 @@ struct Scan {
 
 impl Scan {
     fn segment(&mut self, number: u32, bytes: &[u8], is_last: bool) -> Segment {
-        let (mut at, mut end, mut newest_ms, mut bad) = (0, 0, 0, 0);
-        while at < bytes.len() {
-            let Found::Record(record, len) = record::read(&bytes[at..]) else {
-                let skipped = record::next_candidate(&bytes[at..]);
-                (at, bad) = (at + skipped, bad + skipped);
-                continue;
-            };
-            self.records += 1;
-            newest_ms = newest_ms.max(self.record(record, Place { segment: number, offset: at as u32 }));
-            self.damaged(std::mem::take(&mut bad));
-            at += len;
-            end = at;
-        }
-        if is_last {
-            self.dropped.torn_bytes += bad as u64;
-        } else {
-            self.damaged(bad);
-            end = bytes.len();
+        let (mut end, mut newest_ms) = (0, 0);
+        for piece in record::pieces(bytes) {
+            match piece {
+                Piece::Record { at, len, record } => {
+                    self.records += 1;
+                    newest_ms = newest_ms.max(self.record(record, Place { segment: number, offset: at as u32 }));
+                    end = at + len;
+                }
+                Piece::Damage { at, len } if is_last && at + len == bytes.len() => self.dropped.torn_bytes += len as u64,
+                Piece::Damage { at, len } => {
+                    self.dropped.damaged_bytes += len as u64;
+                    self.dropped.damaged_segments += 1;
+                    end = at + len;
+                }
+            }
         }
         Segment { number, bytes: end as u64, newest_ms }
-    }
-
-    fn damaged(&mut self, bytes: usize) {
-        if bytes > 0 {
-            self.dropped.damaged_bytes += bytes as u64;
-            self.dropped.damaged_segments += 1;
-        }
     }
 
     /// Takes a record in, and tells how new it is.
@@ -501,14 +492,20 @@ fn frame(room: RoomId, lane: Lane, seq: u64, message: &[u8]) -> Frame {
     Frame::text(Tag { room, lane, kind: Kind::Stream { seq }, accepted: Mono::NEVER, released: Mono::NEVER }, message)
 }
 
-/// The file without what follows `bytes`, at its end.
+/// The file without what follows `bytes`, at its end. What was read of it is synced: a process that was killed may have written it and no
+/// more, and a duplicate of it counts as durable from now on.
 fn cut(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().append(true).open(path)?;
     if file.metadata()?.len() > bytes {
         file.set_len(bytes)?;
-        file.sync_all()?;
     }
+    file.sync_all()?;
     Ok(file)
+}
+
+/// The segments in that directory, oldest first.
+pub fn segments(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(segment_numbers(dir)?.into_iter().map(|number| segment_path(dir, number)).collect())
 }
 
 fn segment_path(dir: &Path, number: u32) -> PathBuf {

@@ -5,12 +5,14 @@
 //! | [`writer`] | the thread that takes entries from the hub and brings them to disk in batches |
 //! | [`reader`] | the thread that reads past events for those who come back |
 //! | [`keeper`] | the thread that keeps states and owners |
+//! | [`export`] | the events as lines of JSON |
 //! | [`log`] | the events: segments on disk, appended and synced in batches, read by place |
 //! | `index` | where each event is, and what is known of each room |
 //! | `record` | what an entry is on disk, and how records are found again after damage |
 //! | [`tables`] | states and owners, in SQLite |
 //! | [`stats`] | the figures |
 
+pub mod export;
 mod index;
 pub mod keeper;
 pub mod log;

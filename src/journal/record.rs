@@ -203,8 +203,43 @@ pub(super) fn read(bytes: &[u8]) -> Found<'_> {
     }
 }
 
+/// A part of a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    Record {
+        at: usize,
+        len: usize,
+        record: Record<'a>,
+    },
+    /// Bytes that are no records, up to the next record or the end.
+    Damage {
+        at: usize,
+        len: usize,
+    },
+}
+
+/// A segment's pieces, in order and without a gap between them.
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at;
+        while at < bytes.len() {
+            match read(&bytes[at..]) {
+                // What is bad comes first; the record is read again for the next piece.
+                Found::Record(..) if at > start => break,
+                Found::Record(record, len) => {
+                    at += len;
+                    return Some(Piece::Record { at: start, len, record });
+                }
+                Found::Short | Found::Damage => at += next_candidate(&bytes[at..]),
+            }
+        }
+        (at > start).then_some(Piece::Damage { at: start, len: at - start })
+    })
+}
+
 /// Where the next record may begin: after the first byte, at the magic, or where that could begin at the end.
-pub(super) fn next_candidate(bytes: &[u8]) -> usize {
+fn next_candidate(bytes: &[u8]) -> usize {
     let from = 1.min(bytes.len());
     memchr::memmem::find(&bytes[from..], &MAGIC).map_or(bytes.len().saturating_sub(MAGIC.len() - 1).max(from), |at| from + at)
 }

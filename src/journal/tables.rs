@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Row, Transaction};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction};
 
 use crate::base::lane::Lane;
 use crate::hub::journal::{Fact, KeptState, Recovered, RecoveredRoom};
@@ -54,6 +54,17 @@ impl Tables {
         // Nobody was told that a state is safe: the end of what was written may go with the power, and no more.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(told)?;
         prepare(&mut db, path).map_err(|error| error.map_or_else(OpenError::Other, told))?;
+        Ok(Tables { db, path: path.to_owned() })
+    }
+
+    /// Opens a file that is there, and writes nothing. One that no daemon has open is whole by itself, and gets no files beside it, which might
+    /// be another user's than the daemon's.
+    pub fn open_to_read(path: &Path) -> rusqlite::Result<Tables> {
+        let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let is_in_use = path.with_extension("db-wal").exists();
+        let uri = format!("file:{escaped}{}", if is_in_use { "" } else { "?immutable=1" });
+        let db = Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
         Ok(Tables { db, path: path.to_owned() })
     }
 

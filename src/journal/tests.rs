@@ -58,8 +58,13 @@ fn message(room: &str, seq: u64) -> String {
 }
 
 fn event_in(epoch: u32, room: &str, lane: Lane, seq: u64) -> Entry {
+    Entry::Event(EventEntry { lane, ..event_entry(room, epoch, seq, &message(room, seq)) })
+}
+
+pub(super) fn event_entry(room: &str, epoch: u32, seq: u64, message: &str) -> EventEntry {
+    let lane = Lane::Alert;
     let tag = Tag { room: RoomId::NONE, lane, kind: Kind::Stream { seq }, accepted: Mono(0), released: Mono(0) };
-    Entry::Event(EventEntry {
+    EventEntry {
         room: room.into(),
         owner: room.ends_with('1').then(|| "u1".into()),
         born: 0,
@@ -71,8 +76,8 @@ fn event_in(epoch: u32, room: &str, lane: Lane, seq: u64) -> Entry {
         ts_ms: 1_000 * seq,
         event_id: Some(format!("{room}-{seq}").into()),
         ack_until_ms: None,
-        frame: Arc::new(Frame::text(tag, message(room, seq).as_bytes())),
-    })
+        frame: Arc::new(Frame::text(tag, message.as_bytes())),
+    }
 }
 
 fn event(room: &str, seq: u64) -> Entry {

@@ -122,8 +122,22 @@ def test_tls_by_hand(tmp_path):
         end(daemon)
 
 
+def test_the_export_of_a_data_directory(tmp_path):
+    """The command of "What survives"."""
+    subprocess.run([BINARY, "token", "--generate-key", "desk.key"], cwd=tmp_path, check=True)
+    daemon = spawn("exec tickerd serve --jwt-key desk.key --data-dir data --publish-socket desk.sock --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", tmp_path)
+    try:
+        daemon.stdout.readline()
+        event = '{"type":"RISK_ALERT","data":{"challenge_id":"8f","user_id":"u1"}}'
+        subprocess.run([BINARY, "publish", "--socket", "desk.sock"], input=event.encode(), cwd=tmp_path, check=True)
+        exported = subprocess.run(["bash", "-ec", block_with("tickerd export")], cwd=tmp_path, env=environment(), check=True, capture_output=True).stdout
+        assert json.loads(exported)["data"] == {"challenge_id": "8f", "user_id": "u1"}
+    finally:
+        end(daemon)
+
+
 def test_every_command_block_of_readme_is_run_by_a_test():
     """A new block wants a test of its own here, or a place in CI."""
-    known = ["tickerd serve", "tickerd subscribe", "curl", "tickerd loadtest", "tests/run"]
+    known = ["tickerd serve", "tickerd subscribe", "curl", "tickerd loadtest", "tickerd export", "tests/run"]
     for block in shell_blocks():
         assert any(text in block for text in known), block

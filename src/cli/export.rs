@@ -1,0 +1,111 @@
+//! `tickerd export`: what is in a data directory, as lines of JSON.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::hub::journal::Recovered;
+use crate::journal::export::{Exporter, Found, Selection, put_state};
+use crate::journal::log;
+use crate::journal::tables::Tables;
+
+use super::{Failure, complain, emit, unwritten};
+
+/// Print the events of a data directory as lines of JSON, oldest first; beside a running daemon, or without one. Exits with 1 if a part is damaged
+#[derive(Args, Debug)]
+pub(super) struct ExportArgs {
+    /// The daemon's data directory; nothing is written there
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Only this room, or with `*` last, rooms that begin so
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    room: Option<String>,
+    /// Only what was accepted at that time or later, in Unix milliseconds as in `ts`
+    #[arg(long, value_name = "TS", default_value_t = 0)]
+    since: u64,
+    /// Print the newest value of each state key too, after the events
+    #[arg(long)]
+    states: bool,
+}
+
+/// What was left out.
+#[derive(Debug, Default)]
+struct Damage {
+    bytes: usize,
+    rows: u64,
+}
+
+/// Prints what is there.
+pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
+    let selection = Selection { room: args.room.clone(), since_ms: args.since };
+    let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let mut damage = Damage::default();
+    events(&args.data_dir, selection.clone(), &mut out, &mut damage)?;
+    if args.states {
+        states(&args.data_dir, &selection, &mut out, &mut damage)?;
+    }
+    emit(&mut out, b"")?;
+    let Damage { bytes, rows } = damage;
+    if bytes + rows as usize > 0 {
+        return Err(Failure::Failed(format!("{bytes} damaged bytes of events and {rows} damaged states are left out; all else is there")));
+    }
+    Ok(())
+}
+
+fn events(dir: &Path, selection: Selection, out: &mut impl Write, damage: &mut Damage) -> Result<(), Failure> {
+    let journal = dir.join("journal");
+    let segments = log::segments(&journal)
+        .map_err(|error| Failure::Failed(format!("cannot read {}: {error}; give the --data-dir of a daemon", journal.display())))?;
+    let mut exporter = Exporter::new(selection);
+    for (at, path) in segments.iter().enumerate() {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // a daemon has let it go a moment ago
+            Err(error) => return Err(Failure::Failed(format!("cannot read {}: {error}", path.display()))),
+        };
+        exporter.segment(&bytes, at + 1 == segments.len(), |found| {
+            match found {
+                Found::Line(line) => return write_line(out, line),
+                Found::Damage { at, len } => {
+                    damage.bytes += len;
+                    complain(&format!("{}: {len} bytes at {at} are damaged, and left out", path.display()));
+                }
+                Found::Torn { len } => {
+                    complain(&format!("{}: its last {len} bytes are a write that was cut off, or is under way", path.display()));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn states(dir: &Path, selection: &Selection, out: &mut impl Write, damage: &mut Damage) -> Result<(), Failure> {
+    let path = dir.join("state.db");
+    if !path.exists() {
+        return Ok(());
+    }
+    let failed = |error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
+    let mut recovered = Recovered::default();
+    damage.rows += Tables::open_to_read(&path).and_then(|tables| tables.read(&mut recovered)).map_err(failed)?;
+    let mut line = Vec::new();
+    for room in &recovered.rooms {
+        for state in room.states.iter().filter(|state| selection.has(&room.name, state.ts_ms)) {
+            line.clear();
+            put_state(&mut line, &room.name, state);
+            write_line(out, &line)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_line(out: &mut impl Write, line: &[u8]) -> Result<(), Failure> {
+    out.write_all(line).and_then(|()| out.write_all(b"\n")).map_err(|error| unwritten(&error))
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    if name.contains('*') { Err("`*` may only be last".to_owned()) } else { Ok(text.to_owned()) }
+}
