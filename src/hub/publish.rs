@@ -365,7 +365,9 @@ impl Hub {
 
     /// What an accepted event leaves behind: the owner, and the memory of its `event_id`.
     fn settle(&mut self, now: Now, id: RoomId, event: &Event, number: Number, entry: u64) {
-        self.own(id, event);
+        if event.mode != Mode::Stream {
+            self.own(id, event); // of a stream it was noted before the number came
+        }
         self.remember(now, id, event.event_id.as_deref(), event.mode, number, entry);
     }
 
