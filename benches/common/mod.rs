@@ -103,6 +103,7 @@ impl HotPath {
             consent: Consent::None,
             since: None,
             history: None,
+            delta: false,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.outputs);
         let Some(Output::Joined(joined)) = self.outputs.link.pop() else { panic!("a join by pattern is granted") };
@@ -153,7 +154,7 @@ impl HotPath {
         written.clear();
         outbox.fill(written, 64 * 1024, |_| false);
         let mut finished = 0;
-        outbox.wrote(written.len(), |_, bytes, _| finished += bytes);
+        outbox.wrote(written.len(), |frame| finished += frame.bytes);
         finished
     }
 

@@ -81,6 +81,8 @@ metrics! {
     DEFLATED_BYTES = Counter "deflated_bytes_total" "Bytes of those, before and after.";
     DEFLATE_TIME = Counter "deflate_microseconds_total" "Time that compressing took, also where it did not pay.";
     SAVED = Counter "compression_saved_bytes_total" "Bytes that sockets were spared by compression.";
+    DELTAS = Counter "delta_frames_total" "States handed to sockets as deltas.";
+    DELTA_SAVED = Counter "delta_saved_bytes_total" "Bytes that deltas are shorter than the full states, both without compression.";
     WRITES = Counter "writes_total" "Write system calls that took something.";
     WRITES_BLOCKED = Counter "writes_blocked_total" "Writes that the kernel had no room for.";
     CONFLATED = Counter "conflated_total" "States replaced by newer ones while they waited, by where they waited.";
@@ -273,6 +275,8 @@ impl Sources {
         out.samples(&DEFLATED_BYTES, bytes.map(|(when, count)| (label("when", when), count)));
         out.single(&DEFLATE_TIME, self.sum(|stats| &stats.deflate_ns) / 1000);
         out.single(&SAVED, self.sum(|stats| &stats.compression_saved_bytes));
+        out.single(&DELTAS, self.sum(|stats| &stats.delta_frames));
+        out.single(&DELTA_SAVED, self.sum(|stats| &stats.delta_saved_bytes));
     }
 
     fn rooms(&self, out: &mut Exposition, hub: &HubStats) {

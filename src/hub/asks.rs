@@ -95,13 +95,13 @@ mod tests {
     /// The `n`th thing that a connection asks for.
     fn ask(reactor: u16, slot: u32, n: u32) -> Input {
         let (conn, room) = (ConnId { reactor, slot, generation: 0 }, RoomId { slot: n, generation: 0 });
-        if n.is_multiple_of(2) { Input::Leave { room, conn } } else { Input::Snapshot { conn, request: None, room } }
+        if n.is_multiple_of(2) { Input::Leave { room, conn, delta: false } } else { Input::Snapshot { conn, request: None, room } }
     }
 
     /// Reactor and slot of who asked, and which of its asks it is.
     fn told(input: &Input) -> (u16, u32, u32) {
         match input {
-            Input::Leave { room, conn } | Input::Snapshot { conn, room, .. } => (conn.reactor, conn.slot, room.slot),
+            Input::Leave { room, conn, .. } | Input::Snapshot { conn, room, .. } => (conn.reactor, conn.slot, room.slot),
             _ => panic!("nothing else was asked"),
         }
     }

@@ -14,9 +14,11 @@ pub(super) struct EventText<'a> {
     /// Of a state; empty for none.
     pub(super) key: &'a str,
     pub(super) number: Number,
+    /// Of a delta: the revision of the state that it changes.
+    pub(super) base: Option<u64>,
     pub(super) ts_ms: u64,
     pub(super) event_id: Option<&'a str>,
-    /// Raw JSON; `None` tells that the key is deleted.
+    /// Raw JSON, of a delta the merge patch; `None` tells that the key is deleted.
     pub(super) data: Option<&'a str>,
 }
 
@@ -27,6 +29,10 @@ pub(super) fn event(out: &mut Vec<u8>, text: &EventText<'_>) -> Option<usize> {
         put(out, &[r#","key":""#, text.key, "\""]);
     }
     put_event_number(out, text.number);
+    if let Some(base) = text.base {
+        put(out, &[r#","base":"#]);
+        put_number(out, base);
+    }
     put(out, &[r#","ts":"#]);
     put_number(out, text.ts_ms);
     if let Some(event_id) = text.event_id {
@@ -36,7 +42,7 @@ pub(super) fn event(out: &mut Vec<u8>, text: &EventText<'_>) -> Option<usize> {
         out.extend_from_slice(br#","deleted":true}"#);
         return None;
     };
-    out.extend_from_slice(br#","data":"#);
+    put(out, &[if text.base.is_some() { r#","patch":"# } else { r#","data":"# }]);
     let data_at = out.len();
     out.extend_from_slice(data.as_bytes());
     out.push(b'}');
@@ -84,6 +90,7 @@ mod tests {
             lane: Lane::Alert,
             key: "",
             number: Number::Seq(121),
+            base: None,
             ts_ms: 5,
             event_id: Some("e1"),
             data: Some("{\"a\": 1.50}"),
@@ -108,6 +115,14 @@ mod tests {
         redelivered(&mut again, &out);
         let expected = r#"{"type":"RISK_ALERT","room":"challenge:8f","lane":"alert","seq":121,"ts":5,"event_id":"e1","redelivered":true,"data":{"x":1,"data":2}}"#;
         assert_eq!(String::from_utf8(again).unwrap(), expected);
+    }
+
+    /// DLV-06: `base` names the state that the patch is for, and `patch` stands last.
+    #[test]
+    fn a_delta_has_base_and_patch() {
+        let mut out = Vec::new();
+        event(&mut out, &EventText { key: "8f", number: Number::Rev(908), base: Some(907), event_id: None, ..text() });
+        assert!(out.ends_with(br#""key":"8f","rev":908,"base":907,"ts":5,"patch":{"a": 1.50}}"#), "{}", String::from_utf8_lossy(&out));
     }
 
     #[test]

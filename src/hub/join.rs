@@ -42,6 +42,7 @@ impl Hub {
         self.stats.members += 1;
         let room = self.rooms.by_id_mut(id).expect("it was admitted to in this call");
         room.members[reactor] += 1;
+        room.delta_members += u32::from(join.delta);
         room.touched = true;
         let room = self.rooms.by_id(id).expect("it was admitted to in this call");
         let era = join.since.as_ref().map_or(Era::Present, |since| self.rooms.era(room, &since.epoch));
@@ -56,7 +57,7 @@ impl Hub {
             Some(_) => u64::MAX, // until the replay sets it
             None => floor(room, &self.lags[reactor], lane),
         });
-        let joined = Joined { conn: join.conn, room: id, name: Arc::clone(&room.name), floor, frames };
+        let joined = Joined { conn: join.conn, room: id, name: Arc::clone(&room.name), floor, delta: join.delta, frames };
         self.replays.end_of(join.conn, id);
         if rest.iter().any(Option::is_some) {
             let last = lane_of_caught_up(&joined.frames).max(lane_of_rest(&rest));

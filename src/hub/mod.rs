@@ -9,6 +9,7 @@
 //! | [`asks`] | in which order joins and snapshots have their turn |
 //! | [`catalog`] | room, lane, mode, key and owner of an event type |
 //! | `publish` | refusals, duplicates, numbers; what becomes of an event |
+//! | `delta` | what a state says to those who have the one before |
 //! | `release` | when a lane lets an event go: windows, gather and flush |
 //! | `lag` | what to do when a reactor's link is full: behind-and-pump, dirty keys, gaps |
 //! | `join` | what a new member gets: position, replay, states |
@@ -28,6 +29,7 @@ pub mod acks;
 pub mod asks;
 pub mod catalog;
 mod dedupe;
+mod delta;
 mod encode;
 mod facts;
 mod history;
@@ -196,6 +198,8 @@ pub struct Hub {
     /// The same to acknowledgments.
     ack_answers: Vec<Vec<AckAnswer>>,
     scratch: Vec<u8>,
+    /// A merge patch in the making.
+    patch: Vec<u8>,
     stats: HubStats,
     /// What the events and states take that are not released.
     held_bytes: usize,
@@ -221,6 +225,7 @@ impl Hub {
             answers: vec![Vec::new(); options.reactors],
             ack_answers: vec![Vec::new(); options.reactors],
             scratch: Vec::new(),
+            patch: Vec::new(),
             stats: HubStats::default(),
             held_bytes: 0,
             is_short: false,
@@ -235,7 +240,7 @@ impl Hub {
             Input::Ack(ack) => self.ack(now, *ack, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
             Input::Join(join) => self.join(join, out),
-            Input::Leave { room, conn } => self.leave(room, conn.reactor),
+            Input::Leave { room, conn, delta } => self.leave(room, conn.reactor, delta),
             Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
             Input::Journal(report) => self.hear(report, out),
             Input::ReplayTaken { id, wants_more } => self.replay_taken(id, wants_more),
@@ -334,11 +339,13 @@ impl Hub {
         }
     }
 
-    fn leave(&mut self, id: RoomId, reactor: u16) {
+    fn leave(&mut self, id: RoomId, reactor: u16, delta: bool) {
         let Some(room) = self.rooms.by_id_mut(id) else { return };
         let members = &mut room.members[usize::from(reactor)];
         debug_assert!(*members > 0, "every leave ends a granted join");
         *members = members.saturating_sub(1);
+        debug_assert!(room.delta_members >= u32::from(delta), "who wants deltas said so when it joined");
+        room.delta_members = room.delta_members.saturating_sub(u32::from(delta));
         if *members == 0 {
             self.lags[usize::from(reactor)].forget(id);
         }

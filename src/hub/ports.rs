@@ -95,6 +95,8 @@ pub struct Join {
     pub since: Option<Since>,
     /// Replay this many past events of each lane; ignored where `since` names the lane.
     pub history: Option<u32>,
+    /// It wants deltas.
+    pub delta: bool,
 }
 
 /// A user has taken note of something.
@@ -163,6 +165,8 @@ pub enum Input {
         room: RoomId,
         /// Who left.
         conn: ConnId,
+        /// It had joined for deltas.
+        delta: bool,
     },
     /// The full states of a room for one member. Answered by [`Output::Reply`].
     Snapshot {
@@ -292,6 +296,8 @@ pub struct Joined {
     pub name: Arc<str>,
     /// `stream` frames of the room with a `seq` below this are not for this member: it has them already. 0: none.
     pub floor: PerLane<u64>,
+    /// It wants deltas: for each key one whose base is the last state of it that went to the member, else the full state.
+    pub delta: bool,
     /// `subscribed`, the replay, the states, `caught_up`, in order.
     pub frames: Vec<Arc<Frame>>,
 }

@@ -15,6 +15,7 @@ use crate::base::time::{Mono, Now, nanos};
 use crate::wire::frame::{Frame, Kind, Tag};
 
 use super::Hub;
+use super::delta;
 use super::encode::{self, EventText};
 use super::ports::{Number, Outlet};
 use super::room::{Held, HeldEvent, Sent};
@@ -192,6 +193,7 @@ impl Hub {
             lane: event.lane,
             key: "",
             number,
+            base: None,
             ts_ms: held.ts_ms,
             event_id: event.event_id.as_deref(),
             data: Some(&event.data),
@@ -203,6 +205,7 @@ impl Hub {
 
     fn release_state(&mut self, now: Now, id: RoomId, index: usize, out: &mut impl Outlet) {
         let Some(room) = self.rooms.by_id_mut(id) else { return };
+        let wants_delta = room.delta_members > 0;
         let key = &mut room.states.keys[index];
         let Some(held) = key.held.take() else { return };
         self.held_bytes -= held.data.len();
@@ -213,14 +216,19 @@ impl Hub {
             lane: key.lane,
             key: &key.name,
             number: Number::Rev(key.rev),
+            base: None,
             ts_ms: held.ts_ms,
             event_id: held.event_id.as_deref(),
             data: (&*held.data != "null").then_some(&held.data),
         };
         let data_at = encode::event(&mut self.scratch, &text);
-        let tag =
-            Tag { room: id, lane: key.lane, kind: Kind::State { key: key.id, rev: key.rev }, accepted: held.accepted, released: now.mono };
-        let frame = Arc::new(Frame::text(tag, &self.scratch));
+        let kind = Kind::State { key: key.id, rev: key.rev, is_deleted: data_at.is_none() };
+        let tag = Tag { room: id, lane: key.lane, kind, accepted: held.accepted, released: now.mono };
+        let mut frame = Frame::text(tag, &self.scratch);
+        if wants_delta {
+            frame = delta::add(frame, &text, key.sent.as_ref(), &mut self.patch, &mut self.scratch);
+        }
+        let frame = Arc::new(frame);
         self.stats.encoded += 1;
         key.sent = Some(Sent { frame: Arc::clone(&frame), data_at });
         self.deliver(id, &frame, out);

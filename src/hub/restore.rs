@@ -79,12 +79,13 @@ impl Hub {
             lane: state.lane,
             key: &state.key,
             number: Number::Rev(state.rev),
+            base: None,
             ts_ms: state.ts_ms,
             event_id: None,
             data: state.data.as_deref(),
         };
         let data_at = encode::event(&mut self.scratch, &text);
-        let kind = Kind::State { key: key.id, rev: key.rev };
+        let kind = Kind::State { key: key.id, rev: key.rev, is_deleted: data_at.is_none() };
         let tag = Tag { room: id, lane: state.lane, kind, accepted: now.mono, released: now.mono };
         key.sent = Some(Sent { frame: Arc::new(Frame::text(tag, &self.scratch)), data_at });
         self.stats.keys += (room.states.keys.len() - keys_before) as u64;

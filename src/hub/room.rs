@@ -29,6 +29,8 @@ pub(super) struct Room {
     pub(super) owner: Option<Arc<str>>,
     /// Members on each reactor.
     pub(super) members: Box<[u32]>,
+    /// How many of all of them want deltas.
+    pub(super) delta_members: u32,
     pub(super) lanes: Lanes,
     pub(super) states: States,
     /// `metric` lane: what waits for the room's next flush.
@@ -241,7 +243,7 @@ pub(super) struct Sent {
 
 impl Sent {
     /// The raw JSON of `data`; `None` if the key is deleted.
-    fn data(&self) -> Option<&[u8]> {
+    pub(super) fn data(&self) -> Option<&[u8]> {
         let text = self.frame.as_text();
         self.data_at.map(|at| &text[at..text.len() - 1])
     }
@@ -368,6 +370,7 @@ impl Room {
             born,
             owner: None,
             members: vec![0; reactors].into_boxed_slice(),
+            delta_members: 0,
             lanes: Lanes::default(),
             states: States::default(),
             held: Vec::new(),

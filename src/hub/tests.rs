@@ -1,6 +1,7 @@
 //! The core by example; `tests/sim` has it by the thousand.
 
 mod acks;
+mod deltas;
 mod durable;
 mod joins;
 mod lagging;
@@ -170,7 +171,8 @@ impl Bench {
 
     fn join_as(&mut self, conn: ConnId, user: &str, by_pattern: bool, since: Option<Since>, history: Option<u32>) -> Vec<Value> {
         let request = Some(RequestId::from(7));
-        let join = Join { conn, request, room: "r".into(), user: user.into(), by_pattern, consent: Consent::None, since, history };
+        let join =
+            Join { conn, request, room: "r".into(), user: user.into(), by_pattern, consent: Consent::None, since, history, delta: false };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
         match self.out.outputs.pop().expect("every join is answered").1 {
             Output::Joined(joined) => texts(&joined.frames),
@@ -487,7 +489,7 @@ fn one_who_left_gets_nothing_and_owes_nothing() {
     bench.out.free[0] = 0;
     bench.accept(alert("2")).unwrap();
     let room = bench.room();
-    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1) }, &mut bench.out);
+    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1), delta: false }, &mut bench.out);
     bench.out.free[0] = 100;
     bench.pass(1);
     assert!(bench.live(0).is_empty());
@@ -504,7 +506,7 @@ fn a_blank_room_is_freed_with_its_last_member() {
     bench.join(conn(0, 1), None, None);
     assert_eq!(bench.hub.stats().rooms, 1);
     let room = bench.room();
-    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1) }, &mut bench.out);
+    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1), delta: false }, &mut bench.out);
     assert_eq!(bench.hub.stats().rooms, 0);
 }
 

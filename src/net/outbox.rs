@@ -7,20 +7,23 @@
 //! [`Outbox::fill`] copies, [`Outbox::wrote`] removes. Both walk the same order, so nothing may be pushed between the two.
 //!
 //! A connection that agreed on compression gets its frames compressed; what waits is counted as it is without, for how short a frame
-//! becomes shows only when it is its turn.
+//! becomes shows only when it is its turn. The same holds for deltas: whether a state goes out in full or as a delta is decided when it is
+//! written, by what was written before, so whatever is conflated, purged or dropped meanwhile, the client has the delta's base.
 
 mod queue;
+mod revs;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::ids::RoomId;
 use crate::base::lane::{Lane, PerLane};
 use crate::base::limits::{LOWER_LANE_WRITE_BYTES, PONG_BYTES_MAX};
+use crate::base::thin_deque::ThinDeque;
 use crate::base::time::Mono;
 use crate::wire::frame::{Frame, Kind, Tag};
 
 use queue::Queue;
+use revs::Revs;
 
 /// Empty queues give their memory back beyond this many slots.
 const IDLE_SLOTS: usize = 16;
@@ -62,7 +65,7 @@ pub struct Outbox {
     raw: Option<Box<Raw>>,
     started: Option<Box<Started>>,
     control: Option<Box<Control>>,
-    replies: VecDeque<Entry>,
+    replies: ThinDeque<Entry>,
     lanes: PerLane<Queue>,
     /// Bytes that are not written yet, everything included.
     bytes: usize,
@@ -72,6 +75,21 @@ pub struct Outbox {
     overflowed: bool,
     /// The window of the peer's inflater, in bits; 0 if it has none.
     window_bits: u8,
+    /// There while it wants deltas of any room.
+    revs: Option<Box<Revs>>,
+}
+
+/// A frame that is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// In the form in which it went out.
+    pub form: &'a Frame,
+    /// Its bytes on the wire.
+    pub bytes: usize,
+    /// Whether it was delivered as it happened.
+    pub live: bool,
+    /// Bytes that it is shorter than the full state, if it is a delta; both without compression.
+    pub delta_saved: Option<usize>,
 }
 
 /// Bytes that go before all else.
@@ -86,7 +104,14 @@ struct Raw {
 #[derive(Debug)]
 struct Started {
     entry: Entry,
+    is_delta: bool,
     written: usize,
+}
+
+impl Started {
+    fn form(&self) -> &Frame {
+        form_of(&self.entry.frame, self.is_delta)
+    }
 }
 
 /// Encoded control frames.
@@ -106,6 +131,37 @@ impl Outbox {
     /// The window of the peer's inflater, in bits; 0 if it has none.
     pub fn window_bits(&self) -> u8 {
         self.window_bits
+    }
+
+    /// From now on, states of that room go out as deltas where the peer has their base, or as they are.
+    pub fn set_deltas(&mut self, room: RoomId, is_wanted: bool) {
+        if is_wanted {
+            self.revs.get_or_insert_default().begin(room);
+        } else {
+            self.end_deltas(room);
+        }
+    }
+
+    /// No more deltas of that room; whether they were wanted.
+    pub fn end_deltas(&mut self, room: RoomId) -> bool {
+        let is_ended = self.revs.as_mut().is_some_and(|revs| revs.end(room));
+        if self.revs.as_ref().is_some_and(|revs| revs.is_empty()) {
+            self.revs = None;
+        }
+        is_ended
+    }
+
+    /// Whether it wants deltas of that room.
+    #[inline]
+    pub fn has_deltas(&self, room: RoomId) -> bool {
+        self.revs.as_ref().is_some_and(|revs| revs.has(room))
+    }
+
+    /// The next frame of each state of that room goes out in full.
+    pub fn renew_deltas(&mut self, room: RoomId) {
+        if let Some(revs) = &mut self.revs {
+            revs.forget(room);
+        }
     }
 
     /// Queues a frame; `live` if it comes by a delivery, not by a replay.
@@ -223,7 +279,8 @@ impl Outbox {
     /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one. `deflate` compresses a frame where that is to be done
     /// first, or says false to leave it for the next time.
     pub fn fill(&self, out: &mut Vec<u8>, budget: usize, deflate: impl FnMut(&Frame) -> bool) {
-        let mut filler = Filler { start: out.len(), out, budget, lower: 0, window_bits: self.window_bits, deflate };
+        let revs = self.revs.as_deref();
+        let mut filler = Filler { start: out.len(), out, budget, lower: 0, window_bits: self.window_bits, revs, deflate };
         let rests_fit = self.raw.as_ref().is_none_or(|raw| filler.rest(&raw.bytes[raw.written..]))
             && self.started.as_ref().is_none_or(|started| filler.started(started));
         if !rests_fit {
@@ -248,9 +305,8 @@ impl Outbox {
         }
     }
 
-    /// Removes the first `n` bytes of what [`Outbox::fill`] copied, and reports each frame that is finished by them, with its bytes
-    /// on the wire and whether it is live.
-    pub fn wrote(&mut self, n: usize, mut finished: impl FnMut(&Frame, usize, bool)) {
+    /// Removes the first `n` bytes of what [`Outbox::fill`] copied, and reports each frame that is finished by them.
+    pub fn wrote(&mut self, n: usize, mut finished: impl FnMut(Written<'_>)) {
         debug_assert!(n <= self.bytes, "more was written than waited");
         self.bytes -= n;
         let mut left = self.wrote_raw(n);
@@ -268,7 +324,7 @@ impl Outbox {
         self.shrink();
     }
 
-    /// Takes on frames of which the first `written` bytes went out while nothing waited, and reports those that are finished, with
+    /// Takes on frames, in their full form, of which the first `written` bytes went out while nothing waited, and reports those that are finished, with
     /// their bytes on the wire.
     /// Returns how many were conflated.
     pub fn take_over(
@@ -280,6 +336,7 @@ impl Outbox {
         mut finished: impl FnMut(&Frame, usize),
     ) -> u64 {
         debug_assert!(self.is_empty(), "what waits goes first");
+        debug_assert!(frames.iter().all(|frame| !matches!(frame.tag.kind, Kind::State { .. }) || !self.has_deltas(frame.tag.room)));
         let mut conflated = 0;
         for frame in frames {
             let entry = Entry { frame: Arc::clone(frame), queued, live: true };
@@ -289,7 +346,7 @@ impl Outbox {
                 written -= len;
             } else if written > 0 {
                 self.bytes += len - written;
-                self.started = Some(Box::new(Started { entry, written }));
+                self.started = Some(Box::new(Started { entry, is_delta: false, written }));
                 written = 0;
             } else if self.push(entry, limits) == PushOutcome::Conflated {
                 conflated += 1;
@@ -314,26 +371,31 @@ impl Outbox {
         n - taken
     }
 
-    fn wrote_started(&mut self, n: usize, finished: &mut impl FnMut(&Frame, usize, bool)) -> usize {
-        let Some(len) = self.started.as_ref().map(|started| self.written_frame(&started.entry.frame).len()) else { return n };
+    fn wrote_started(&mut self, n: usize, finished: &mut impl FnMut(Written<'_>)) -> usize {
+        let Some(len) = self.started.as_ref().map(|started| self.written_frame(started.form()).len()) else { return n };
         let Some(started) = &mut self.started else { return n };
         let taken = n.min(len - started.written);
         started.written += taken;
         if started.written == len {
-            finished(&started.entry.frame, len, started.entry.live);
+            finished(written(&started.entry, started.is_delta, len));
             self.started = None;
         }
         n - taken
     }
 
-    fn wrote_entry(&mut self, entry: Entry, n: usize, finished: &mut impl FnMut(&Frame, usize, bool)) -> usize {
-        let len = self.written_frame(&entry.frame).len();
+    fn wrote_entry(&mut self, entry: Entry, n: usize, finished: &mut impl FnMut(Written<'_>)) -> usize {
+        let mut is_delta = false;
+        if let Some(revs) = &mut self.revs {
+            is_delta = revs.delta(&entry.frame).is_some();
+            revs.sent(&entry.frame.tag);
+        }
+        let len = self.written_frame(form_of(&entry.frame, is_delta)).len();
         self.bytes -= entry.frame.as_websocket().len() - len;
         if n < len {
-            self.started = Some(Box::new(Started { entry, written: n }));
+            self.started = Some(Box::new(Started { entry, is_delta, written: n }));
             return 0;
         }
-        finished(&entry.frame, len, entry.live);
+        finished(written(&entry, is_delta, len));
         n - len
     }
 
@@ -359,9 +421,6 @@ impl Outbox {
         if self.control.as_ref().is_some_and(|control| control.pongs.is_empty() && control.ping.is_empty() && control.close.is_empty()) {
             self.control = None;
         }
-        if self.replies.is_empty() && self.replies.capacity() > IDLE_SLOTS {
-            self.replies = VecDeque::new();
-        }
         for lane in &mut self.lanes {
             lane.shrink(IDLE_SLOTS);
         }
@@ -375,7 +434,8 @@ impl Outbox {
     /// What it takes itself, frames excepted, which it shares.
     pub fn own_bytes(&self) -> usize {
         let lanes: usize = self.lanes.iter().map(Queue::own_bytes).sum();
-        lanes + self.replies.capacity() * size_of::<Entry>() + self.raw.as_ref().map_or(0, |raw| raw.bytes.capacity())
+        let revs = self.revs.as_ref().map_or(0, |revs| revs.own_bytes());
+        lanes + revs + self.replies.len() * size_of::<Entry>() + self.raw.as_ref().map_or(0, |raw| raw.bytes.capacity())
     }
 
     /// Whether nothing waits.
@@ -407,10 +467,21 @@ impl Outbox {
     pub fn oldest(&self) -> Option<Mono> {
         let raw = self.raw.as_ref().map(|raw| raw.since);
         let started = self.started.as_ref().map(|started| started.entry.queued);
-        let reply = self.replies.front().map(|entry| entry.queued);
+        let reply = self.replies.iter().next().map(|entry| entry.queued);
         let lanes = self.lanes.iter().filter_map(|lane| lane.iter().next()).map(|entry| entry.queued);
         raw.into_iter().chain(started).chain(reply).chain(lanes).min()
     }
+}
+
+/// The form in which a frame goes out.
+fn form_of(frame: &Frame, is_delta: bool) -> &Frame {
+    frame.delta().filter(|_| is_delta).unwrap_or(frame)
+}
+
+fn written(entry: &Entry, is_delta: bool, bytes: usize) -> Written<'_> {
+    let form = form_of(&entry.frame, is_delta);
+    let delta_saved = is_delta.then(|| entry.frame.as_websocket().len() - form.as_websocket().len());
+    Written { form, bytes, live: entry.live, delta_saved }
 }
 
 /// Whether a slow reader may be spared this frame without a word about it alone.
@@ -426,6 +497,7 @@ struct Filler<'a, D> {
     /// Lower-lane bytes copied so far.
     lower: usize,
     window_bits: u8,
+    revs: Option<&'a Revs>,
     deflate: D,
 }
 
@@ -455,7 +527,7 @@ impl<D: FnMut(&Frame) -> bool> Filler<'_, D> {
     }
 
     fn started(&mut self, started: &Started) -> bool {
-        let Some(bytes) = self.encoded(&started.entry.frame) else { return false };
+        let Some(bytes) = self.encoded(started.form()) else { return false };
         let rest = &bytes[started.written..];
         if started.entry.frame.tag.lane != Lane::Alert {
             self.lower += rest.len();
@@ -468,7 +540,8 @@ impl<D: FnMut(&Frame) -> bool> Filler<'_, D> {
     }
 
     fn lane_frame(&mut self, lane: Lane, frame: &Frame) -> bool {
-        let Some(bytes) = self.encoded(frame) else { return false };
+        let form = self.revs.and_then(|revs| revs.delta(frame)).unwrap_or(frame);
+        let Some(bytes) = self.encoded(form) else { return false };
         if lane == Lane::Alert {
             return self.piece(bytes);
         }

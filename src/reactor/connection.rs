@@ -229,7 +229,7 @@ impl Connection {
         let rooms = core.rooms.leave_all(self.id.slot);
         for room in &rooms {
             core.stats.dropped_by_close.add(core.runs.waiting_for(self.id.slot, *room) as u64);
-            core.uplink.leave(*room, self.id);
+            core.uplink.leave(*room, self.id, self.outbox.has_deltas(*room));
         }
         rooms.len()
     }
@@ -323,7 +323,7 @@ impl Connection {
             Ok(0) if io.output.is_empty() => Ok(0),
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
-                self.outbox.wrote(n, |frame, bytes, live| core.stats.sent(frame, bytes, live, io.now));
+                self.outbox.wrote(n, |written| core.stats.written(&written, io.now));
                 Ok(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -490,7 +490,7 @@ impl Connection {
     pub(super) fn on_joined(&mut self, joined: Joined, core: &mut Core) {
         match &mut self.protocol {
             Protocol::WebSocket(websocket) if self.ending.is_none() => websocket.session.on_joined(joined, core, &mut self.outbox),
-            _ => core.uplink.leave(joined.room, self.id),
+            _ => core.uplink.leave(joined.room, self.id, joined.delta),
         }
     }
 

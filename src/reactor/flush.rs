@@ -256,7 +256,9 @@ impl Reactor {
             return; // it has left meanwhile
         }
         let gets_more = batch.urgency() == Urgency::Bulk && core.gets_more(slot, batch.room);
-        match if gets_more { Direct::NotNow } else { conn.write_batch(batch, core, io) } {
+        // Which states go out as deltas is each connection's own matter.
+        let has_own_form = conn.outbox.has_deltas(batch.room) && batch.has_states();
+        match if gets_more || has_own_form { Direct::NotNow } else { conn.write_batch(batch, core, io) } {
             Direct::Done => pressure.served(0),
             Direct::NotNow => {
                 conn.queue(&batch.frames, core);

@@ -411,11 +411,11 @@ impl Reactor {
             Output::Deliver(frame) => self.deliver(frame),
             Output::Joined(joined) => {
                 self.core.uplink.answered(1);
-                let (id, room) = (joined.conn, joined.room);
+                let (id, room, delta) = (joined.conn, joined.room, joined.delta);
                 self.settle_room(room);
                 match self.conns.by_id(id) {
                     Some(conn) => conn.on_joined(*joined, &mut self.core),
-                    None => self.core.uplink.leave(room, id),
+                    None => self.core.uplink.leave(room, id, delta),
                 }
                 self.enlist(id.slot);
             }

@@ -16,7 +16,7 @@ use crate::base::lane::Lane;
 use crate::base::limits::{ALERT_COST_MAX, COPY_BYTES_PER_WRITE, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
 use crate::wire::deflate::is_window_enough;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, Kind};
 
 /// Runs whose memory is kept for the next ones.
 const SPARE_RUNS: usize = 1024;
@@ -309,6 +309,11 @@ impl Batch {
         (std::mem::take(&mut self.frames), self.written)
     }
 
+    /// Whether there are states in it.
+    pub(super) fn has_states(&self) -> bool {
+        self.frames.iter().any(|frame| matches!(frame.tag.kind, Kind::State { .. }))
+    }
+
     /// Which queue it comes from.
     pub(super) fn urgency(&self) -> Urgency {
         Urgency::of(self.frames[0].tag.lane)
@@ -389,7 +394,7 @@ mod tests {
 
     use super::*;
     use crate::wire::deflate::Deflater;
-    use crate::wire::frame::{Kind, Tag};
+    use crate::wire::frame::Tag;
 
     fn frame(room: u32, lane: Lane, seq: u64) -> Arc<Frame> {
         let tag =

@@ -74,6 +74,13 @@ struct Asking {
     after: Vec<After>,
 }
 
+/// What a client wants of a room.
+struct Wish {
+    since: Option<SinceText>,
+    history: Option<u32>,
+    delta: bool,
+}
+
 /// A command that waits for a join.
 #[derive(Debug)]
 enum After {
@@ -113,7 +120,7 @@ impl Session {
         let grants = self.grants.insert(grants);
         let ConnId { reactor, slot, generation } = self.id;
         let session = format!("{:08x}-{reactor}-{slot}-{generation}", core.options.instance);
-        let mut capabilities = command::VERBS.to_vec();
+        let mut capabilities = [command::VERBS, command::OPTIONS].concat();
         if grants.has(Scope::Publish) {
             capabilities.push("publish");
         }
@@ -213,7 +220,10 @@ impl Session {
         }
         match command {
             Command::Auth { id, token } => return self.refresh(id.as_ref(), &token, core, outbox),
-            Command::Subscribe { id, room, since, history } => return self.subscribe(id.as_ref(), &room, since, history, core, outbox),
+            Command::Subscribe { id, room, since, history, delta } => {
+                let wish = Wish { since, history, delta };
+                return self.subscribe(id.as_ref(), &room, wish, core, outbox);
+            }
             Command::Unsubscribe { id, room } => self.unsubscribe(id.as_ref(), &room, core, outbox),
             Command::Snapshot { id, room } => self.snapshot(id.as_ref(), &room, core, outbox),
             Command::Ack { id, event_id } => self.ack(id.as_ref(), event_id, core, outbox),
@@ -301,15 +311,7 @@ impl Session {
         core.reply(outbox, |out| reply::unsubscribed(out, name, ACCESS_DENIED));
     }
 
-    fn subscribe(
-        &mut self,
-        id: Option<&RequestId>,
-        room: &str,
-        since: Option<SinceText>,
-        history: Option<u32>,
-        core: &mut Core,
-        outbox: &mut Outbox,
-    ) -> Next {
+    fn subscribe(&mut self, id: Option<&RequestId>, room: &str, wish: Wish, core: &mut Core, outbox: &mut Outbox) -> Next {
         let Some(grants) = &self.grants else { return Next::Go };
         let by_pattern = grants.may_read(room);
         if let Err(wait) = self.limiter.join(by_pattern, core.now.mono) {
@@ -326,8 +328,9 @@ impl Session {
             user: Arc::clone(&grants.user),
             by_pattern: grants.may_read(room),
             consent: if core.inquirer.is_there() { Consent::ToBeAsked } else { Consent::None },
-            since: since.map(|since| Since { epoch: since.epoch.into(), seq: since.seq }),
-            history,
+            since: wish.since.map(|since| Since { epoch: since.epoch.into(), seq: since.seq }),
+            history: wish.history,
+            delta: wish.delta,
         };
         self.ask_to_join(Box::new(join), Vec::new(), core, outbox);
         Next::Go
@@ -455,7 +458,7 @@ impl Session {
     fn leave(&self, room: RoomId, core: &mut Core, outbox: &mut Outbox) {
         core.rooms.leave(self.id.slot, room);
         core.purge(self.id.slot, outbox, room);
-        core.uplink.leave(room, self.id);
+        core.uplink.leave(room, self.id, outbox.end_deltas(room));
     }
 
     fn snapshot(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
@@ -482,13 +485,14 @@ impl Session {
     pub(super) fn on_joined(&mut self, joined: Joined, core: &mut Core, outbox: &mut Outbox) {
         let Some(Awaited::Join { room: asked, by_pattern, after }) = self.awaited.pop_front() else {
             debug_assert!(false, "the hub granted a join that was not asked");
-            return core.uplink.leave(joined.room, self.id);
+            return core.uplink.leave(joined.room, self.id, joined.delta);
         };
         debug_assert_eq!(*asked, *joined.name, "the hub answers in the order of the questions");
         if !core.rooms.join(self.id.slot, joined.room, &joined.name, by_pattern, joined.floor) {
             core.purge(self.id.slot, outbox, joined.room);
-            core.uplink.leave(joined.room, self.id);
+            core.uplink.leave(joined.room, self.id, outbox.has_deltas(joined.room));
         }
+        outbox.set_deltas(joined.room, joined.delta);
         for frame in joined.frames {
             core.queue(outbox, frame);
         }
@@ -505,6 +509,10 @@ impl Session {
         debug_assert!(awaited.is_some(), "the hub answered what was not asked");
         // All states are of one room.
         let is_member = frames.last().is_some_and(|last| core.rooms.is_member(self.id.slot, last.tag.room));
+        // Who asks for full states gets them, whatever went before.
+        if let Some(last) = frames.last() {
+            outbox.renew_deltas(last.tag.room);
+        }
         for frame in frames {
             if is_member || frame.tag.room == RoomId::NONE {
                 core.queue(outbox, frame);

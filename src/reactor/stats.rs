@@ -8,6 +8,7 @@ use crate::base::codes::{CLOSES, CloseCode, ERRORS, ErrorCode};
 use crate::base::counters::{Counter, DurationHistogram};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
+use crate::net::outbox::Written;
 use crate::net::tls;
 use crate::wire::frame::{Frame, Kind, Tag};
 
@@ -190,6 +191,10 @@ pub struct ReactorStats {
     pub deflate_ns: Counter,
     /// Bytes that sockets were spared by compression.
     pub compression_saved_bytes: Counter,
+    /// Deltas handed to sockets.
+    pub delta_frames: Counter,
+    /// Bytes that those are shorter than the full states; both without compression.
+    pub delta_saved_bytes: Counter,
     /// Gauge: memberships of rooms.
     pub memberships: Counter,
     /// Gauge: bytes that wait for their readers.
@@ -249,6 +254,8 @@ impl Default for ReactorStats {
             deflated_bytes: Counter::default(),
             deflate_ns: Counter::default(),
             compression_saved_bytes: Counter::default(),
+            delta_frames: Counter::default(),
+            delta_saved_bytes: Counter::default(),
             memberships: Counter::default(),
             queued_bytes: Counter::default(),
             outstanding: Counter::default(),
@@ -306,6 +313,15 @@ impl ReactorStats {
             let result = if reason == Reason::Timeout { TlsResult::Timeout } else { TlsResult::Gone };
             self.tls_handshakes[result as usize].inc();
         }
+    }
+
+    /// Counts what an outbox has written.
+    pub fn written(&self, written: &Written<'_>, now: Mono) {
+        if let Some(saved) = written.delta_saved {
+            self.delta_frames.inc();
+            self.delta_saved_bytes.add(saved as u64);
+        }
+        self.sent(written.form, written.bytes, written.live, now);
     }
 
     /// Counts a frame handed to a socket in so many bytes, and how long it took if it is a live event.

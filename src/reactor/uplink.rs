@@ -24,7 +24,7 @@ pub struct Uplink {
     /// Bytes of events sent, ever.
     published_bytes: u64,
     /// At most as many as there are memberships.
-    leaves: VecDeque<(RoomId, ConnId)>,
+    leaves: VecDeque<(RoomId, ConnId, bool)>,
     /// Parts of replays that were taken, or not; at most as many as there are replays.
     taken: VecDeque<(ReplayId, bool)>,
     urgent_pushed: bool,
@@ -92,16 +92,16 @@ impl Uplink {
         Ok(())
     }
 
-    /// Tells the hub of a leave, now or as soon as there is room.
-    pub fn leave(&mut self, room: RoomId, conn: ConnId) {
-        self.leaves.push_back((room, conn));
+    /// Tells the hub of a leave, of one who had joined for deltas or not, now or as soon as there is room.
+    pub fn leave(&mut self, room: RoomId, conn: ConnId, delta: bool) {
+        self.leaves.push_back((room, conn, delta));
         self.retry_leaves();
     }
 
     /// Sends the leaves, and the words on replays, that found no room, in order.
     pub fn retry_leaves(&mut self) {
-        while let Some((room, conn)) = self.leaves.front().copied() {
-            if self.urgent.push(Input::Leave { room, conn }).is_err() {
+        while let Some((room, conn, delta)) = self.leaves.front().copied() {
+            if self.urgent.push(Input::Leave { room, conn, delta }).is_err() {
                 return;
             }
             self.leaves.pop_front();
@@ -216,8 +216,8 @@ pub(super) mod tests {
         assert_eq!(uplink.publish(publish(Lane::Alert)).unwrap_err().error, QUEUE_FULL);
         assert_eq!(uplink.snapshot(CONN, None, ROOM).unwrap_err().error, OVER_CAPACITY);
         assert_eq!(uplink.outstanding(), 1);
-        uplink.leave(ROOM, CONN);
-        uplink.leave(RoomId { slot: 9, ..ROOM }, CONN);
+        uplink.leave(ROOM, CONN, true);
+        uplink.leave(RoomId { slot: 9, ..ROOM }, CONN, false);
         assert!(uplink.owes_leaves() && uplink.slow_down());
         for slot in [3, 9] {
             urgent.pop();

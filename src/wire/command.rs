@@ -34,6 +34,8 @@ pub enum Command {
         since: Option<SinceText>,
         /// Replay so many past events of each lane.
         history: Option<u32>,
+        /// Changes of states as merge patches, where that is shorter.
+        delta: bool,
     },
     /// Be a member no more.
     Unsubscribe {
@@ -73,9 +75,9 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::Auth { id, token: _ } => f.debug_struct("Auth").field("id", id).finish_non_exhaustive(),
-            Command::Subscribe { id, room, since, history } => {
+            Command::Subscribe { id, room, since, history, delta } => {
                 let mut shown = f.debug_struct("Subscribe");
-                shown.field("id", id).field("room", room).field("since", since).field("history", history).finish()
+                shown.field("id", id).field("room", room).field("since", since).field("history", history).field("delta", delta).finish()
             }
             Command::Unsubscribe { id, room } => f.debug_struct("Unsubscribe").field("id", id).field("room", room).finish(),
             Command::Snapshot { id, room } => f.debug_struct("Snapshot").field("id", id).field("room", room).finish(),
@@ -125,6 +127,12 @@ pub const VERBS: &[&str] = &{
     }
     names
 };
+
+/// What the verbs take beyond their room, where a client had better know it beforehand; for the welcome's capabilities.
+pub const OPTIONS: &[&str] = &[DELTA];
+
+/// The option of `subscribe`.
+const DELTA: &str = "delta";
 
 /// Reads one command. `text` is parsed in place and has no meaning afterwards, but for [`Command::Publish`], which leaves it
 /// as it was.
@@ -201,7 +209,8 @@ fn subscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Com
     let room = room(members)?;
     let since = given(members, "since").map(since).transpose()?;
     let history = given(members, "history").map(history).transpose()?;
-    Ok(Command::Subscribe { id: id.take(), room, since, history })
+    let delta = given(members, DELTA).map_or(Ok(false), |value| value.as_bool().ok_or_else(not_bool))?;
+    Ok(Command::Subscribe { id: id.take(), room, since, history, delta })
 }
 
 fn unsubscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
@@ -270,6 +279,11 @@ fn seq_of(lane: Lane, value: Value<'_, '_>) -> Result<u64, Refusal> {
 
 fn history(value: Value<'_, '_>) -> Result<u32, Refusal> {
     value.as_u32().ok_or_else(|| invalid("`history` must be an integer from 0 to 4294967295"))
+}
+
+#[cold]
+fn not_bool() -> Refusal {
+    invalid("`delta` must be true or false")
 }
 
 #[cold]

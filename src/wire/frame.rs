@@ -35,6 +35,8 @@ pub enum Kind {
         key: KeyId,
         /// Its revision.
         rev: u64,
+        /// It says that the key is deleted.
+        is_deleted: bool,
     },
     /// A `transient` event.
     Transient,
@@ -64,15 +66,24 @@ impl Tag {
 const FRAME_BYTES: usize = size_of::<Frame>() + 2 * size_of::<usize>();
 
 /// The bytes of one message: a WebSocket frame, header and text in one exact allocation; and the same compressed, for those who
-/// agreed on it, made once by the first reactor that has such a member.
+/// agreed on it, made once by the first reactor that has such a member. A state may have a second form, the delta, which has the same two.
 #[derive(Debug)]
 pub struct Frame {
     /// Header (2, 4 or 10 bytes) and text.
     bytes: Box<[u8]>,
     /// Header and compressed text; empty if that is not worth it.
     deflated: OnceLock<Box<[u8]>>,
+    delta: Option<Box<Delta>>,
     /// What the queues know of it.
     pub tag: Tag,
+}
+
+/// What is new in a state for one who has an older one.
+#[derive(Debug)]
+struct Delta {
+    /// The revision of the older one.
+    base: u64,
+    frame: Frame,
 }
 
 impl Frame {
@@ -89,7 +100,25 @@ impl Frame {
     fn encode(tag: Tag, first: u8, body: &[u8]) -> Frame {
         let bytes = encode(first, body);
         memory::frame_made(FRAME_BYTES + memory::allocated(bytes.len()));
-        Frame { bytes, deflated: OnceLock::new(), tag }
+        Frame { bytes, deflated: OnceLock::new(), delta: None, tag }
+    }
+
+    /// Adds the delta form: `text` says the same to one whose last state of the key has that revision. It is no longer than the full form.
+    #[must_use]
+    pub fn with_delta(mut self, base: u64, text: &[u8]) -> Frame {
+        debug_assert!(text.len() <= self.as_text().len(), "queues count on the full form to be the longer one");
+        self.delta = Some(Box::new(Delta { base, frame: Frame::text(self.tag, text) }));
+        self
+    }
+
+    /// The delta form for one whose last state of the key has that revision, if there is one.
+    pub fn delta_on(&self, rev: u64) -> Option<&Frame> {
+        self.delta.as_deref().filter(|delta| delta.base == rev).map(|delta| &delta.frame)
+    }
+
+    /// The delta form, if there is one, for one who is known to have its base.
+    pub fn delta(&self) -> Option<&Frame> {
+        self.delta.as_deref().map(|delta| &delta.frame)
     }
 
     /// Encodes a message that belongs to no room and goes before all lanes.
@@ -202,6 +231,17 @@ mod tests {
         assert_eq!(deflated[0], 0xc1);
         assert_eq!(Inflater::default().message(&deflated[2..], 1000), Ok(&text[..]));
         assert_eq!(frame.for_window(9), Some(frame.as_websocket()));
+    }
+
+    /// DLV-06: the delta is for those alone who have its base.
+    #[test]
+    fn a_delta_is_given_on_its_base_alone() {
+        let kind = Kind::State { key: KeyId(1), rev: 9, is_deleted: false };
+        let frame = Frame::text(Tag { kind, ..Tag::REPLY }, b"all of it").with_delta(7, b"a part");
+        assert_eq!(frame.delta_on(7).map(Frame::as_text), Some(&b"a part"[..]));
+        assert_eq!((frame.as_text(), frame.delta_on(7).unwrap().tag), (&b"all of it"[..], frame.tag));
+        assert!(frame.delta().is_some() && frame.delta_on(8).is_none() && frame.delta_on(7).unwrap().delta_on(7).is_none());
+        assert!(Frame::reply(b"x").delta_on(0).is_none());
     }
 
     /// LIM-06: a shared frame counts once, with its compressed form, as long as anybody has it. Other tests' frames are small beside this one.

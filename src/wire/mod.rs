@@ -7,6 +7,7 @@ pub mod forwarded;
 pub mod frame;
 pub mod http;
 mod json;
+pub mod merge_patch;
 pub mod proxy;
 pub mod reply;
 pub mod request_id;

@@ -416,6 +416,7 @@ impl World {
             consent: Consent::None,
             history: if since.is_none() { *self.rng.pick(&[None, Some(5), Some(1000)]) } else { None },
             since,
+            delta: false,
         };
         self.asked[client].push_back(room);
         // One who is a member already and asks again is left as it is until it is answered: its position may be old by then.
@@ -431,7 +432,7 @@ impl World {
     fn leave(&mut self, client: usize, room: &'static str) {
         if let Some(member) = self.members.remove(&(client, room)) {
             let conn = self.conn(client);
-            self.apply(Input::Leave { room: member.id, conn });
+            self.apply(Input::Leave { room: member.id, conn, delta: false });
         }
     }
 

@@ -10,6 +10,7 @@ use tickerd::hub::ports::Since;
 
 use crate::message::{Body, Event, Message, Subscribed};
 use crate::plan::KINDS;
+use crate::tree::Tree;
 
 /// By which way a frame came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) states: States,
     /// It began with the states of a former membership.
     pub(crate) resumed: bool,
+    /// It joined for deltas.
+    pub(crate) delta: bool,
     /// Rev of each (kind, key) that this membership was told of.
     told: HashMap<(usize, usize), u64>,
     transients: HashSet<(u64, Rc<str>)>,
@@ -50,7 +53,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// The membership that begins with this `subscribed`.
-    pub(crate) fn open(room: RoomId, name: &str, subscribed: &Subscribed, kept: Option<&Kept>) -> Session {
+    pub(crate) fn open(room: RoomId, name: &str, subscribed: &Subscribed, kept: Option<&Kept>, delta: bool) -> Session {
         let kept = kept.filter(|kept| *kept.since.epoch == *subscribed.epoch);
         let next = Lane::ALL.map(|lane| {
             let from = subscribed.from[lane.index()].unwrap_or(1);
@@ -65,6 +68,7 @@ impl Session {
             next,
             states,
             resumed: kept.is_some(),
+            delta,
             told: HashMap::new(),
             transients: HashSet::new(),
             caught_up: false,
@@ -80,6 +84,11 @@ impl Session {
     /// The answer to the join ended.
     pub(crate) fn joined(&self) {
         assert!(self.caught_up, "{}: an answer to a join without `caught_up`", self.name);
+    }
+
+    /// The revision of a state that this membership was told of last.
+    pub(crate) fn told(&self, event: &Event) -> Option<u64> {
+        self.told.get(&(event.kind, event.key)).copied()
     }
 
     /// A frame is given to the member.
@@ -117,7 +126,19 @@ impl Session {
 
     fn state(&mut self, event: &Event, rev: u64, via: Via) {
         let names = (event.kind, event.key);
-        let had = self.states.insert(names, (rev, event.data.clone())).map_or(0, |(rev, _)| rev);
+        let before = self.states.remove(&names);
+        let had = before.as_ref().map_or(0, |(rev, _)| *rev);
+        let value = match &event.patch {
+            None => event.data.clone(),
+            Some((base, patch)) => {
+                assert!(self.delta, "{}: a delta for one who did not ask for it: {event:?}", self.name);
+                assert_eq!((had, via), (*base, Via::Live), "{}: a delta on what the member does not have: {event:?}", self.name);
+                let (_, before) = before.expect("it has a rev");
+                let before = before.unwrap_or_else(|| panic!("{}: a delta on what is deleted: {event:?}", self.name));
+                Some(Tree::parse(&before).patched(Tree::parse(patch)).to_string().into())
+            }
+        };
+        self.states.insert(names, (rev, value));
         let told = self.told.insert(names, rev).unwrap_or(0);
         let grows = rev >= had && (rev > told || via == Via::Snapshot);
         assert!(grows, "{}: rev {rev} after {had} via {via:?}: {event:?}", self.name);

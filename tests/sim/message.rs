@@ -63,8 +63,10 @@ pub(crate) struct Event {
     pub(crate) rev: Option<u64>,
     pub(crate) ts: u64,
     pub(crate) id: Option<String>,
-    /// The publisher's bytes; none if it says `deleted`.
+    /// The publisher's bytes; none if it says `deleted`, or is a delta.
     pub(crate) data: Option<Rc<str>>,
+    /// Of a delta: `base` and `patch`.
+    pub(crate) patch: Option<(u64, Rc<str>)>,
 }
 
 /// Reads frames, each allocation once; keeps them alive, so that an address names one frame for the whole run.
@@ -78,6 +80,11 @@ impl Reader {
     pub(crate) fn read(&mut self, frame: &Arc<Frame>) -> Rc<Message> {
         let entry = self.read.entry(Arc::as_ptr(frame)).or_insert_with(|| (Arc::clone(frame), Rc::new(parse(frame.as_text()))));
         Rc::clone(&entry.1)
+    }
+
+    /// The message of a delta form.
+    pub(crate) fn read_delta(frame: &Frame) -> Message {
+        parse(frame.as_text())
     }
 }
 
@@ -95,6 +102,7 @@ struct Raw<'a> {
     rewound: Option<Value>,
     recovered: Option<bool>,
     rev: Option<u64>,
+    base: Option<u64>,
     ts: Option<u64>,
     epoch: Option<String>,
     event_id: Option<String>,
@@ -103,6 +111,8 @@ struct Raw<'a> {
     deleted: Option<bool>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    patch: Option<&'a RawValue>,
 }
 
 fn parse(text: &[u8]) -> Message {
@@ -139,9 +149,13 @@ fn event(raw: &Raw<'_>, shown: &str) -> Event {
     let kind = given(KINDS.iter().position(|kind| kind.name == raw.kind), shown);
     let key = raw.key.as_deref().unwrap_or("");
     let data: Option<Rc<str>> = raw.data.map(|data| data.get().into());
-    assert_eq!(data.is_none(), raw.deleted == Some(true), "either data or deleted: {shown}");
-    if let Some(data) = &data {
-        assert!(shown.ends_with(&format!("\"data\":{data}}}")), "data is not the last member: {shown}");
+    let patch: Option<Rc<str>> = raw.patch.map(|patch| patch.get().into());
+    assert_eq!(patch.is_some(), raw.base.is_some(), "a patch has a base: {shown}");
+    let members = [data.is_some(), patch.is_some(), raw.deleted == Some(true)];
+    assert_eq!(members.into_iter().filter(|is_there| *is_there).count(), 1, "either data, patch or deleted: {shown}");
+    for (name, value) in [("data", &data), ("patch", &patch)] {
+        let is_last = value.as_ref().is_none_or(|value| shown.ends_with(&format!("\"{name}\":{value}}}")));
+        assert!(is_last, "{name} is not the last member: {shown}");
     }
     Event {
         kind,
@@ -152,6 +166,7 @@ fn event(raw: &Raw<'_>, shown: &str) -> Event {
         ts: given(raw.ts, shown),
         id: raw.event_id.clone(),
         data,
+        patch: raw.base.zip(patch),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::plan::user_name;
 /// What a client asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Subscribe { room: String, by_pattern: bool, kept: Option<Kept>, history: Option<u32> },
+    Subscribe { room: String, by_pattern: bool, kept: Option<Kept>, history: Option<u32>, delta: bool },
     Snapshot { room: String },
     Unsubscribe { room: String },
 }
@@ -69,6 +69,9 @@ pub(crate) struct Reactor {
     /// What clients keep of memberships that ended, by (user, room).
     pub(crate) ended: Vec<(usize, String, Kept)>,
     next_request: u64,
+    /// Deltas that members got, and full states in their place.
+    pub(crate) deltas: u64,
+    pub(crate) delta_missed: u64,
 }
 
 impl Reactor {
@@ -85,6 +88,8 @@ impl Reactor {
             stalled: false,
             ended: Vec::new(),
             next_request: 0,
+            deltas: 0,
+            delta_missed: 0,
         }
     }
 
@@ -136,7 +141,7 @@ impl Reactor {
         let request = self.next_request;
         let Some(conn) = &mut self.slots[slot].1 else { return };
         match &command {
-            Command::Subscribe { room, by_pattern, kept, history } => {
+            Command::Subscribe { room, by_pattern, kept, history, delta } => {
                 let (room, user) = (room.as_str().into(), user_name(conn.user).as_str().into());
                 let join = Join {
                     conn: conn.id,
@@ -147,6 +152,7 @@ impl Reactor {
                     consent: Consent::None,
                     since: kept.as_ref().map(|kept| kept.since.clone()),
                     history: *history,
+                    delta: *delta,
                 };
                 self.urgent.push_back(Input::Join(Box::new(join)));
             }
@@ -173,11 +179,11 @@ impl Reactor {
         local.members.retain(|slot| *slot != conn.slot);
         local.floors.remove(&conn.slot);
         self.ended.push((user, session.name.clone(), session.kept()));
-        self.send_leave(session.room, conn);
+        self.send_leave(session.room, conn, session.delta);
     }
 
-    fn send_leave(&mut self, room: RoomId, conn: ConnId) {
-        let leave = Input::Leave { room, conn };
+    fn send_leave(&mut self, room: RoomId, conn: ConnId, delta: bool) {
+        let leave = Input::Leave { room, conn, delta };
         if self.late_leaves { self.retry.push(leave) } else { self.urgent.push_back(leave) }
     }
 
@@ -194,24 +200,31 @@ impl Reactor {
             };
             if !skipped {
                 let conn = self.slots[*slot as usize].1.as_mut().expect("a member is connected");
-                conn.sessions.get_mut(&tag.room).expect("a member has a session").take(&message, Via::Live);
+                let session = conn.sessions.get_mut(&tag.room).expect("a member has a session");
+                let delta = delta(frame, &message, session);
+                self.deltas += u64::from(delta.is_some());
+                self.delta_missed += u64::from(session.delta && frame.delta().is_some() && delta.is_none());
+                session.take(delta.as_ref().unwrap_or(&message), Via::Live);
             }
         }
     }
 
     fn joined(&mut self, joined: &Joined, reader: &mut Reader) {
         self.outstanding -= 1;
-        let Some((request, command)) = self.answered(joined.conn) else { return self.send_leave(joined.room, joined.conn) };
-        let Command::Subscribe { room, kept, .. } = &command else { panic!("Joined answers {command:?}") };
+        let Some((request, command)) = self.answered(joined.conn) else {
+            return self.send_leave(joined.room, joined.conn, joined.delta);
+        };
+        let Command::Subscribe { room, kept, delta, .. } = &command else { panic!("Joined answers {command:?}") };
         assert_eq!(*room, *joined.name, "Joined names another room than was asked for");
+        assert_eq!(*delta, joined.delta, "Joined forgets what was asked for");
         let session = session(joined, request, kept.as_ref(), reader);
         let conn = self.slots[joined.conn.slot as usize].1.as_mut().expect("it was found");
         let again = conn.sessions.values().any(|old| old.name == session.name);
         let replaced = conn.sessions.insert(joined.room, session);
         assert_eq!(again, replaced.is_some(), "a member's room got another id");
         self.enter(joined);
-        if replaced.is_some() {
-            self.send_leave(joined.room, joined.conn);
+        if let Some(replaced) = replaced {
+            self.send_leave(joined.room, joined.conn, replaced.delta);
         }
         self.wake(joined.conn.slot as usize, room);
     }
@@ -267,11 +280,18 @@ impl Reactor {
     }
 }
 
+/// The frame as a delta, for one who wants it and was told of its base.
+fn delta(frame: &Frame, message: &Message, session: &Session) -> Option<Message> {
+    let Body::Event(event) = &message.body else { return None };
+    let told = session.told(event).filter(|_| session.delta)?;
+    frame.delta_on(told).map(Reader::read_delta)
+}
+
 fn session(joined: &Joined, request: u64, kept: Option<&Kept>, reader: &mut Reader) -> Session {
     let messages: Vec<_> = joined.frames.iter().map(|frame| reader.read(frame)).collect();
     let Body::Subscribed(subscribed) = &messages[0].body else { panic!("an answer to a join begins with {:?}", messages[0]) };
     assert_eq!(messages[0].id, Some(request), "an answer out of order");
-    let mut session = Session::open(joined.room, &joined.name, subscribed, kept);
+    let mut session = Session::open(joined.room, &joined.name, subscribed, kept, joined.delta);
     for message in &messages[1..] {
         session.take(message, Via::Join);
     }

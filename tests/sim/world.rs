@@ -75,7 +75,8 @@ impl World {
         }
         self.probe();
         self.everybody_leaves();
-        self.oracle.seen()
+        let sum = |of: fn(&Reactor) -> u64| self.reactors.iter().map(of).sum();
+        Seen { deltas: sum(|reactor| reactor.deltas), delta_missed: sum(|reactor| reactor.delta_missed), ..self.oracle.seen() }
     }
 
     fn step(&mut self) {
@@ -250,8 +251,8 @@ impl World {
         let room = self.rng.below(self.plan.rooms.len());
         let (name, by_pattern) = (self.plan.rooms[room].name.clone(), self.plan.rooms[room].readers[user]);
         let kept = self.kept(user, &name);
-        let history = *self.rng.pick(&[None, None, Some(0), Some(2), Some(50)]);
-        self.reactors[reactor].command(slot, Command::Subscribe { room: name, by_pattern, kept, history });
+        let (history, delta) = (*self.rng.pick(&[None, None, Some(0), Some(2), Some(50)]), self.rng.chance(50));
+        self.reactors[reactor].command(slot, Command::Subscribe { room: name, by_pattern, kept, history, delta });
         self.remember(reactor);
     }
 
@@ -370,7 +371,8 @@ impl World {
         if self.rng.chance(15) {
             return "null".to_owned();
         }
-        format!(r#"{{"v":{}.50}}"#, self.rng.below(4))
+        let (v, a, b) = (self.rng.below(3), self.rng.below(2), *self.rng.pick(&["1.0", "1.0", "1.0", "null", "[null]"]));
+        format!(r#"{{"v":{v}.50,"o":{{"a":{a},"b":{b}}}, "rest":"is always the same in this state"}}"#)
     }
 
     // The end.
@@ -433,7 +435,7 @@ impl World {
         self.reactors[reactor].connect(0, 0);
         for room in 0..self.plan.rooms.len() {
             let room = self.plan.rooms[room].name.clone();
-            self.reactors[reactor].command(0, Command::Subscribe { room, by_pattern: true, kept: None, history: Some(3) });
+            self.reactors[reactor].command(0, Command::Subscribe { room, by_pattern: true, kept: None, history: Some(3), delta: false });
         }
         self.remember(reactor);
         self.settle();

@@ -27,7 +27,17 @@ impl Bench {
 
     fn join_room(&mut self, room: &str, user: &str, since: Option<Since>, history: Option<u32>) -> (RoomId, Vec<Value>) {
         let (request, conn) = (None, conn(0, 1));
-        let join = Join { conn, request, room: room.into(), user: user.into(), by_pattern: true, consent: Consent::None, since, history };
+        let join = Join {
+            conn,
+            request,
+            room: room.into(),
+            user: user.into(),
+            by_pattern: true,
+            consent: Consent::None,
+            since,
+            history,
+            delta: false,
+        };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
         match self.out.outputs.pop().expect("every join is answered").1 {
             Output::Joined(joined) => (joined.room, texts(&joined.frames)),

@@ -64,7 +64,7 @@ fn what_the_hub_holds_is_counted_and_given_back() {
     bench.pass(61_000);
     assert_eq!(bench.hub.memory_bytes(), room + KEY_BYTES);
     let id = bench.room();
-    bench.hub.apply(bench.now, Input::Leave { room: id, conn: conn(0, 1) }, &mut bench.out);
+    bench.hub.apply(bench.now, Input::Leave { room: id, conn: conn(0, 1), delta: false }, &mut bench.out);
     bench.accept(Event { room: "other".into(), ..alert("1") }).unwrap();
     assert_eq!(bench.hub.memory_bytes(), room, "the key went with the evicted room");
 }

@@ -31,7 +31,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Queues or conflates. Returns also the bytes of the entry that was replaced, or those of this one if it was the older one.
     pub(super) fn push(&mut self, entry: Entry) -> (PushOutcome, usize) {
-        if let Kind::State { key, rev } = entry.frame.tag.kind
+        if let Kind::State { key, rev, .. } = entry.frame.tag.kind
             && let Some(at) = self.find(key)
         {
             return (PushOutcome::Conflated, self.replace(at, &entry, rev));
@@ -42,7 +42,7 @@ impl Queue {
 
     /// Conflates if that does not add bytes; how many it saves. `None`: there is nothing to replace.
     pub(super) fn replace_if_shorter(&mut self, entry: &Entry) -> Option<usize> {
-        let Kind::State { key, rev } = entry.frame.tag.kind else { return None };
+        let Kind::State { key, rev, .. } = entry.frame.tag.kind else { return None };
         let at = self.find(key)?;
         let len = entry.frame.as_websocket().len();
         if len > self.entries[at].frame.as_websocket().len() {

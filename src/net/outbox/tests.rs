@@ -1,3 +1,5 @@
+mod deltas;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -42,7 +44,7 @@ fn drain_by(outbox: &mut Outbox, mut deflate: impl FnMut(&Frame) -> bool) -> Vec
         let before = all.len();
         outbox.fill(&mut all, WRITE_BYTES, &mut deflate);
         assert!(all.len() > before, "an outbox that is not empty fills nothing");
-        outbox.wrote(all.len() - before, |_, _, _| {});
+        outbox.wrote(all.len() - before, |_| {});
     }
     all
 }
@@ -73,10 +75,10 @@ fn replies_go_before_alerts_before_updates_before_metrics() {
 fn what_is_started_is_neither_overtaken_nor_conflated_nor_purged() {
     let mut outbox = Outbox::default();
     let key = KeyId(1);
-    let first = frame(1, Lane::Update, Kind::State { key, rev: 1 }, b"first");
+    let first = frame(1, Lane::Update, Kind::State { key, rev: 1, is_deleted: false }, b"first");
     push(&mut outbox, &first);
-    outbox.wrote(3, |_, _, _| panic!("not finished yet"));
-    let second = frame(1, Lane::Update, Kind::State { key, rev: 2 }, b"second");
+    outbox.wrote(3, |_| panic!("not finished yet"));
+    let second = frame(1, Lane::Update, Kind::State { key, rev: 2, is_deleted: false }, b"second");
     assert_eq!(push(&mut outbox, &second), PushOutcome::Queued);
     let alert = frame(2, Lane::Alert, Kind::Stream { seq: 1 }, b"alert");
     push(&mut outbox, &alert);
@@ -89,7 +91,7 @@ fn what_is_started_is_neither_overtaken_nor_conflated_nor_purged() {
 fn a_started_control_frame_is_finished_first() {
     let mut outbox = Outbox::default();
     outbox.push_pong(b"PONG");
-    outbox.wrote(2, |_, _, _| {});
+    outbox.wrote(2, |_| {});
     outbox.push_pong(b"NEXT");
     assert_eq!(outbox.bytes(), 6);
     assert_eq!(drain(&mut outbox), b"NGNEXT");
@@ -152,10 +154,10 @@ fn a_large_rest_is_copied_piece_by_piece() {
 fn a_full_outbox_still_takes_a_state_that_replaces_a_longer_one() {
     let key = KeyId(9);
     let mut outbox = Outbox::default();
-    let long = frame(1, Lane::Update, Kind::State { key, rev: 1 }, b"longer");
+    let long = frame(1, Lane::Update, Kind::State { key, rev: 1, is_deleted: false }, b"longer");
     let limits = Limits { bytes_max: long.as_websocket().len() };
     assert_eq!(outbox.push(entry(&long, 1), limits), PushOutcome::Queued);
-    let short = frame(1, Lane::Update, Kind::State { key, rev: 2 }, b"short");
+    let short = frame(1, Lane::Update, Kind::State { key, rev: 2, is_deleted: false }, b"short");
     assert_eq!(outbox.push(entry(&short, 2), limits), PushOutcome::Conflated);
     assert_eq!(outbox.bytes(), short.as_websocket().len());
     let alert = frame(1, Lane::Alert, Kind::Stream { seq: 1 }, b"alert");
@@ -169,12 +171,14 @@ fn a_full_outbox_still_takes_a_state_that_replaces_a_longer_one() {
 #[test]
 fn many_keys_conflate_in_their_places_after_a_purge_and_a_write() {
     let mut outbox = Outbox::default();
-    let state = |key: u64, rev| frame((key % 2) as u32, Lane::Update, Kind::State { key: KeyId(key), rev }, &[key as u8, rev as u8]);
+    let state = |key: u64, rev| {
+        frame((key % 2) as u32, Lane::Update, Kind::State { key: KeyId(key), rev, is_deleted: false }, &[key as u8, rev as u8])
+    };
     for key in 0..100 {
         assert_eq!(push(&mut outbox, &state(key, 1)), PushOutcome::Queued);
     }
     assert_eq!(outbox.purge(room(0)), 50);
-    outbox.wrote(3 * state(0, 1).as_websocket().len(), |_, _, _| {});
+    outbox.wrote(3 * state(0, 1).as_websocket().len(), |_| {});
     for key in (0..100).rev() {
         let expected = if key % 2 == 1 && key > 5 { PushOutcome::Conflated } else { PushOutcome::Queued };
         assert_eq!(push(&mut outbox, &state(key, 2)), expected, "{key}");
@@ -189,7 +193,7 @@ fn a_last_word_follows_what_is_started() {
     let mut outbox = Outbox::default();
     let alert = frame(1, Lane::Alert, Kind::Stream { seq: 1 }, b"alert");
     push(&mut outbox, &alert);
-    outbox.wrote(1, |_, _, _| {});
+    outbox.wrote(1, |_| {});
     push(&mut outbox, &alert);
     push(&mut outbox, &Arc::new(Frame::reply(b"reply")));
     outbox.push_pong(b"PONG");
@@ -203,7 +207,7 @@ fn a_last_word_follows_what_is_started() {
 #[test]
 fn the_oldest_is_the_oldest_of_all_queues_and_conflation_does_not_rejuvenate() {
     let mut outbox = Outbox::default();
-    let state = |rev| frame(1, Lane::Metric, Kind::State { key: KeyId(1), rev }, b"s");
+    let state = |rev| frame(1, Lane::Metric, Kind::State { key: KeyId(1), rev, is_deleted: false }, b"s");
     outbox.push(entry(&state(1), 5), NO_LIMIT);
     outbox.push(entry(&state(2), 50), NO_LIMIT);
     outbox.push(entry(&Arc::new(Frame::reply(b"r")), 9), NO_LIMIT);
@@ -288,7 +292,7 @@ proptest! {
             match op {
                 Op::Push { room, lane, key, size } => {
                     let key = key.map(|key| key * 3 + u64::from(room));
-                    let kind = key.map_or(Kind::Stream { seq: n as u64 }, |key| Kind::State { key: KeyId(key), rev: n as u64 });
+                    let kind = key.map_or(Kind::Stream { seq: n as u64 }, |key| Kind::State { key: KeyId(key), rev: n as u64, is_deleted: false });
                     let frame = frame(room, Lane::ALL[lane], kind, &vec![n as u8; size]);
                     model.push(lane + 1, key, room, &frame, window_bits);
                     push(&mut outbox, &frame);
@@ -311,7 +315,7 @@ proptest! {
                         may && { frame.deflate(&mut deflater); true }
                     });
                     let n = n.min(out.len());
-                    outbox.wrote(n, |_, _, _| {});
+                    outbox.wrote(n, |_| {});
                     prop_assert_eq!(&out[..n], &model.write(n)[..]);
                 }
             }

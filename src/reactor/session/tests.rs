@@ -118,7 +118,7 @@ impl Desk {
         while !self.outbox.is_empty() {
             let before = bytes.len();
             self.outbox.fill(&mut bytes, 1 << 20, |_| false);
-            self.outbox.wrote(bytes.len() - before, |_, _, _| {});
+            self.outbox.wrote(bytes.len() - before, |_| {});
         }
         let mut texts = Vec::new();
         let mut rest = &bytes[..];
@@ -147,7 +147,7 @@ impl Desk {
     /// The hub grants the oldest join.
     fn grant(&mut self, room: RoomId, name: &str) {
         let frames = vec![Arc::new(Frame::reply(br#"{"type":"subscribed"}"#)), event(room, "replayed")];
-        let joined = Joined { conn: CONN, room, name: name.into(), floor: [0; 3], frames };
+        let joined = Joined { conn: CONN, room, name: name.into(), floor: [0; 3], delta: false, frames };
         self.core.uplink.answered(1);
         self.session.on_joined(joined, &mut self.core, &mut self.outbox);
     }

@@ -6,11 +6,12 @@
 //! `TICKERD_SIM_SEEDS=100000` runs more than the usual number.
 
 mod client;
+mod deltas;
 mod publisher;
 mod random;
 mod way;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::LazyLock;
 
@@ -74,7 +75,11 @@ struct Storm {
     streams: BTreeMap<(RoomId, Lane), u64>,
     /// Name and last `rev` of each state that it was given.
     states: BTreeMap<(RoomId, KeyId), (String, u64)>,
+    /// Room and name of each state that was deleted, be it for a while.
+    deleted: BTreeSet<(String, String)>,
     events: u64,
+    /// Nothing but states is published, and joins are rarer.
+    is_of_states: bool,
     /// What those got who are gone.
     seen: Seen,
 }
@@ -83,7 +88,7 @@ struct Storm {
 type Seen = BTreeMap<String, u64>;
 
 impl Storm {
-    fn new(seed: u64) -> Storm {
+    fn new(seed: u64, is_of_states: bool) -> Storm {
         let mut random = Random::new(seed);
         let step = Duration::from_nanos(random.pick(&[0, 200, 5_000, 100_000]));
         let clock = manual::start(step);
@@ -135,12 +140,14 @@ impl Storm {
             sequencer: LocalSequencer::default(),
             urgent,
             bulk,
-            way: Way { inbox, parcels: VecDeque::new(), needs: VecDeque::new(), slots },
+            way: Way { inbox, parcels: VecDeque::new(), needs: VecDeque::new(), values: HashMap::new(), slots },
             clients: Vec::new(),
             publishers: Vec::new(),
             streams: BTreeMap::new(),
             states: BTreeMap::new(),
+            deleted: BTreeSet::new(),
             events: 0,
+            is_of_states,
             seen: Seen::new(),
         }
     }
@@ -211,7 +218,7 @@ impl Storm {
             let event = self.event();
             let (client, random) = (&mut self.clients[at], &mut self.random);
             if client.outgoing.len() < 100_000 && client.speaks() && client.welcomed {
-                say_something(client, &event, random);
+                say_something(client, &event, self.is_of_states, random);
             }
         }
         let bytes = self.random.pick(&[1, 40, 1000, 100_000]);
@@ -239,14 +246,19 @@ impl Storm {
         self.events += 1;
         let (lane, mode) =
             (self.random.pick(&["alert", "update", "metric"]), self.random.pick(&["stream", "state", "stream", "state", "transient"]));
-        let (mode, key) = if lane == "metric" && mode == "stream" { ("transient", 0) } else { (mode, self.random.below(2)) };
-        let key = if mode == "state" { format!(r#","key":"k{key}""#) } else { String::new() };
+        let mode = if self.is_of_states { "state" } else { mode };
+        let (mode, number) = if lane == "metric" && mode == "stream" { ("transient", 0) } else { (mode, self.random.below(2)) };
+        let key = if mode == "state" { format!(r#","key":"k{number}""#) } else { String::new() };
         let (room, len) = (self.random.pick(&ROOMS), self.random.pick(&[1, 10, 300, 3000]));
-        let data = "x".repeat(len);
-        format!(
-            r#""type":"{lane}.{mode}","room":"{room}","lane":"{lane}","mode":"{mode}"{key},"data":{{"n":{},"x":"{data}"}}}}"#,
-            self.events
-        )
+        let data = if self.is_of_states {
+            deltas::state(self.events, len, &mut self.random)
+        } else {
+            format!(r#"{{"n":{},"x":"{}"}}"#, self.events, "x".repeat(len))
+        };
+        if data == "null" {
+            self.deleted.insert((room.to_owned(), format!(r#""{lane}.state" "k{number}""#)));
+        }
+        format!(r#""type":"{lane}.{mode}","room":"{room}","lane":"{lane}","mode":"{mode}"{key},"data":{data}}}"#)
     }
 
     /// A peer reads, goes, or is cut off.
@@ -346,6 +358,10 @@ impl Storm {
         for client in &mut self.clients {
             client.hear();
             client.assert_not_dropped();
+            for (room, name, rev, value) in client.states.drain(..) {
+                let published = &self.way.values[&(room, name, rev)];
+                assert_eq!(&value, published, "a state is not what the publisher made it");
+            }
         }
         for publisher in &mut self.publishers {
             publisher.hear();
@@ -414,7 +430,7 @@ impl Storm {
         self.calm();
         self.settle(Duration::from_millis(20));
         for client in self.clients.iter().filter(|client| client.is_open()) {
-            client.assert_has_everything(&self.streams, &self.states);
+            client.assert_has_everything(&self.streams, &self.states, &self.deleted);
         }
         self.publishers.iter().for_each(Publisher::assert_answered);
     }
@@ -455,8 +471,10 @@ impl Storm {
             ("conflated", stats.conflated.value()),
             ("dropped", stats.dropped_by_close.value()),
             ("purged", stats.purged.value()),
+            ("deltas", stats.delta_frames.value()),
             ("deflated", stats.deflated_frames.value()),
             ("denied", stats.joins_denied.value()),
+            ("accepted", hub.accepted.iter().sum()),
             ("hub: behind", hub.behind),
             ("hub: gaps", hub.gaps),
             ("hub: joined", hub.joined),
@@ -483,9 +501,10 @@ impl Storm {
     }
 }
 
-fn say_something(client: &mut Client, event: &str, random: &mut Random) {
+fn say_something(client: &mut Client, event: &str, is_of_states: bool, random: &mut Random) {
     let room = random.pick(&ROOMS);
-    match random.below(100) {
+    let what = if is_of_states && !random.once_in(4) { 92 } else { random.below(100) };
+    match what {
         0..35 => client.ask("subscribe", room, random),
         35..43 => client.ask("unsubscribe", room, random),
         43..50 => client.ask("snapshot", room, random),
@@ -522,21 +541,30 @@ fn hub_options(random: &mut Random) -> HubOptions {
     }
 }
 
-fn run(seed: u64) -> Seen {
-    let mut storm = Storm::new(seed);
-    for _ in 0..STEPS {
-        storm.step();
-    }
-    storm.check_all_there();
-    storm.check_nothing_left();
-    storm.seen()
+fn run(seed: u64, is_of_states: bool) -> Seen {
+    let run = || {
+        let mut storm = Storm::new(seed, is_of_states);
+        for _ in 0..STEPS {
+            storm.step();
+        }
+        storm.check_all_there();
+        storm.check_nothing_left();
+        storm.seen()
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        eprintln!("seed {seed} failed; again: TICKERD_SIM_SEED={seed} cargo test --lib storm");
+        resume_unwind(panic)
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// DLV-01, DLV-13, DLV-19, PRO-06 and ROM-07, over a network and a kernel that do all that they may.
 #[test]
 fn a_storm_leaves_nothing_behind_and_nobody_short() {
     const { assert!(FRAME_BYTES_MAX > 3000) };
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seeds = match number("TICKERD_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("TICKERD_SIM_SEEDS").unwrap_or(if std::env::var_os("TICKERD_LONG").is_some() { 100 * SEEDS } else { SEEDS }),
@@ -547,17 +575,13 @@ fn a_storm_leaves_nothing_behind_and_nobody_short() {
     }
     let mut seen = Seen::new();
     for seed in seeds.clone() {
-        let of_seed = catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
-            eprintln!("seed {seed} failed; again: TICKERD_SIM_SEED={seed} cargo test --lib storm");
-            resume_unwind(panic)
-        });
-        for (name, times) in of_seed {
+        for (name, times) in run(seed, false) {
             *seen.entry(name).or_default() += times;
         }
     }
     println!("storm: seeds {seeds:?}, {seen:#?}");
     let met = |name: &str| seen.get(name).is_some_and(|times| *times > 0) || seeds.end - seeds.start < SEEDS;
-    for name in ["late alerts", "gaps", "blocked", "conflated", "dropped", "purged", "deflated", "denied", "hub: behind"] {
+    for name in ["late alerts", "gaps", "blocked", "conflated", "dropped", "purged", "deflated", "deltas", "denied", "hub: behind"] {
         assert!(met(name), "no seed ever met: {name}");
     }
     for name in ["normal", "eof", "io_error", "slow_consumer", "shutdown", "token_revoked", "protocol_error", "evicted"] {

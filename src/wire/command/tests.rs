@@ -29,7 +29,7 @@ fn every_verb_is_read() {
     assert_eq!(command(r#"{"type":"ping","id":1}"#), Command::Ping { id: id() });
     assert_eq!(
         command(r#" {"room":"challenge:8f","type":"subscribe"} "#),
-        Command::Subscribe { id: None, room: room(), since: None, history: None }
+        Command::Subscribe { id: None, room: room(), since: None, history: None, delta: false }
     );
 }
 
@@ -60,7 +60,7 @@ fn an_ack_is_of_one_event_or_of_a_position() {
 #[test]
 fn a_subscribe_may_have_a_position_and_a_history() {
     let text = r#"{"type":"subscribe","id":"x","room":"r","since":{"epoch":"k3","seq":{"alert":118,"metric":18446744073709551615,"later":"x"}},"delta":true,"history":20}"#;
-    let Command::Subscribe { id: Some(id), since: Some(since), history: Some(20), .. } = command(text) else {
+    let Command::Subscribe { id: Some(id), since: Some(since), history: Some(20), delta: true, .. } = command(text) else {
         panic!("{:?}", command(text));
     };
     assert_eq!(id.as_json(), r#""x""#);
@@ -174,9 +174,9 @@ proptest! {
 
     /// A command is read as serde_json reads it.
     #[test]
-    fn commands_are_what_serde_json_wrote(room in "[A-Za-z0-9_.:%-]{1,200}", epoch in "[a-z0-9]{1,20}", alert: Option<u64>, history: u32, name: String) {
-        let text = json!({"type": "subscribe", "room": room, "history": history, "since": {"epoch": epoch, "seq": {"alert": alert}}, "other": name});
-        let expected = Command::Subscribe { id: None, room, since: Some(SinceText { epoch, seq: [alert, None, None] }), history: Some(history) };
+    fn commands_are_what_serde_json_wrote(room in "[A-Za-z0-9_.:%-]{1,200}", epoch in "[a-z0-9]{1,20}", alert: Option<u64>, history: u32, delta: bool, name: String) {
+        let text = json!({"type": "subscribe", "room": room, "history": history, "delta": delta, "since": {"epoch": epoch, "seq": {"alert": alert}}, "other": name});
+        let expected = Command::Subscribe { id: None, room, since: Some(SinceText { epoch, seq: [alert, None, None] }), history: Some(history), delta };
         prop_assert_eq!(read_text(&text.to_string()), Ok(expected));
     }
 }

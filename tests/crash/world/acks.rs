@@ -109,7 +109,7 @@ impl World {
     pub(super) fn join_user_room(&mut self) {
         let conn = self.user_conn();
         let (request, room, user) = (None, USER_ROOM.into(), "u".into());
-        let join = Join { conn, request, room, user, by_pattern: true, consent: Consent::None, since: None, history: None };
+        let join = Join { conn, request, room, user, by_pattern: true, consent: Consent::None, since: None, history: None, delta: false };
         let notices = &mut self.notices;
         let lives = |id: &&String| !notices.asked.contains(*id) && notices.until_ms[*id] > self.now.wall_ms;
         let must = notices.durable.iter().filter(lives).cloned().collect();
@@ -132,7 +132,7 @@ impl World {
         assert!(lost.is_empty(), "{lost:?} are not acknowledged, and are not given again");
         assert!(back.is_empty(), "{back:?} were acknowledged, and are given again");
         let conn = joined.conn;
-        self.apply(Input::Leave { room: joined.room, conn });
+        self.apply(Input::Leave { room: joined.room, conn, delta: false });
     }
 
     /// Nobody waits for an answer any more.

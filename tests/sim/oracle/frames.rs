@@ -33,7 +33,7 @@ impl Frames {
     pub(super) fn observe(&mut self, room: usize, epoch: usize, frame: &Arc<Frame>, event: &Event) {
         let of = match (frame.tag.kind, event.seq, event.rev) {
             (Kind::Stream { seq }, Some(told), None) if seq == told => Of::Stream(room, epoch, event.lane, seq),
-            (Kind::State { key, rev }, None, Some(told)) if rev == told => {
+            (Kind::State { key, rev, .. }, None, Some(told)) if rev == told => {
                 let names = (room, epoch, event.kind, event.key);
                 assert_eq!(*self.keys.entry(key).or_insert(names), names, "a key's id names another key");
                 Of::State(room, epoch, event.kind, event.key, rev)

@@ -89,6 +89,7 @@ impl Oracle {
         assert!(kept || view.members_total() == 0, "{}: a room with members was made again", joined.name);
         view.id = Some(joined.room);
         view.members[usize::from(joined.conn.reactor)] += 1;
+        view.delta_members += u32::from(joined.delta);
         self.lives.entry(joined.room).or_default();
         self.seen.joined += 1;
     }

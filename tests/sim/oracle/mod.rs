@@ -27,7 +27,7 @@ use tickerd::wire::frame::Frame;
 use crate::client::Session;
 use crate::link::Link;
 use crate::message::{Body, Message, Reader};
-use crate::plan::{KEYS, KINDS, Plan, USERS};
+use crate::plan::{KEYS, KINDS, Plan, Profile, USERS};
 
 use self::frames::Frames;
 use self::ledger::{Ledger, Record};
@@ -67,6 +67,10 @@ pub(crate) struct Seen {
     pub(crate) deleted: u64,
     pub(crate) at_once: u64,
     pub(crate) epochs: u64,
+    /// Deltas that members got.
+    pub(crate) deltas: u64,
+    /// Full states for members who want deltas, where there was one on another state.
+    pub(crate) delta_missed: u64,
 }
 
 impl Seen {
@@ -88,6 +92,8 @@ impl Seen {
         add(&mut self.deleted, other.deleted);
         add(&mut self.at_once, other.at_once);
         add(&mut self.epochs, other.epochs);
+        add(&mut self.deltas, other.deltas);
+        add(&mut self.delta_missed, other.delta_missed);
     }
 }
 
@@ -104,6 +110,8 @@ struct RoomView {
     owned: bool,
     /// Memberships on each reactor: joins granted less leaves.
     members: Vec<u32>,
+    /// How many of them want deltas.
+    delta_members: u32,
     id: Option<RoomId>,
     /// When the deletion of a (kind, key) was last published, Unix milliseconds.
     deleted: HashMap<(usize, usize), u64>,
@@ -145,6 +153,7 @@ impl Oracle {
             named: [false; USERS],
             owned: false,
             members: vec![0; plan.reactors],
+            delta_members: 0,
             id: None,
             deleted: HashMap::new(),
         };
@@ -185,9 +194,10 @@ impl Oracle {
             }
             Input::Join(join) => Call::Join { join: join.clone(), answered: false },
             Input::Snapshot { conn, room, .. } => Call::Snapshot { conn: *conn, room: *room, answered: false },
-            Input::Leave { room, conn } => {
+            Input::Leave { room, conn, delta } => {
                 let view = self.rooms.iter_mut().find(|view| view.id == Some(*room)).expect("a leave names a room with members");
                 view.members[usize::from(conn.reactor)] -= 1;
+                view.delta_members -= u32::from(*delta);
                 Call::Leave
             }
         };
@@ -303,6 +313,9 @@ impl Oracle {
         assert!(self.rooms[room].members[reactor] > 0, "{}: a delivery to a reactor without members: {message:?}", plan.rooms[room].name);
         let id = self.rooms[room].id.expect("it has members");
         self.on_frame(plan, id, frame, message);
+        // Nobody pays for what nobody asked for. Where links fill, it may have been asked for when the frame was made.
+        let is_wanted = self.rooms[room].delta_members > 0 || plan.profile != Profile::Calm;
+        assert!(is_wanted || frame.delta().is_none(), "a delta for nobody: {message:?}");
         let in_tick = matches!(self.call, Call::Tick);
         match &message.body {
             Body::Event(event) => self.timing.delivered(plan, now.mono, (room, reactor), frame, event, in_tick),

@@ -100,7 +100,7 @@ impl Timing {
         let (room, reactor) = at;
         self.pushed.push((reactor, (event.kind, event.key), event.data.clone()));
         match frame.tag.kind {
-            Kind::State { key, rev } => {
+            Kind::State { key, rev, .. } => {
                 self.states.insert((room, reactor, event.kind, event.key), rev);
                 self.delivered_state(plan, now, reactor, frame, key, rev);
             }

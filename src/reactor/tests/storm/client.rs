@@ -1,6 +1,6 @@
 //! A WebSocket client at its end of a wire: it says what its scheduler wants, and checks all that it gets (promises 1, 2, 3 and 4).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flate2::{Decompress, FlushDecompress};
 use serde_json::Value;
@@ -11,6 +11,7 @@ use crate::base::ids::{KeyId, RoomId};
 use crate::base::lane::Lane;
 use crate::base::limits::LOWER_LANE_WRITE_BYTES;
 use crate::net::fake::Wire;
+use crate::wire::merge_patch::tree::Tree;
 
 /// The longest frame that the publishers of these tests make.
 pub(super) const FRAME_BYTES_MAX: u64 = 4096;
@@ -56,6 +57,8 @@ pub(super) struct Client {
     pub(super) alerts: u64,
     pub(super) late_alerts: u64,
     pub(super) gaps: u64,
+    /// States that it got, or made of what it had by deltas: room, name, `rev` and value in canonical order.
+    pub(super) states: Vec<(String, String, u64, Option<String>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +72,7 @@ enum Stage {
 struct Asked {
     verb: &'static str,
     room: String,
+    delta: bool,
 }
 
 /// What a member knows of a room.
@@ -76,8 +80,12 @@ struct Asked {
 struct Known {
     epoch: String,
     next: [u64; 3],
+    /// It joined for deltas.
+    delta: bool,
     /// The last `rev`, by type and key.
     revs: BTreeMap<String, u64>,
+    /// The value of that, unless it was deleted, or came before full states were asked for.
+    values: BTreeMap<String, Tree>,
 }
 
 impl Client {
@@ -113,6 +121,7 @@ impl Client {
             alerts: 0,
             late_alerts: 0,
             gaps: 0,
+            states: Vec::new(),
         }
     }
 
@@ -198,7 +207,8 @@ impl Client {
     /// A command about a room; with its position, it may be.
     pub(super) fn ask(&mut self, verb: &'static str, room: &str, random: &mut Random) {
         let id = self.id();
-        self.asked.insert(id, Asked { verb, room: room.to_owned() });
+        let delta = verb == "subscribe" && id.is_multiple_of(2);
+        self.asked.insert(id, Asked { verb, room: room.to_owned(), delta });
         let since = match self.rooms.get(room) {
             Some(Known { epoch, next: [alert, update, _], .. }) if verb == "subscribe" && random.once_in(2) => {
                 format!(r#","since":{{"epoch":"{epoch}","seq":{{"alert":{},"update":{}}}}}"#, alert - 1, update - 1)
@@ -206,13 +216,14 @@ impl Client {
             _ if verb == "subscribe" && random.once_in(3) => r#","history":5"#.to_owned(),
             _ => String::new(),
         };
-        self.text(&format!(r#"{{"type":"{verb}","id":{id},"room":"{room}"{since}}}"#), random);
+        let delta = if delta { r#","delta":true"# } else { "" };
+        self.text(&format!(r#"{{"type":"{verb}","id":{id},"room":"{room}"{since}{delta}}}"#), random);
     }
 
     /// Brings a token.
     pub(super) fn auth(&mut self, token: &str, random: &mut Random) {
         let id = self.id();
-        self.asked.insert(id, Asked { verb: "auth", room: String::new() });
+        self.asked.insert(id, Asked { verb: "auth", room: String::new(), delta: false });
         self.text(&format!(r#"{{"type":"auth","id":{id},"token":"{token}"}}"#), random);
     }
 
@@ -309,7 +320,7 @@ impl Client {
             "ok" | "error" | "subscribed" => self.on_answer(kind, &message),
             "unsubscribed" => self.leave(message["room"].as_str().expect("a room")),
             "heartbeat" | "disconnect" | "auth_expiring" | "slow_consumer" => {}
-            _ => self.on_room(kind, &message, len),
+            _ => self.on_room(kind, &message, text, len),
         }
     }
 
@@ -320,12 +331,13 @@ impl Client {
         let asked = self.asked.remove(&id).unwrap_or_else(|| panic!("nobody asked, or it was answered before: {message}"));
         match (kind, asked.verb) {
             ("ok", "unsubscribe") => self.leave(&asked.room),
-            ("ok", "snapshot" | "auth") | ("error", _) => {}
+            ("ok", "snapshot") => self.rooms.get_mut(&asked.room).into_iter().for_each(|known| known.values.clear()),
+            ("ok", "auth") | ("error", _) => {}
             ("subscribed", "subscribe") => {
                 assert_eq!(message["room"], *asked.room);
                 let next = Lane::ALL.map(|lane| message["from"][lane.name()].as_u64().unwrap_or(1));
                 let epoch = message["epoch"].as_str().expect("an epoch").to_owned();
-                self.rooms.insert(asked.room, Known { epoch, next, revs: BTreeMap::new() });
+                self.rooms.insert(asked.room, Known { epoch, next, delta: asked.delta, ..Known::default() });
             }
             (_, verb) => panic!("the answer to {verb}: {message}"),
         }
@@ -336,7 +348,7 @@ impl Client {
         self.due.retain(|(other, _), _| other != room);
     }
 
-    fn on_room(&mut self, kind: &str, message: &Value, len: u64) {
+    fn on_room(&mut self, kind: &str, message: &Value, text: &[u8], len: u64) {
         self.frames += 1;
         let name = message["room"].as_str().unwrap_or_else(|| panic!("no room: {message}"));
         let known = self.rooms.get_mut(name).unwrap_or_else(|| panic!("not a member: {message}"));
@@ -355,7 +367,9 @@ impl Client {
         if let Some(rev) = message["rev"].as_u64() {
             let last = known.revs.entry(state_name(message)).or_default();
             assert!(rev >= *last, "{message} after rev {last}");
-            *last = rev;
+            let base = std::mem::replace(last, rev);
+            let value = known.value(message, text, base);
+            self.states.push((name.to_owned(), state_name(message), rev, value.map(|value| value.to_string())));
         } else if let Some(seq) = message["seq"].as_u64() {
             assert_eq!(seq, *next, "{message}");
             *next += 1;
@@ -386,7 +400,12 @@ impl Client {
     }
 
     /// Every command has its answer, and every room's members all that there is (promises 2 and 4).
-    pub(super) fn assert_has_everything(&self, streams: &BTreeMap<(RoomId, Lane), u64>, states: &BTreeMap<(RoomId, KeyId), (String, u64)>) {
+    pub(super) fn assert_has_everything(
+        &self,
+        streams: &BTreeMap<(RoomId, Lane), u64>,
+        states: &BTreeMap<(RoomId, KeyId), (String, u64)>,
+        deleted: &BTreeSet<(String, String)>,
+    ) {
         assert!(
             self.asked.is_empty(),
             "without an answer: {:?}",
@@ -402,7 +421,10 @@ impl Client {
                 assert!(known.next[lane.index()] > last, "{name} {lane}: waits for {}, and {last} was pushed", known.next[lane.index()]);
             }
             for (key, last) in states.iter().filter(|((of, _), _)| *of == room).map(|(_, state)| state) {
-                assert!(known.revs.get(key) >= Some(last), "{name} {key}: has {:?}, and {last} was pushed", known.revs.get(key));
+                let has = known.revs.get(key);
+                // Who came after a state was deleted is not told of it.
+                let may_be_gone = has.is_none() && deleted.contains(&(name.clone(), key.clone()));
+                assert!(has >= Some(last) || may_be_gone, "{name} {key}: has {has:?}, and {last} was pushed");
             }
         }
     }
@@ -413,6 +435,33 @@ impl Client {
         let is_dropped = state.closed && self.welcomed && self.heard_close.is_none() && !state.ended && !state.reset;
         assert!(!is_dropped || state.refused, "a connection was closed without a word: {state:?}");
     }
+}
+
+impl Known {
+    /// What a state's message makes of what it had, which was of revision `had`.
+    fn value(&mut self, message: &Value, text: &[u8], had: u64) -> Option<Tree> {
+        let name = state_name(message);
+        let before = self.values.remove(&name);
+        let value = match last_member(text, "patch") {
+            None => last_member(text, "data"),
+            Some(patch) => {
+                assert!(self.delta, "a delta for one who did not ask for it: {message}");
+                assert_eq!(message["base"].as_u64(), Some(had), "a delta on what it does not have: {message}");
+                let before = before.unwrap_or_else(|| panic!("a delta on what is gone, or where a full state was asked for: {message}"));
+                Some(before.patched(patch))
+            }
+        };
+        assert_eq!(value.is_none(), message["deleted"] == true, "{message}");
+        self.values.extend(value.clone().map(|value| (name, value)));
+        value
+    }
+}
+
+/// The value of that member of a message, if it is the last one.
+pub(super) fn last_member(text: &[u8], name: &str) -> Option<Tree> {
+    let text = std::str::from_utf8(text).expect("a message is text");
+    let (_, value) = text.split_once(&format!(r#","{name}":"#))?;
+    Some(Tree::parse(value.strip_suffix('}').expect("a message is an object")))
 }
 
 /// Type and key.

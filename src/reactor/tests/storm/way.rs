@@ -1,12 +1,12 @@
 //! The way from the hub to the reactor, and what is on it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use mio::Token;
 use serde_json::Value;
 
-use super::client::state_name;
+use super::client::{last_member, state_name};
 use crate::base::ids::{KeyId, RoomId};
 use crate::base::lane::Lane;
 use crate::hub::ports::{NeedSeq, Outlet, Output};
@@ -27,6 +27,8 @@ pub(super) struct Way {
     pub(super) inbox: Arc<Link<Output>>,
     pub(super) parcels: VecDeque<Parcel>,
     pub(super) needs: VecDeque<NeedSeq>,
+    /// The value of each state that went this way, by room, name and `rev`, in canonical order; none of one that was deleted.
+    pub(super) values: HashMap<(String, String, u64), Option<String>>,
     /// Deliveries that may be on it.
     pub(super) slots: usize,
 }
@@ -37,6 +39,7 @@ impl Outlet for Way {
     }
 
     fn push(&mut self, _reactor: usize, output: Output) {
+        self.note_values(&output);
         self.parcels.push_back(parcel(&output));
         assert!(self.inbox.push(output).is_ok(), "the inbox is as long as all answers that may be owed");
     }
@@ -46,12 +49,30 @@ impl Outlet for Way {
     }
 }
 
+impl Way {
+    fn note_values(&mut self, output: &Output) {
+        let frames = match output {
+            Output::Deliver(frame) => std::slice::from_ref(frame),
+            Output::Joined(joined) => &joined.frames,
+            Output::Reply { frames, .. } => frames,
+            _ => &[],
+        };
+        for frame in frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::State { .. })) {
+            let message: Value = serde_json::from_slice(frame.as_text()).expect("a frame is JSON");
+            let (room, rev) = (message["room"].as_str().expect("a room").to_owned(), message["rev"].as_u64().expect("a rev"));
+            self.values
+                .entry((room, state_name(&message), rev))
+                .or_insert_with(|| last_member(frame.as_text(), "data").map(|data| data.to_string()));
+        }
+    }
+}
+
 fn parcel(output: &Output) -> Parcel {
     match output {
         Output::Joined(joined) => Parcel::Joined { key: slots::token(joined.conn), name: Arc::clone(&joined.name), room: joined.room },
         Output::Deliver(frame) => match frame.tag.kind {
             Kind::Stream { seq } => Parcel::Stream { room: frame.tag.room, lane: frame.tag.lane, seq },
-            Kind::State { key, rev } => {
+            Kind::State { key, rev, .. } => {
                 let message: Value = serde_json::from_slice(frame.as_text()).expect("a frame is JSON");
                 Parcel::State { room: frame.tag.room, key, name: state_name(&message), rev }
             }
