@@ -289,7 +289,7 @@ impl Outbox {
         let control = self.control.as_deref();
         let close = control.map_or(&[][..], |control| &control.close);
         let go_on = control.is_none_or(|control| filler.piece(&control.pongs) && filler.piece(&control.ping))
-            && self.replies.iter().all(|entry| filler.reply(&entry.frame))
+            && (self.replies.is_empty() || self.replies.iter().all(|entry| filler.reply(&entry.frame)))
             && filler.piece(close);
         if go_on {
             self.fill_lanes(&mut filler);
@@ -312,7 +312,7 @@ impl Outbox {
         let mut left = self.wrote_raw(n);
         left = self.wrote_started(left, &mut finished);
         left = self.wrote_control(left, |control| [&mut control.pongs, &mut control.ping]);
-        while left > 0 {
+        while left > 0 && !self.replies.is_empty() {
             let Some(entry) = self.replies.pop_front() else { break };
             left = self.wrote_entry(entry, left, &mut finished);
         }
@@ -474,10 +474,12 @@ impl Outbox {
 }
 
 /// The form in which a frame goes out.
+#[inline]
 fn form_of(frame: &Frame, is_delta: bool) -> &Frame {
-    frame.delta().filter(|_| is_delta).unwrap_or(frame)
+    if is_delta { frame.delta().unwrap_or(frame) } else { frame }
 }
 
+#[inline]
 fn written(entry: &Entry, is_delta: bool, bytes: usize) -> Written<'_> {
     let form = form_of(&entry.frame, is_delta);
     let delta_saved = is_delta.then(|| entry.frame.as_websocket().len() - form.as_websocket().len());

@@ -44,13 +44,15 @@ impl Revs {
         }
     }
 
-    /// The frame's delta form, if it is to go out as that now.
+    /// The frame's delta form, if it is to go out as that now. Not inlined, and that goes for [`Revs::sent`]: most connections have no use for it.
+    #[inline(never)]
     pub(super) fn delta<'f>(&self, frame: &'f Frame) -> Option<&'f Frame> {
         let Kind::State { key, .. } = frame.tag.kind else { return None };
         frame.delta_on(*self.0.get(&frame.tag.room)?.get(&key)?)
     }
 
     /// The first byte of a frame goes out. A key that is deleted may never come again, so nothing is kept of it.
+    #[inline(never)]
     pub(super) fn sent(&mut self, tag: &Tag) {
         let Kind::State { key, rev, is_deleted } = tag.kind else { return };
         let Some(keys) = self.0.get_mut(&tag.room) else { return };
