@@ -100,7 +100,7 @@ def test_a_flood_of_pings_starves_nobody(server, client):
         (b'{"type":"subscribe","id":1} x', "bad_json"),
         (b"{}", "invalid_field"),
         (b'{"type":7}', "invalid_field"),
-        (b'{"type":"ack","room":"r:1","lane":"alert","epoch":"e","seq":1}', "unknown_type"),
+        (b'{"type":"rewind","room":"r:1","lane":"alert","epoch":"e","seq":1}', "unknown_type"),
         (b'{"type":"SUBSCRIBE","room":"r:1"}', "unknown_type"),
         (b'{"type":"subscribe"}', "invalid_field"),
         (b'{"type":"subscribe","room":"r:1","room":"r:2"}', "duplicate_key"),
