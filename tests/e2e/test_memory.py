@@ -18,6 +18,7 @@ from wire import CLOSE, PONG, TEXT, RawClient, frame
 
 MIB = 1 << 20
 BIG = "x" * 30_000
+SMALL = "x" * 1_000
 SECONDS = 20 if LONG else 4
 LEVELS = ("normal", "high", "short", "full", "exhausted")
 
@@ -77,7 +78,7 @@ def test_levels_refuse_more_and_more_tell_everybody_and_end_by_themselves(serve)
     assert status == 503 and int(headers["Retry-After"]) > 0
     status, answers = daemon.publish_http(note("u:1", data=1))
     assert (status, answers[0]["name"]) == (503, "over_capacity")
-    daemon.publish(*(note("alerts:1", "alert", data=f"{n}{BIG}") for n in range(20)))
+    daemon.publish(*(note("alerts:1", "alert", data=f"{n}{SMALL}") for n in range(20)))
     assert [event["data"][:7] for event in witness.recv_many(21)][:2] == ["at 90 %", "0xxxxxx"]
 
     refused = {what: daemon.metric("tickerd_memory_refused_total", f'"{what}"') for what in ("alert", "update", "metric", "join", "handshake")}
