@@ -24,6 +24,8 @@
 //!   else, encodes each event once, and pushes one reference to each reactor that has members of its room. Joins and snapshots, whose answers may
 //!   be thousands of frames, wait for their turn ([`hub::asks`]): connection by connection, and no more than a reactor can soon take.
 //! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
+//! - **audit**, only with `--data-dir`: writes the audit trail, which reactors and administrators tell it by a link, and a performance record for each
+//!   minute. Nobody waits for it.
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
 //!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.
 //! - **signals** turns SIGTERM into an ordered drain, and SIGHUP into new certificates.
@@ -41,7 +43,7 @@
 //! | [`wire`] | bytes in, values out, and back: frames, WebSocket, HTTP, publish lines, commands, replies |
 //! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
 //! | [`net`] | outbox, timer wheel, links, listeners, TLS, the clock |
-//! | [`journal`] | the log on disk, its index, states and owners in tables; their threads |
+//! | [`journal`] | the log on disk, its index, states and owners in tables, the audit trail; their threads |
 //! | [`reactor`] | the event loop, sessions, publishers, memberships |
 //! | [`ops`] | health, metrics, the admin listener, the log |
 //! | [`config`] | flags, environment and file to one validated value |

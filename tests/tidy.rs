@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "src/net/outbox.rs",
     "src/net/timer.rs",
     "src/net/tls/session.rs",
+    "src/reactor/audit",
     "src/reactor/session.rs",
     "src/reactor/shedding.rs",
     "loadtest/src/control.rs",

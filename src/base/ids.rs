@@ -32,3 +32,9 @@ pub struct KeyId(pub u64);
 
 /// Names one publish of one connection, so that its answer finds its line. Counts up from 0 for each connection.
 pub type Ticket = u64;
+
+/// What clients and operators call a connection. `instance` tells this start of the daemon from others.
+pub fn session_name(instance: u32, id: ConnId) -> String {
+    let ConnId { reactor, slot, generation } = id;
+    format!("{instance:08x}-{reactor}-{slot}-{generation}")
+}

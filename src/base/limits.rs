@@ -76,6 +76,16 @@ pub const UNACKNOWLEDGED_PER_USER_MAX: usize = 100;
 pub const UNACKNOWLEDGED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an event waits for its user's acknowledgment, if its catalog entry does not say.
 pub const ACK_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Entries of the audit trail that wait for the disk; further ones are dropped, and counted.
+pub const AUDIT_ENTRIES_MAX: usize = 4 * 1024;
+/// Entries that the audit trail keeps, whatever their age: about 100 MiB.
+pub const AUDIT_ENTRIES_KEPT: u64 = 1_000_000;
+/// How often one reactor tells the audit trail of somebody who is refused; the rest is summed up.
+pub const AUDIT_REFUSAL_RATE: Rate = Rate::per_second(1, 100);
+/// How often it tells of acknowledgments.
+pub const AUDIT_ACK_RATE: Rate = Rate::per_second(20, 1_000);
+/// How often one reactor logs somebody who is refused.
+pub const LOGGED_REFUSAL_RATE: Rate = Rate::per_second(10, 100);
 /// Bytes that may wait for a connection when the next part of its replay is read.
 pub const REPLAY_AHEAD_BYTES: usize = 64 * 1024;
 /// Bytes of events in one part of a replay.

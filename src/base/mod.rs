@@ -1,5 +1,6 @@
 //! The vocabulary that every layer shares: ids, lanes, codes, limits, time, counters. No I/O, no clock.
 
+pub mod audit;
 pub mod bucket;
 pub mod cidr;
 pub mod codes;

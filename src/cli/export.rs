@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::hub::journal::Recovered;
+use crate::journal::audit::Pages;
 use crate::journal::export::{Exporter, Found, Selection, put_state};
 use crate::journal::log;
 use crate::journal::tables::Tables;
 
 use super::{Failure, complain, emit, unwritten};
 
-/// Print the events of a data directory as lines of JSON, oldest first; beside a running daemon, or without one. Exits with 1 if a part is damaged
+/// Print the events of a data directory as lines of JSON, oldest first, or its audit trail, or its performance records; beside a running daemon, or
+/// without one. Exits with 1 if a part is damaged
 #[derive(Args, Debug)]
 pub(super) struct ExportArgs {
     /// The daemon's data directory; nothing is written there
@@ -28,6 +30,12 @@ pub(super) struct ExportArgs {
     /// Print the newest value of each state key too, after the events
     #[arg(long)]
     states: bool,
+    /// Print the audit trail instead: who connected, joined, published, was refused
+    #[arg(long, conflicts_with_all = ["states", "performance"])]
+    audit: bool,
+    /// Print the performance records instead, one for each minute
+    #[arg(long, conflicts_with_all = ["states", "room"])]
+    performance: bool,
 }
 
 /// What was left out.
@@ -41,6 +49,10 @@ struct Damage {
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let selection = Selection { room: args.room.clone(), since_ms: args.since };
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    if args.audit || args.performance {
+        audit(args, &selection, &mut out)?;
+        return emit(&mut out, b"");
+    }
     let mut damage = Damage::default();
     events(&args.data_dir, selection.clone(), &mut out, &mut damage)?;
     if args.states {
@@ -99,6 +111,15 @@ fn states(dir: &Path, selection: &Selection, out: &mut impl Write, damage: &mut 
         }
     }
     Ok(())
+}
+
+/// Prints the audit trail or the performance records.
+fn audit(args: &ExportArgs, selection: &Selection, out: &mut impl Write) -> Result<(), Failure> {
+    let path = args.data_dir.join("audit.db");
+    let take = |line: &[u8]| write_line(out, line);
+    let read = Pages::open(&path)
+        .and_then(|pages| if args.audit { pages.entries(selection, take) } else { pages.performance(selection.since_ms, take) });
+    read.map_err(|error| Failure::Failed(format!("cannot read {}: {error}; give the --data-dir of a daemon", path.display())))?
 }
 
 fn write_line(out: &mut impl Write, line: &[u8]) -> Result<(), Failure> {

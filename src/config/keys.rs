@@ -228,12 +228,19 @@ static HISTORY: [Key; 5] = under(
     ],
 );
 
-static DATA: [Key; 3] = under(
+static DATA: [Key; 4] = under(
     "Data",
     [
         key("data-dir", Text, "DIR", "", "Directory for what survives a restart: events, states, owners, revocations; none: memory only"),
         key("journal-bytes", Size, "SIZE", "1GiB", "Bytes of events kept on disk; the oldest go first, 16 MiB at a time"),
         key("journal-age", Duration, "DURATION", "168h", "How long events are kept on disk"),
+        key(
+            "audit-age",
+            Duration,
+            "DURATION",
+            "720h",
+            "How long entries of the audit trail are kept there, at most 1,000,000; 0: none are made",
+        ),
     ],
 );
 

@@ -86,6 +86,8 @@ pub struct Config {
     pub journal_bytes: usize,
     /// How long they are.
     pub journal_age: Duration,
+    /// How long entries of the audit trail are; zero: none are made.
+    pub audit_age: Duration,
     /// Threads that own connections.
     pub reactors: usize,
     /// Whether each thread is bound to a core.

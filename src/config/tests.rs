@@ -57,6 +57,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("data-dir", "/d/a", "/d/b", "\"/d/c\""),
     ("journal-bytes", "1MiB", "2MiB", "3145728"),
     ("journal-age", "1m", "2m", "\"3m\""),
+    ("audit-age", "1m", "2m", "\"3m\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
 ];
@@ -196,6 +197,7 @@ fn the_defaults_are_the_documented_ones() {
         data_dir: None,
         journal_bytes: 1 << 30,
         journal_age: 7 * 24 * 3600 * second,
+        audit_age: 30 * 24 * 3600 * second,
         reactors: 2,
         pin_cores: false,
         busy_poll: Duration::ZERO,
@@ -276,6 +278,7 @@ fn every_bad_value_is_named() {
         ("data-dir", &[""]),
         ("journal-bytes", &["", "0", "1MB", "1023KiB", "17592GiB"]),
         ("journal-age", &["", "0", "59s", "87841h"]),
+        ("audit-age", &["", "1", "59x", "87841h"]),
         ("log", &["", "xml", "JSON"]),
         ("log-level", &["", "verbose", "INFO"]),
     ];

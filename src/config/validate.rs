@@ -52,6 +52,7 @@ pub(super) fn validate(
         data_dir: read.maybe("data-dir", parse::directory),
         journal_bytes: read.one("journal-bytes", 1 << 20, size(1 << 20..=1 << 44)),
         journal_age: read.one("journal-age", MINUTE, duration(MINUTE..=3660 * DAY)),
+        audit_age: read.one("audit-age", MINUTE, duration(Duration::ZERO..=3660 * DAY)),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
         busy_poll: Duration::from_micros(read.one("busy-poll-us", 0, number(0..=10_000))),

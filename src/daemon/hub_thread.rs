@@ -100,6 +100,7 @@ impl HubThread {
             }
         }
         self.give_the_rest(&mut out);
+        *self.stats.lock() = self.hub.stats();
     }
 
     /// The queues to and from this thread.

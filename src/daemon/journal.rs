@@ -1,12 +1,10 @@
 //! The journal's files in the data directory, and its three threads.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam::channel::{Sender, bounded};
 
 use crate::base::limits::{JOURNAL_ENTRIES_MAX, JOURNAL_FACTS_MAX, REPLAY_FETCHES_MAX};
 use crate::config::Config;
@@ -15,14 +13,16 @@ use crate::hub::journal::{Entry, Epoch, Fact, Fetch, Recovered, Report};
 use crate::journal::keeper::Keeper;
 use crate::journal::log::{Log, Opened, Retention};
 use crate::journal::reader::Reader;
+use crate::journal::sqlite::{OpenError, set_aside};
 use crate::journal::stats::JournalStats;
-use crate::journal::tables::{OpenError, Tables};
+use crate::journal::tables::Tables;
 use crate::journal::writer::Writer;
 use crate::net::clock::Clock;
-use crate::net::link::{Door, Link, Waker};
+use crate::net::link::{Door, Link};
 
 use super::data_dir::DataDir;
-use super::{join, options, spawn};
+use super::seat::{Seat, Work};
+use super::{join, options};
 
 /// How long an `event_id` is remembered over a restart.
 const SEEN_FOR: Duration = Duration::from_secs(60);
@@ -140,11 +140,6 @@ impl JournalHandle {
     }
 }
 
-/// What a thread of the journal does.
-trait Work: Send + 'static {
-    fn run(self);
-}
-
 impl Work for Writer {
     fn run(self) {
         Writer::run(self);
@@ -160,31 +155,6 @@ impl Work for Reader {
 impl Work for Keeper {
     fn run(self) {
         Keeper::run(self);
-    }
-}
-
-/// A thread before it has its work: the links that lead to it need its door.
-struct Seat<W> {
-    thread: JoinHandle<()>,
-    work: Sender<W>,
-    door: Arc<Door>,
-}
-
-impl<W: Work> Seat<W> {
-    fn start(name: &str) -> Result<Seat<W>, String> {
-        let (work, inbox) = bounded::<W>(1);
-        let thread = spawn(name, move || {
-            if let Ok(work) = inbox.recv() {
-                work.run();
-            }
-        })?;
-        let door = Door::new(Waker::Thread(thread.thread().clone()));
-        Ok(Seat { thread, work, door })
-    }
-
-    fn occupy(self, work: impl FnOnce(Arc<Door>) -> W) -> Result<JoinHandle<()>, String> {
-        self.work.send(work(self.door)).map_err(|_| "a thread of the journal ended before it began".to_owned())?;
-        Ok(self.thread)
     }
 }
 
@@ -209,14 +179,7 @@ fn open_tables(path: &Path, recovered: &mut Recovered) -> Result<Tables, String>
         Err(OpenError::Other(told)) => return Err(told),
     };
     *recovered = before;
-    let aside = aside(path);
-    for suffix in ["", "-wal", "-shm"] {
-        let from = with_suffix(path, suffix);
-        if from.exists() {
-            std::fs::rename(&from, with_suffix(&aside, suffix))
-                .map_err(|error| format!("cannot set the damaged file {} aside: {error}", from.display()))?;
-        }
-    }
+    let aside = set_aside(path)?;
     tracing::warn!(
         event = "tables_lost",
         error = %damage,
@@ -228,22 +191,4 @@ fn open_tables(path: &Path, recovered: &mut Recovered) -> Result<Tables, String>
         OpenError::Damaged(error) => format!("cannot make {}: {error}", path.display()),
         OpenError::Other(told) => told,
     })
-}
-
-/// A name that no file has.
-fn aside(path: &Path) -> PathBuf {
-    let mut n = 1;
-    loop {
-        let aside = with_suffix(path, &format!(".damaged-{n}"));
-        if !aside.exists() {
-            return aside;
-        }
-        n += 1;
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

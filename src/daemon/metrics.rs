@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -20,14 +21,18 @@ use crate::reactor::authorizer::Authorizer;
 use crate::reactor::memory::DEMANDS;
 use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, ReactorStats, SHEDS, TLS_RESULTS};
 
+use super::audit::AuditFigures;
 use super::certificates::Served;
 
 /// Whence the figures come.
+#[derive(Clone)]
 pub(super) struct Sources {
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
     /// With a data directory.
     pub(super) journal: Option<Arc<JournalStats>>,
+    /// With a data directory.
+    pub(super) audit: Option<AuditFigures>,
     /// Where there is one.
     pub(super) authorizer: Option<Arc<Authorizer>>,
     /// What all threads hold.
@@ -117,6 +122,9 @@ metrics! {
     JOURNAL_WAITING = Gauge "journal_waiting_publishes" "Publishes whose answer waits for the disk.";
     JOURNAL_HOLES = Counter "journal_holes_total" "Events that the journal never got: published with ack memory while it had no room, and gone from memory since.";
     REPLAYS = Gauge "journal_replays" "Members that get past events from disk.";
+    AUDIT_ENTRIES = Counter "audit_entries_total" "Entries of the audit trail brought to disk.";
+    AUDIT_LOST = Counter "audit_lost_total" "Entries that found the audit trail's queue full.";
+    AUDIT_FAILURES = Counter "audit_failures_total" "Writes of audit.db that the disk did not take, each try counted.";
     HISTORY = Gauge "history_bytes" "Bytes of stream events kept for resume.";
     QUEUED = Gauge "queued_bytes" "Bytes that wait for their readers.";
     OUTSTANDING = Gauge "outstanding_answers" "Answers that the hub owes the reactors.";
@@ -151,6 +159,7 @@ impl Sources {
         self.authorizer(&mut out);
         self.memory(&mut out);
         self.journal(&mut out, &hub);
+        self.audit(&mut out);
         let usage = process::usage();
         out.single(&RSS, usage.resident_bytes);
         out.single(&CPU, usage.cpu_ms);
@@ -241,19 +250,27 @@ impl Sources {
         self.compression(out);
         out.single(&WRITES, self.sum(|stats| &stats.writes));
         out.single(&WRITES_BLOCKED, self.sum(|stats| &stats.writes_blocked));
-        let conflated = [("hub", hub.conflated), ("outbox", self.sum(|stats| &stats.conflated))];
-        out.samples(&CONFLATED, conflated.map(|(place, count)| (label("where", place), count)));
-        let dropped = [
-            ("closed", self.sum(|stats| &stats.dropped_by_close)),
-            ("slow_consumer", self.sum(|stats| &stats.dropped_as_slow)),
-            ("unsubscribed", self.sum(|stats| &stats.purged)),
-            ("transient_on_full_link", hub.transient_dropped),
-        ];
-        out.samples(&DROPPED, dropped.map(|(why, count)| (label("why", why), count)));
+        out.samples(&CONFLATED, self.conflated(hub).map(|(place, count)| (label("where", place), count)));
+        out.samples(&DROPPED, self.dropped(hub).map(|(why, count)| (label("why", why), count)));
         out.single(&SLOW_WARNED, self.sum(|stats| &stats.slow_warned));
         let lags = [("stream", hub.behind), ("state", hub.dirty)];
         out.samples(&LAGS, lags.map(|(kind, count)| (label("kind", kind), count)));
         out.single(&GAPS, hub.gaps);
+    }
+
+    /// States replaced by newer ones, by where they waited.
+    pub(super) fn conflated(&self, hub: &HubStats) -> [(&'static str, u64); 2] {
+        [("hub", hub.conflated), ("outbox", self.sum(|stats| &stats.conflated))]
+    }
+
+    /// Frames dropped, by why.
+    pub(super) fn dropped(&self, hub: &HubStats) -> [(&'static str, u64); 4] {
+        [
+            ("closed", self.sum(|stats| &stats.dropped_by_close)),
+            ("slow_consumer", self.sum(|stats| &stats.dropped_as_slow)),
+            ("unsubscribed", self.sum(|stats| &stats.purged)),
+            ("transient_on_full_link", hub.transient_dropped),
+        ]
     }
 
     fn acks(&self, out: &mut Exposition, hub: &HubStats) {
@@ -307,6 +324,14 @@ impl Sources {
         out.single(&REPLAYS, hub.replays);
     }
 
+    /// Nothing without a data directory.
+    fn audit(&self, out: &mut Exposition) {
+        let Some(audit) = &self.audit else { return };
+        out.single(&AUDIT_ENTRIES, audit.stats.entries.value());
+        out.single(&AUDIT_LOST, self.sum(|stats| &stats.audit_lost) + audit.admin_lost.load(Ordering::Relaxed));
+        out.single(&AUDIT_FAILURES, audit.stats.failures.value());
+    }
+
     /// Nothing without an authorizer.
     fn authorizer(&self, out: &mut Exposition) {
         let Some(figures) = self.authorizer.as_ref().map(|authorizer| authorizer.figures()) else { return };
@@ -357,21 +382,22 @@ fn labelled(name: &str, rows: impl Iterator<Item = (&'static str, u64)>) -> Vec<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use std::time::Duration;
 
     use super::*;
     use crate::auth::InquiryOptions;
     use crate::net::link::{Door, Waker};
-    use crate::reactor::stats::Reason;
 
-    fn sources() -> Sources {
+    /// Those of a daemon that has done nothing.
+    pub(in crate::daemon) fn sources() -> Sources {
         let door = Door::new(Waker::Thread(std::thread::current()));
         let link = || Arc::new(Link::new(4, Arc::clone(&door)));
         let options = InquiryOptions { waiting_max: 1, answers_max: 1, kept_for: Duration::ZERO };
         Sources {
             certificates: None,
             journal: Some(Arc::default()),
+            audit: Some(AuditFigures::default()),
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
             memory: Arc::new(Memory::new(0, 2)),
             hub: Arc::default(),
@@ -380,6 +406,13 @@ mod tests {
             ingest: [link(), link()],
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::sources;
+    use super::*;
+    use crate::reactor::stats::Reason;
 
     /// OBS-01, OBS-11: every metric of the table is in the scrape once, but for the expiry of certificates where there are none, and
     /// threads' figures are summed.

@@ -1,5 +1,6 @@
 //! Puts the daemon together: keys, certificates, catalog, links, named threads; and takes it apart in order.
 
+mod audit;
 mod authorizer;
 mod certificates;
 mod data_dir;
@@ -10,9 +11,11 @@ mod listeners;
 mod lock;
 mod metrics;
 mod options;
+mod performance;
 mod publish_socket;
 mod revocation_file;
 mod revoker;
+mod seat;
 #[cfg(test)]
 mod testing;
 mod utilisation;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::auth::{Revocations, Verifier};
+use crate::base::audit::Entry;
 use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX};
 use crate::base::memory::Memory;
 use crate::config::Config;
@@ -44,6 +48,7 @@ use crate::reactor::registry::Registry;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::{Control, Reactor, ReactorParts, ReactorPoll};
 
+use self::audit::{AdminTrail, AuditHandle, AuditSeat};
 use self::authorizer::Client;
 use self::certificates::Served;
 use self::data_dir::DataDir;
@@ -94,6 +99,8 @@ pub struct Running {
     reactors: Vec<JoinHandle<()>>,
     hub: HubHandle,
     journal: Option<JournalHandle>,
+    audit: Option<AuditHandle>,
+    trail: AdminTrail,
     certificates: Option<Arc<Served>>,
     drain_timeout: Duration,
     /// Held until the threads have ended.
@@ -143,25 +150,25 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     abort_on_panic();
-    if let Err(error) = sys::raise_descriptors() {
-        tracing::warn!(event = "descriptors_not_raised", %error, "the soft limit of open files stays as it is: raise it by `ulimit -n`");
-    }
+    raise_descriptors();
 
     let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
     let journal = data_dir.as_ref().map(|dir| Journal::open(dir, clock)).transpose()?;
+    let instance = options::instance()?;
+    let audit = data_dir.as_ref().map(|dir| AuditSeat::open(dir, instance)).transpose()?;
     let bound = listeners::bind(config)?;
     let seat = HubSeat::start(config.reactors)?;
-    let registry = Registry::new(options::registry(config));
     let shared = Shared {
         clock,
         catalog: Arc::new(catalog),
         verifier: Arc::new(verifier),
         revocations: Arc::new(RwLock::new(revocations)),
-        registry: Arc::new(registry),
+        registry: Arc::new(Registry::new(options::registry(config))),
         memory: Arc::new(Memory::new(config.memory_budget as u64, config.reactors)),
         tls: served.as_ref().map(|served| served.tls()).transpose()?,
         urgent: Arc::clone(&seat.urgent),
         bulk: Arc::clone(&seat.bulk),
+        audit: audit.as_ref().and_then(|audit| audit.trail(config)),
     };
     let mut parts =
         bound.listeners.into_iter().enumerate().map(|(index, own)| shared.parts(index as u16, own)).collect::<Result<Vec<_>, _>>()?;
@@ -172,21 +179,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (journal, for_hub) = started.map_or((None, None), |(handle, for_hub)| (Some(handle), Some(for_hub)));
     let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
-    let revoker = Revoker { clock, list: Arc::clone(&shared.revocations), file: Mutex::new(revocation_file), controls: controls.clone() };
+    let trail = AdminTrail::new(audit.as_ref(), config, clock);
+    let revoker = shared.revoker(revocation_file, controls.clone(), trail.clone());
     let sources = metrics::Sources {
         certificates: served.clone(),
         journal: journal.as_ref().map(JournalHandle::stats),
+        audit: audit.as_ref().map(|audit| audit.figures.clone()),
         authorizer,
         ..sources(&shared, &parts, &figures)
     };
+    let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources.clone())).transpose()?;
     let admin = serve_admin(config, &health, sources, revoker)?;
     let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
     let hub = seat.occupy(config, clock, inboxes, for_hub, figures, Arc::clone(&shared.memory))?;
-    let reactors = start_reactors(config, parts)?;
+    let reactors = start_reactors(config, instance, parts)?;
     health.enter(State::Ready);
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
     tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
-    let drain_timeout = config.drain_timeout;
     let running = Running {
         ready,
         health,
@@ -194,8 +203,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         reactors,
         hub,
         journal,
+        audit,
+        trail,
         certificates: served,
-        drain_timeout,
+        drain_timeout: config.drain_timeout,
         _data_dir: data_dir,
         _locks: bound.locks,
     };
@@ -221,8 +232,14 @@ impl Running {
         for (part, outcome) in parts {
             match outcome {
                 None => {}
-                Some(Ok(())) => tracing::info!(event = "reloaded", part),
-                Some(Err(error)) => tracing::error!(event = "reload_failed", part, "what was served before is served on: {error}"),
+                Some(Ok(())) => {
+                    tracing::info!(event = "reloaded", part);
+                    self.trail.note(&format!("reload {part}"), None, "", 1);
+                }
+                Some(Err(error)) => {
+                    tracing::error!(event = "reload_failed", part, "what was served before is served on: {error}");
+                    self.trail.note(&format!("reload {part}"), None, "failed", 1);
+                }
             }
         }
         self.look_after();
@@ -252,6 +269,9 @@ impl Running {
         if let Some(journal) = self.journal {
             journal.stop();
         }
+        if let Some(audit) = self.audit {
+            audit.stop();
+        }
         if let Some(path) = &self.ready.publish_socket {
             publish_socket::remove(path);
         }
@@ -270,6 +290,7 @@ struct Shared {
     tls: Option<ServerTls>,
     urgent: Arc<Link<Input>>,
     bulk: Arc<Link<Input>>,
+    audit: Option<Arc<Link<Entry>>>,
 }
 
 impl Shared {
@@ -292,10 +313,21 @@ impl Shared {
             door,
             urgent: Arc::clone(&self.urgent),
             bulk: Arc::clone(&self.bulk),
+            audit: self.audit.clone(),
             memory: Arc::clone(&self.memory),
             stats: Arc::new(ReactorStats::default()),
             listeners,
         })
+    }
+
+    fn revoker(&self, file: Option<RevocationFile>, controls: Vec<Arc<Link<Control>>>, trail: AdminTrail) -> Revoker {
+        Revoker { clock: self.clock, list: Arc::clone(&self.revocations), file: Mutex::new(file), controls, trail }
+    }
+}
+
+fn raise_descriptors() {
+    if let Err(error) = sys::raise_descriptors() {
+        tracing::warn!(event = "descriptors_not_raised", %error, "the soft limit of open files stays as it is: raise it by `ulimit -n`");
     }
 }
 
@@ -331,6 +363,7 @@ fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) 
     metrics::Sources {
         certificates: None,
         journal: None,
+        audit: None,
         authorizer: None,
         memory: Arc::clone(&shared.memory),
         hub: Arc::clone(hub),
@@ -352,8 +385,8 @@ fn serve_admin(config: &Config, health: &Arc<Health>, sources: metrics::Sources,
     admin::serve(addr, admin).map_err(|error| format!("cannot listen on {addr}: {error}; give another --admin-listen"))
 }
 
-fn start_reactors(config: &Config, parts: Vec<ReactorParts>) -> Result<Vec<JoinHandle<()>>, String> {
-    let options = options::reactor(config)?;
+fn start_reactors(config: &Config, instance: u32, parts: Vec<ReactorParts>) -> Result<Vec<JoinHandle<()>>, String> {
+    let options = options::reactor(config, instance);
     let pin_cores = config.pin_cores;
     parts
         .into_iter()

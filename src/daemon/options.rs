@@ -51,8 +51,8 @@ fn per_second(rate: u32, times: u32) -> Option<Rate> {
 }
 
 /// Each reactor's.
-pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
-    Ok(ReactorOptions {
+pub(super) fn reactor(config: &Config, instance: u32) -> ReactorOptions {
+    ReactorOptions {
         origins: config.origins.clone(),
         require_origin: config.require_origin,
         query_token: config.query_token,
@@ -67,9 +67,9 @@ pub(super) fn reactor(config: &Config) -> Result<ReactorOptions, String> {
         compression: config
             .compression
             .then_some(CompressionOptions { level: config.compression_level, bytes_min: config.compression_min }),
-        instance: random()? as u32,
+        instance,
         conformance_echo: config.conformance_echo,
-    })
+    }
 }
 
 /// The token verifier: the one issuer of the flags, and those of the file's tables. Reads their key files.
@@ -137,6 +137,11 @@ fn load_keys(paths: &[PathBuf]) -> Result<KeySet, String> {
         tracing::warn!(event = "key_skipped", note);
     }
     Ok(keys)
+}
+
+/// Tells this start of the daemon from others, in the names of sessions.
+pub(super) fn instance() -> Result<u32, String> {
+    random().map(|number| number as u32)
 }
 
 pub(super) fn random() -> Result<u64, String> {

@@ -15,6 +15,7 @@ use crate::net::clock::Clock;
 use crate::net::link::Link;
 use crate::reactor::{Control, EndSessions};
 
+use super::audit::AdminTrail;
 use super::revocation_file::RevocationFile;
 
 /// How long the reactors are waited for.
@@ -29,6 +30,8 @@ pub(super) struct Revoker {
     /// one at a time.
     pub(super) file: Mutex<Option<RevocationFile>>,
     pub(super) controls: Vec<Arc<Link<Control>>>,
+    /// Where it is told who was meant.
+    pub(super) trail: AdminTrail,
 }
 
 /// `{"sub":…}` or `{"jti":…}`.
@@ -50,6 +53,7 @@ impl Revoker {
         let kept = self.keep(&revocation, is_new, file.as_mut());
         let (ended, silent) = sessions.wait();
         tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, kept = kept.as_deref().unwrap_or("no"));
+        self.note("revoke", &revocation.whom, if kept.is_ok() { "" } else { "not_kept" }, ended);
         let kept = kept.map_err(|error| {
             let message = format!(
                 "{ended} sessions were ended and the revocation holds, but only until the daemon ends, because it cannot be written: {error}; \
@@ -80,8 +84,17 @@ impl Revoker {
             _ => return Err(invalid("write either `sub`, a user, or `jti`, one token's".to_owned())),
         };
         let (ended, silent) = self.end_sessions(&whom, CLOSE_DENIED).wait();
-        tracing::info!(event = "disconnected", ?whom, ended, silent);
+        tracing::info!(event = "disconnected_by_admin", ?whom, ended, silent);
+        self.note("disconnect", &whom, "", ended);
         Ok(format!(r#"{{"ok":true,"ended":{ended},"unheard_reactors":{silent}}}"#))
+    }
+
+    /// Tells the audit trail; how many sessions were ended is the count.
+    fn note(&self, what: &str, whom: &Whom, reason: &'static str, ended: usize) {
+        match whom {
+            Whom::User { name, .. } => self.trail.note(what, Some(name), reason, ended as u64),
+            Whom::Token(id) => self.trail.note(&format!("{what} jti {id}"), None, reason, ended as u64),
+        }
     }
 
     /// Tells all reactors.

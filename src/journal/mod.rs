@@ -10,14 +10,20 @@
 //! | `index` | where each event is, and what is known of each room |
 //! | `record` | what an entry is on disk, and how records are found again after damage |
 //! | [`tables`] | states and owners, in SQLite |
+//! | [`audit`] | the audit trail and the performance records, in SQLite |
+//! | [`auditor`] | the thread that keeps them |
+//! | [`sqlite`] | what files of SQLite have in common |
 //! | [`stats`] | the figures |
 
+pub mod audit;
+pub mod auditor;
 pub mod export;
 mod index;
 pub mod keeper;
 pub mod log;
 pub mod reader;
 mod record;
+pub mod sqlite;
 pub mod stats;
 pub mod tables;
 pub mod writer;

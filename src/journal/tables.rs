@@ -4,27 +4,25 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction};
+use rusqlite::{Connection, Row, Transaction};
 
 use crate::base::lane::Lane;
 use crate::hub::journal::{Fact, KeptState, Recovered, RecoveredRoom};
 
-/// Tells our files from other `SQLite` files: "tikd".
-const APPLICATION_ID: i32 = 0x7469_6b64;
-/// Of the tables below. A daemon reads files of its own version only.
-const VERSION: i32 = 1;
-/// Another process that writes to the file is waited for so long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+use super::sqlite::{self, OpenError, Schema};
 
-/// `ts` is Unix milliseconds; `data` is null if the key is deleted; `born` is a number of an epoch.
-const TABLES: &str = "
-    CREATE TABLE owners (room TEXT PRIMARY KEY, owner TEXT NOT NULL, born INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE states (
-        room TEXT NOT NULL, type TEXT NOT NULL, key TEXT NOT NULL, lane TEXT NOT NULL, rev INTEGER NOT NULL, version INTEGER,
-        ts INTEGER NOT NULL, data TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (room, type, key)) WITHOUT ROWID;
-";
+/// `application_id` is "tikd". `ts` is Unix milliseconds; `data` is null if the key is deleted; `born` is a number of an epoch.
+const SCHEMA: Schema = Schema {
+    application_id: 0x7469_6b64,
+    version: 1,
+    tables: "
+        CREATE TABLE owners (room TEXT PRIMARY KEY, owner TEXT NOT NULL, born INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE states (
+            room TEXT NOT NULL, type TEXT NOT NULL, key TEXT NOT NULL, lane TEXT NOT NULL, rev INTEGER NOT NULL, version INTEGER,
+            ts INTEGER NOT NULL, data TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (room, type, key)) WITHOUT ROWID;
+    ",
+};
 
 /// See the module.
 pub struct Tables {
@@ -32,40 +30,15 @@ pub struct Tables {
     path: PathBuf,
 }
 
-/// Why the file was not opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// It is damaged: `SQLite` does not read it.
-    Damaged(rusqlite::Error),
-    /// Anything else: what, and what to do.
-    Other(String),
-}
-
 impl Tables {
     /// Opens the file, making it if it is not there.
     pub fn open(path: &Path) -> Result<Tables, OpenError> {
-        let told = |error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Damaged(error),
-            _ => OpenError::Other(format!("cannot open {}: {error}; give --data-dir a directory that this user may write", path.display())),
-        };
-        let mut db = Connection::open(path).map_err(told)?;
-        db.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
-        db.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
-        // Nobody was told that a state is safe: the end of what was written may go with the power, and no more.
-        db.pragma_update(None, "synchronous", "NORMAL").map_err(told)?;
-        prepare(&mut db, path).map_err(|error| error.map_or_else(OpenError::Other, told))?;
-        Ok(Tables { db, path: path.to_owned() })
+        Ok(Tables { db: sqlite::open(path, SCHEMA)?, path: path.to_owned() })
     }
 
-    /// Opens a file that is there, and writes nothing. One that no daemon has open is whole by itself, and gets no files beside it, which might
-    /// be another user's than the daemon's.
+    /// Opens a file that is there, beside a daemon or without one, and writes nothing.
     pub fn open_to_read(path: &Path) -> rusqlite::Result<Tables> {
-        let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        let is_in_use = path.with_extension("db-wal").exists();
-        let uri = format!("file:{escaped}{}", if is_in_use { "" } else { "?immutable=1" });
-        let db = Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(Tables { db, path: path.to_owned() })
+        Ok(Tables { db: sqlite::open_to_read(path)?, path: path.to_owned() })
     }
 
     /// Adds what the file knows to what the log knew. How many damaged rows were left out.
@@ -128,28 +101,6 @@ impl ByName<'_> {
         }
         &mut self.rooms[at]
     }
-}
-
-/// Makes the tables in an empty file. An error of `SQLite`, or what is wrong with the file.
-fn prepare(db: &mut Connection, path: &Path) -> Result<(), Result<rusqlite::Error, String>> {
-    let number = |pragma| db.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(Ok)?;
-    match (number("application_id").map_err(Ok)?, number("user_version").map_err(Ok)?) {
-        (APPLICATION_ID, VERSION) => Ok(()),
-        (APPLICATION_ID, version) => {
-            Err(Err(format!("{} is of version {version}, which this tickerd does not read: use the one that wrote it", path.display())))
-        }
-        (0, 0) if tables == 0 => make(db).map_err(Ok),
-        _ => Err(Err(format!("{} is not a file of tickerd: give another --data-dir", path.display()))),
-    }
-}
-
-fn make(db: &mut Connection) -> rusqlite::Result<()> {
-    let all = db.transaction()?;
-    all.execute_batch(TABLES)?;
-    all.pragma_update(None, "application_id", APPLICATION_ID)?;
-    all.pragma_update(None, "user_version", VERSION)?;
-    all.commit()
 }
 
 fn write(all: &Transaction<'_>, fact: &Fact) -> rusqlite::Result<()> {

@@ -23,10 +23,10 @@ use crate::hub::ports::ReplayId;
 use crate::wire::frame::{Frame, Kind, Tag};
 
 /// A directory that is there as long as the value.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    pub(super) fn new() -> Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tickerd-journal-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);

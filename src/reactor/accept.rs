@@ -58,7 +58,7 @@ impl Listeners {
     }
 
     /// Accepts what one turn allows. `accepted` gets the slots of the new connections.
-    pub(super) fn accept(&mut self, index: u16, registry: &Registry, conns: &mut Slots, core: &Core, accepted: &mut Vec<u32>) {
+    pub(super) fn accept(&mut self, index: u16, registry: &Registry, conns: &mut Slots, core: &mut Core, accepted: &mut Vec<u32>) {
         if self.rest_until.is_some_and(|until| until > core.now.mono) {
             return;
         }
@@ -85,10 +85,11 @@ impl Listeners {
     }
 }
 
-fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, conns: &mut Slots, core: &Core) -> Option<u32> {
+fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, conns: &mut Slots, core: &mut Core) -> Option<u32> {
     let allowed = &core.options.peers;
     if peer.is_some_and(|peer| !allowed.is_empty() && !allowed.iter().any(|network| network.contains(peer))) {
         core.stats.accept_refused.inc();
+        core.turn_away(peer, "connect", "network");
         return None;
     }
     let Some(stream) = with_tls(stream, core) else {

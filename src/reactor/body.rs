@@ -84,7 +84,7 @@ impl Body {
                 Cut::Line(line) => self.publish(conn, line, answers, core),
                 Cut::TooLong => {
                     self.tally.lines += 1;
-                    refuse_too_long(answers, core);
+                    refuse_too_long(&self.grants.user, answers, core);
                 }
                 Cut::Nothing => {}
                 Cut::NeedMore => break,
@@ -98,6 +98,7 @@ impl Body {
         if self.tally.lines > HTTP_LINES_MAX {
             let message = format!("more than {HTTP_LINES_MAX} lines in one request: this one and all after it are not published");
             core.stats.refused(TOO_LARGE);
+            core.audit.published(core.now, &self.grants.user, "").settle(false);
             return answers.refuse(None, Refusal::new(TOO_LARGE, message));
         }
         publish_line(line, conn, &self.grants, answers, core);

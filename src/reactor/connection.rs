@@ -1,5 +1,6 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here and in [`input`].
 
+mod end;
 mod holding;
 mod input;
 mod slow;
@@ -9,8 +10,6 @@ mod unfinished;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use tracing::{field, info};
 
 use crate::auth::Whom;
 use crate::base::codes::{CLOSE_MESSAGE_TIMEOUT, CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
@@ -565,29 +564,6 @@ impl Connection {
             }
             Protocol::Lines(_) => None,
         }
-    }
-
-    /// Gives back what the connection holds, and logs its end. The socket closes with the drop that follows.
-    pub(super) fn end(&mut self, reason: Reason, core: &mut Core, io: &mut Io) {
-        core.stats.handshake_ended(self.stream.handshake(), reason);
-        // A peer that is gone already needs no word.
-        drop(self.stream.say_end(&mut io.scratch));
-        let is_stranger = self.is_stranger();
-        let mut rooms = self.leave_rooms(core);
-        rooms += self.ending.as_ref().map_or(0, |ending| ending.rooms);
-        core.stats.closed(reason);
-        core.stats.dropped_by_close.add(self.outbox.frames() as u64);
-        core.count_kind(self.kind(), false);
-        let (peer, received, sent) = (self.stream.peer(), self.bytes_received, self.bytes_sent);
-        let mut user = None;
-        if let Protocol::WebSocket(websocket) = &mut self.protocol {
-            user = websocket.session.user().cloned();
-            websocket.session.end(core);
-        }
-        core.strangers -= usize::from(is_stranger);
-        let user = user.as_deref().unwrap_or("-");
-        let client = self.client().map(field::display);
-        info!(reason = reason.name(), user, client, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
     }
 }
 

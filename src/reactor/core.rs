@@ -1,8 +1,10 @@
 //! What all connections of a reactor share, sockets excepted: no I/O here, and no clock.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::{Grants, TokenError};
+use crate::base::audit::{Entry as Noted, Kind};
 use crate::base::codes::{CloseCode, Refusal};
 use crate::base::ids::RoomId;
 use crate::base::memory::{Level, Memory};
@@ -16,8 +18,10 @@ use crate::wire::reply;
 use crate::wire::request_id::RequestId;
 use crate::wire::websocket;
 
+use super::audit::Audit;
 use super::authorizer::Inquirer;
 use super::options::ReactorOptions;
+use super::refusals::Refusals;
 use super::registry::Registry;
 use super::rooms::Rooms;
 use super::runs::Runs;
@@ -55,6 +59,10 @@ pub(super) struct Core {
     pub(super) text: Vec<u8>,
     /// For compressed messages, of one connection after the other.
     pub(super) inflater: Inflater,
+    /// The audit trail.
+    pub(super) audit: Audit,
+    /// The log of those who were turned away.
+    pub(super) refusals: Refusals,
     /// A command being parsed in place.
     pub(super) command: Vec<u8>,
 }
@@ -78,6 +86,17 @@ impl Core {
     /// What a token grants.
     pub(super) fn check_token(&mut self, token: &str) -> Result<Grants, TokenError> {
         self.tokens.check(token, self.now, &self.stats)
+    }
+
+    /// Tells the audit trail what happened, if there is one.
+    pub(super) fn note(&mut self, kind: Kind, reason: &'static str, entry: impl FnOnce(Noted) -> Noted) {
+        self.audit.note(self.now, kind, reason, &self.stats, entry);
+    }
+
+    /// Tells log and audit trail that somebody was turned away who asked for `what`.
+    pub(super) fn turn_away(&mut self, client: Option<IpAddr>, what: &'static str, reason: &'static str) {
+        self.refusals.log(self.now.mono, client, what, reason);
+        self.note(Kind::Refuse, reason, |entry| Noted { ip: client, subject: Some(what.into()), ..entry });
     }
 
     /// Counts a connection of that kind more or less.

@@ -21,7 +21,7 @@ use super::connection::{Then, Took};
 use super::core::{Core, Next};
 use super::memory::Demand;
 use super::publisher::{Answers, Outcome};
-use super::stats::Handshake;
+use super::stats::{HANDSHAKES, Handshake};
 use super::websocket::WebSocket;
 
 /// See the module.
@@ -245,29 +245,31 @@ fn preflight(request: &Request<'_>) -> Option<&'static str> {
 fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
     match request.path {
         "/v1/ws" => {
-            let address = core.options.limited(client);
-            let routed = upgrade(request, id, address, core, outbox);
+            let routed = upgrade(request, id, client, core, outbox);
             core.stats.handshake(match &routed {
                 Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT | CLOSE_OVER_CAPACITY))) => Handshake::OverCapacity,
                 Ok(Route::WebSocket(_, Next::Close(_))) => Handshake::BadToken,
                 Ok(_) => Handshake::Upgraded,
-                Err((_, result)) => *result,
+                Err(turned_away) => turned_away.result,
             });
-            routed.map_err(|(refusal, _)| refusal)
+            routed.map_err(|turned_away| {
+                core.turn_away(client, "connect", turned_away.reason);
+                *turned_away.refusal
+            })
         }
-        "/v1/publish" => publish(request, core).map(Route::Publish),
+        "/v1/publish" => publish(request, client, core).map(Route::Publish),
         _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /v1/ws and POST /v1/publish").into()),
     }
 }
 
-fn publish(request: &Request<'_>, core: &mut Core) -> Result<Box<Body>, HttpRefusal> {
+fn publish(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Box<Body>, HttpRefusal> {
     if request.method != "POST" {
         return Err(not_allowed("Allow: POST", "events are published by POST"));
     }
     if core.is_draining() {
         return Err(shutting_down());
     }
-    let grants = publisher(request, core)?;
+    let grants = publisher(request, client, core)?;
     let is_json = request.header("content-type")?.is_some_and(is_json);
     let bytes_max = if is_json { PUBLISH_BYTES_MAX } else { HTTP_BODY_BYTES_MAX };
     match request.body_len()? {
@@ -281,21 +283,21 @@ fn publish(request: &Request<'_>, core: &mut Core) -> Result<Box<Body>, HttpRefu
     }
 }
 
-fn publisher(request: &Request<'_>, core: &mut Core) -> Result<Grants, HttpRefusal> {
+fn publisher(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Grants, HttpRefusal> {
     let token = token_of(request, None, core.options.query_token)?;
-    let token = token.ok_or_else(|| unauthorized(Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer")))?;
-    let grants = verify(token, core)?;
+    let Some(token) = token else {
+        core.turn_away(client, "publish", AUTH_FAILED.name);
+        return Err(unauthorized(Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer")));
+    };
+    let grants = core.check_token(token).map_err(|error| {
+        core.turn_away(client, "publish", error.label());
+        unauthorized(error.refusal())
+    })?;
     if !grants.has(Scope::Publish) {
+        core.turn_away(client, "publish", FORBIDDEN.name);
         return Err(Refusal::new(FORBIDDEN, "the token lacks the scope publish").into());
     }
     Ok(grants)
-}
-
-fn verify(token: &str, core: &mut Core) -> Result<Grants, HttpRefusal> {
-    core.check_token(token).map_err(|error| {
-        tracing::info!(event = "token_refused", reason = error.label(), to = "publish");
-        unauthorized(error.refusal())
-    })
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -303,40 +305,50 @@ fn is_json(content_type: &str) -> bool {
     media_type.eq_ignore_ascii_case("application/json")
 }
 
-/// Upgrades, or says why not and how that counts.
-fn upgrade(
-    request: &Request<'_>,
-    id: ConnId,
-    address: Option<IpAddr>,
-    core: &mut Core,
-    outbox: &mut Outbox,
-) -> Result<Route, (HttpRefusal, Handshake)> {
-    let bad_request = |refusal| (refusal, Handshake::BadRequest);
+/// Somebody who asked to speak WebSocket, and may not.
+struct TurnedAway {
+    refusal: Box<HttpRefusal>,
+    /// How that counts.
+    result: Handshake,
+    /// More exactly, if a token is the reason.
+    reason: &'static str,
+}
+
+impl TurnedAway {
+    fn new(refusal: impl Into<HttpRefusal>, result: Handshake) -> TurnedAway {
+        TurnedAway { refusal: Box::new(refusal.into()), result, reason: HANDSHAKES[result as usize] }
+    }
+}
+
+/// Upgrades, or says why not.
+fn upgrade(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core, outbox: &mut Outbox) -> Result<Route, TurnedAway> {
+    let bad_request = |refusal| TurnedAway::new(refusal, Handshake::BadRequest);
     let upgrade = request.upgrade().map_err(bad_request)?.ok_or_else(|| bad_request(no_upgrade(request)))?;
     if core.is_draining() {
-        return Err((shutting_down(), Handshake::ShuttingDown));
+        return Err(TurnedAway::new(shutting_down(), Handshake::ShuttingDown));
     }
-    core.spare_memory(Demand::Handshake).map_err(|refusal| (refusal.into(), Handshake::OverCapacity))?;
-    core.registry.handshake(address, core.now.mono).map_err(|wait| (too_many_handshakes(wait), Handshake::RateLimited))?;
-    check_origin(&upgrade, core).map_err(|refusal| (refusal, Handshake::BadOrigin))?;
+    core.spare_memory(Demand::Handshake).map_err(|refusal| TurnedAway::new(refusal, Handshake::OverCapacity))?;
+    let address = core.options.limited(client);
+    let too_many = |wait| TurnedAway::new(too_many_handshakes(wait), Handshake::RateLimited);
+    core.registry.handshake(address, core.now.mono).map_err(too_many)?;
+    check_origin(&upgrade, core).map_err(|refusal| TurnedAway::new(refusal, Handshake::BadOrigin))?;
     let token = token_of(request, Some(&upgrade), core.options.query_token).map_err(bad_request)?;
     let verified = token.map(|token| core.check_token(token)).transpose();
     if let Err(error) = &verified {
-        tracing::info!(event = "token_refused", reason = error.label(), to = "connect");
         let hides_status = upgrade.origin.is_some() && upgrade.subprotocol.tickerd_v1;
         if !hides_status {
-            return Err((unauthorized(error.refusal()), Handshake::BadToken));
+            return Err(TurnedAway { reason: error.label(), ..TurnedAway::new(unauthorized(error.refusal()), Handshake::BadToken) });
         }
     }
     let is_publisher = matches!(&verified, Ok(Some(grants)) if grants.has(Scope::Publish));
     if upgrade.origin.is_none() && core.options.require_origin && !is_publisher {
         let refusal =
             Refusal::new(FORBIDDEN, "the header origin is missing: this server is for pages, and for tokens with the scope publish");
-        return Err((refusal.into(), Handshake::BadOrigin));
+        return Err(TurnedAway::new(refusal, Handshake::BadOrigin));
     }
     if !core.registry.has_room() {
         let refusal = Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000);
-        return Err((refusal.into(), Handshake::OverCapacity));
+        return Err(TurnedAway::new(refusal, Handshake::OverCapacity));
     }
     let deflate = upgrade.deflate.filter(|_| core.options.compression.is_some());
     outbox.push_raw(core.now.mono, |out| write_switching(out, upgrade.key, upgrade.subprotocol.tickerd_v1, deflate));
@@ -344,7 +356,7 @@ fn upgrade(
         core.stats.compression_agreed.inc();
         outbox.set_window_bits(deflate.window_bits());
     }
-    let mut websocket = Box::new(WebSocket::new(id, address, deflate.is_some(), core));
+    let mut websocket = Box::new(WebSocket::new(id, client, deflate.is_some(), core));
     let next = match verified {
         Ok(Some(grants)) => websocket.begin(grants, core, outbox),
         Ok(None) => Next::Go,

@@ -26,7 +26,7 @@ impl Lines {
             used += taken;
             match cut {
                 Cut::Line(line) => self.publish(line, id, core),
-                Cut::TooLong => refuse_too_long(&mut self.answers, core),
+                Cut::TooLong => refuse_too_long(&Arc::clone(&core.unix_grants).user, &mut self.answers, core),
                 Cut::Nothing => {}
                 Cut::NeedMore => {
                     more = false;

@@ -6,6 +6,7 @@
 //! connection ends in `Reactor::close`, and nowhere else.
 
 mod accept;
+mod audit;
 pub mod authorizer;
 mod body;
 mod compressor;
@@ -21,6 +22,7 @@ pub mod options;
 mod patience;
 mod pressure;
 mod publisher;
+mod refusals;
 pub mod registry;
 mod replays;
 pub mod rooms;
@@ -55,6 +57,7 @@ use crate::net::timer::{Timer, Wheel};
 use crate::wire::deflate::Inflater;
 
 use self::accept::Listeners;
+use self::audit::Audit;
 use self::authorizer::{Inquirer, Word};
 use self::compressor::Compressor;
 use self::connection::{Connection, Io};
@@ -62,6 +65,7 @@ use self::core::Core;
 use self::flush::Backlog;
 use self::memory::Parts;
 use self::pressure::{Holding, Pressure};
+use self::refusals::Refusals;
 use self::replays::Replays;
 use self::rooms::Rooms;
 use self::runs::Runs;
@@ -137,6 +141,8 @@ impl Reactor {
             text: Vec::new(),
             command: Vec::new(),
             inflater: Inflater::default(),
+            audit: Audit::new(parts.audit),
+            refusals: Refusals::default(),
         };
         Ok(Reactor {
             index: parts.index,
@@ -177,6 +183,7 @@ impl Reactor {
         for slot in self.conns.taken() {
             self.close(slot, Reason::Code(CLOSE_SHUTDOWN));
         }
+        self.core.audit.sum_up(self.core.now, &self.core.stats);
         // Nothing is written any more: nobody shall wait for it.
         self.inbox.press(false);
         self.inbox.outrun(false);
@@ -201,6 +208,7 @@ impl Reactor {
         self.accept();
         self.serve();
         self.core.uplink.ring();
+        self.core.audit.turn(self.core.now, &self.core.stats);
         self.take_control();
         self.take_inbox();
         self.take_words();
@@ -254,7 +262,7 @@ impl Reactor {
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
         let timers = self.wheel.next().map(|at| at.max(self.timers_rest.unwrap_or_default()));
         let memory = (self.core.memory_level > Level::Normal).then(|| now.plus(MEMORY_LOOK));
-        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, memory, self.pressure.next()];
+        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, memory, self.pressure.next(), self.core.audit.next()];
         times.into_iter().flatten().min().unwrap_or(Mono::NEVER)
     }
 
@@ -273,7 +281,7 @@ impl Reactor {
 
     fn accept(&mut self) {
         let mut accepted = Vec::new();
-        self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &self.core, &mut accepted);
+        self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &mut self.core, &mut accepted);
         for slot in accepted {
             if let Some(conn) = self.conns.at(slot) {
                 conn.account(&mut self.pressure);

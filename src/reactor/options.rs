@@ -10,6 +10,7 @@ use mio::{Poll, Token};
 use parking_lot::RwLock;
 
 use crate::auth::{Revocations, Verifier, Whom};
+use crate::base::audit::Entry;
 use crate::base::bucket::Rate;
 use crate::base::cidr::Cidr;
 use crate::base::codes::CloseCode;
@@ -124,6 +125,8 @@ pub struct ReactorParts {
     pub bulk: Arc<Link<Input>>,
     /// What all threads hold.
     pub memory: Arc<Memory>,
+    /// To the audit trail, where there is one.
+    pub audit: Option<Arc<Link<Entry>>>,
     /// Its figures.
     pub stats: Arc<ReactorStats>,
     /// Where it listens.

@@ -10,6 +10,7 @@ use crate::hub::ports::{Accepted, Event, Publish, Safety};
 use crate::wire::event::{self, Draft};
 use crate::wire::request_id::RequestId;
 
+use super::audit::Mark;
 use super::core::Core;
 use super::memory::Demand;
 
@@ -28,17 +29,19 @@ pub(super) struct Answers {
 struct Waiting {
     id: Option<RequestId>,
     outcome: Option<Outcome>,
+    /// For the audit trail.
+    mark: Mark,
 }
 
 impl Answers {
     /// Opens a place for an answer that the hub gives.
-    fn open(&mut self, id: Option<RequestId>) -> Ticket {
-        self.add(Waiting { id, outcome: None })
+    fn open(&mut self, id: Option<RequestId>, mark: Mark) -> Ticket {
+        self.add(Waiting { id, outcome: None, mark })
     }
 
     /// Adds an answer that is known already.
     pub(super) fn refuse(&mut self, id: Option<RequestId>, refusal: Refusal) {
-        self.add(Waiting { id, outcome: Some(Err(refusal)) });
+        self.add(Waiting { id, outcome: Some(Err(refusal)), mark: Mark::default() });
     }
 
     fn add(&mut self, waiting: Waiting) -> Ticket {
@@ -54,6 +57,7 @@ impl Answers {
         let waiting = ticket.checked_sub(first).and_then(|at| self.waiting.get_mut(at as usize));
         debug_assert!(waiting.is_some(), "the hub answered a line twice");
         if let Some(waiting) = waiting {
+            waiting.mark.settle(outcome.is_ok());
             waiting.outcome = Some(outcome);
         }
     }
@@ -61,7 +65,7 @@ impl Answers {
     /// Takes the next answer, if it is there.
     pub(super) fn pop(&mut self) -> Option<(Option<RequestId>, Outcome)> {
         self.waiting.front()?.outcome.as_ref()?;
-        let Waiting { id, outcome } = self.waiting.pop_front()?;
+        let Waiting { id, outcome, mark: _ } = self.waiting.pop_front()?;
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
@@ -88,6 +92,7 @@ impl Answers {
 pub(super) fn publish_line(line: &[u8], conn: ConnId, grants: &Grants, answers: &mut Answers, core: &mut Core) {
     core.stats.publish_lines.inc();
     let parsed = event::parse(line, core.catalog.wanted());
+    let mut mark = core.audit.published(core.now, &grants.user, parsed.as_ref().map_or("", |draft| &draft.kind));
     let (id, admitted) = match parsed {
         Ok(mut draft) => (draft.id.take(), admit(&draft, grants, core).map(|event| (event, draft.ack_memory))),
         Err(rejected) => (rejected.id, Err(rejected.refusal)),
@@ -98,14 +103,18 @@ pub(super) fn publish_line(line: &[u8], conn: ConnId, grants: &Grants, answers: 
         core.uplink.publish(Box::new(publish))
     });
     match sent {
-        Ok(()) => drop(answers.open(id)),
-        Err(refusal) => refuse(id, refusal, answers, core),
+        Ok(()) => drop(answers.open(id, mark)),
+        Err(refusal) => {
+            mark.settle(false);
+            refuse(id, refusal, answers, core);
+        }
     }
 }
 
 /// Refuses a line that is not worth parsing.
-pub(super) fn refuse_too_long(answers: &mut Answers, core: &mut Core) {
+pub(super) fn refuse_too_long(user: &str, answers: &mut Answers, core: &mut Core) {
     core.stats.publish_lines.inc();
+    core.audit.published(core.now, user, "").settle(false);
     let message = format!("the line is longer than {PUBLISH_BYTES_MAX} bytes, and is skipped: send less data in one event");
     refuse(None, Refusal::new(TOO_LARGE, message), answers, core);
 }
@@ -184,14 +193,14 @@ mod tests {
     #[test]
     fn answers_come_in_the_order_of_the_lines() {
         let mut answers = Answers::default();
-        let tickets = [answers.open(Some(1.into())), answers.open(Some(2.into()))];
+        let tickets = [answers.open(Some(1.into()), Mark::default()), answers.open(Some(2.into()), Mark::default())];
         answers.refuse(Some(3.into()), Refusal::new(QUEUE_FULL, ""));
         answers.settle(tickets[1], refused(2));
         assert_eq!(answers.pop(), None);
         answers.settle(tickets[0], refused(1));
         let order: Vec<_> = std::iter::from_fn(|| answers.pop()).map(|(id, _)| id.unwrap()).collect();
         assert_eq!(order, [RequestId::from(1), 2.into(), 3.into()]);
-        let ticket = answers.open(None);
+        let ticket = answers.open(None, Mark::default());
         assert_eq!(ticket, 3, "tickets are never given twice");
         answers.settle(ticket, refused(4));
         assert_eq!(answers.pop(), Some((None, refused(4))));
@@ -203,7 +212,7 @@ mod tests {
         let mut answers = Answers::default();
         for _ in 0..CREDIT_WINDOW {
             assert!(!answers.is_full());
-            answers.open(None);
+            answers.open(None, Mark::default());
         }
         assert!(answers.is_full());
         answers.settle(0, refused(0));

@@ -15,7 +15,7 @@ use crate::base::codes::{
     CLOSE_OVER_CAPACITY, CLOSE_RATE, CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, RATE_LIMITED, Refusal,
     TOO_MANY_ROOMS, USER_MISMATCH,
 };
-use crate::base::ids::{ConnId, RoomId, Ticket};
+use crate::base::ids::{ConnId, RoomId, Ticket, session_name};
 use crate::base::limits::{
     AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX, SNAPSHOT_COMMANDS,
 };
@@ -38,6 +38,7 @@ use super::publisher::{Answers, Outcome, publish_line};
 use super::registry::Full;
 
 mod acks;
+mod noted;
 
 /// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
 const AUTHORIZER_RETRY_MS: u32 = 10_000;
@@ -46,8 +47,10 @@ const AUTHORIZER_RETRY_MS: u32 = 10_000;
 #[derive(Debug)]
 pub(super) struct Session {
     id: ConnId,
-    /// The client's, if it is limited.
-    address: Option<IpAddr>,
+    /// Its address, if that is known.
+    client: Option<IpAddr>,
+    /// The limits of addresses hold for it.
+    is_limited: bool,
     /// `None` until a token is accepted.
     grants: Option<Grants>,
     awaited: ThinDeque<Awaited>,
@@ -94,11 +97,12 @@ const TOO_MANY_COMMANDS: &str = "too many commands: send fewer, and this one aga
 const TOO_MANY_DENIED: &str = "too many rooms were denied: ask only for rooms that are yours, and for this one again after retry_after_ms";
 
 impl Session {
-    /// A session that waits for its token. `address`: the client's, if it is limited.
-    pub(super) fn new(id: ConnId, address: Option<IpAddr>) -> Session {
+    /// A session that waits for its token. `client`: its address, if that is known; `is_limited`: the limits of addresses hold for it.
+    pub(super) fn new(id: ConnId, client: Option<IpAddr>, is_limited: bool) -> Session {
         Session {
             id,
-            address,
+            client,
+            is_limited,
             grants: None,
             awaited: ThinDeque::default(),
             asking: ThinDeque::default(),
@@ -111,15 +115,14 @@ impl Session {
 
     /// Begins with these grants, if the registry admits one more connection of the user.
     pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
-        match core.registry.admit(&grants.user, self.address, core.now.mono) {
+        match core.registry.admit(&grants.user, self.limited(), core.now.mono) {
             Ok(()) => {}
             Err(Full::User) => return Next::Close(CLOSE_CONNECTION_LIMIT),
             Err(Full::Server | Full::Address) => return Next::Close(CLOSE_OVER_CAPACITY),
         }
         core.strangers -= 1;
         let grants = self.grants.insert(grants);
-        let ConnId { reactor, slot, generation } = self.id;
-        let session = format!("{:08x}-{reactor}-{slot}-{generation}", core.options.instance);
+        let session = session_name(core.options.instance, self.id);
         let mut capabilities = [command::VERBS, command::OPTIONS].concat();
         if grants.has(Scope::Publish) {
             capabilities.push("publish");
@@ -141,7 +144,7 @@ impl Session {
     /// Gives back what the session holds.
     pub(super) fn end(&mut self, core: &mut Core) {
         if let Some(grants) = self.grants.take() {
-            core.registry.release(&grants.user, self.address);
+            core.registry.release(&grants.user, self.limited());
         }
     }
 
@@ -308,6 +311,7 @@ impl Session {
     /// Ends a membership without being asked to.
     fn lose(&self, room: RoomId, name: &str, core: &mut Core, outbox: &mut Outbox) {
         self.leave(room, core, outbox);
+        self.note_left(name, ACCESS_DENIED.name, core);
         core.reply(outbox, |out| reply::unsubscribed(out, name, ACCESS_DENIED));
     }
 
@@ -383,8 +387,7 @@ impl Session {
                 return self.ask_to_join(join, after, core, outbox);
             }
             Verdict::Deny => {
-                core.stats.joins_denied.inc();
-                self.limiter.denied(core.now.mono);
+                self.denied(&join.room, core);
                 access_denied()
             }
             Verdict::Unavailable => {
@@ -451,6 +454,7 @@ impl Session {
     fn unsubscribe_now(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
         if let Some(room) = core.rooms.find(self.id.slot, name).map(|membership| membership.room) {
             self.leave(room, core, outbox);
+            self.note_left(name, "unsubscribed", core);
         }
         core.reply(outbox, |out| reply::ok(out, id));
     }
@@ -496,6 +500,7 @@ impl Session {
         for frame in joined.frames {
             core.queue(outbox, frame);
         }
+        self.note_joined(&asked, core);
         let is_narrower_now = by_pattern && self.grants.as_ref().is_some_and(|grants| !grants.may_read(&asked));
         if is_narrower_now {
             self.lose(joined.room, &asked, core, outbox);
@@ -519,8 +524,7 @@ impl Session {
             }
         }
         if let Some(Awaited::Join { room, after, .. }) = awaited {
-            core.stats.joins_denied.inc();
-            self.limiter.denied(core.now.mono);
+            self.denied(&room, core);
             self.run_after(&room, after, core, outbox);
         }
     }

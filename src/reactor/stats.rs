@@ -203,6 +203,8 @@ pub struct ReactorStats {
     pub outstanding: Counter,
     /// Joins that the hub denied.
     pub joins_denied: Counter,
+    /// Entries of the audit trail that found its queue full.
+    pub audit_lost: Counter,
     /// From a publish being accepted (the read that completed the event) to its bytes being handed to the socket (over TLS: being sealed, and the
     /// first of them handed to it), for each member; replays are left out, and so is what the kernel and the network add.
     pub delivery: PerLane<DurationHistogram>,
@@ -260,6 +262,7 @@ impl Default for ReactorStats {
             queued_bytes: Counter::default(),
             outstanding: Counter::default(),
             joins_denied: Counter::default(),
+            audit_lost: Counter::default(),
             delivery: Default::default(),
             delivery_hub: Default::default(),
             delivery_reactor: Default::default(),

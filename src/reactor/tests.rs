@@ -53,6 +53,7 @@ impl House {
         let clock = Clock::start();
         let (hub, urgent, bulk) = hub(clock, Arc::clone(&inbox), Arc::clone(&stop));
         let parts = ReactorParts {
+            audit: None,
             index: 0,
             clock,
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),

@@ -36,12 +36,12 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    /// A WebSocket that waits for its token. `address`: the client's, if it is limited; `inflates`: compression was agreed on.
-    pub(super) fn new(id: ConnId, address: Option<IpAddr>, inflates: bool, core: &Core) -> WebSocket {
+    /// A WebSocket that waits for its token. `client`: its address, if that is known; `inflates`: compression was agreed on.
+    pub(super) fn new(id: ConnId, client: Option<IpAddr>, inflates: bool, core: &Core) -> WebSocket {
         let now = core.now.mono;
         WebSocket {
             assembler: if inflates { Assembler::inflating(Role::Server) } else { Assembler::new(Role::Server) },
-            session: Session::new(id, address),
+            session: Session::new(id, client, core.options.limited(client).is_some()),
             heard: now,
             heartbeat_at: Mono::NEVER,
             auth_by: if core.options.conformance_echo { Mono::NEVER } else { now.plus(HANDSHAKE_TIMEOUT) },
@@ -155,11 +155,12 @@ impl WebSocket {
         Limits { message_bytes_max }
     }
 
-    /// Heartbeats begin with the token.
-    fn note_token(&mut self, core: &Core) {
+    /// With the token heartbeats begin, and log and audit trail hear of the client.
+    fn note_token(&mut self, core: &mut Core) {
         if self.auth_by != Mono::NEVER && self.session.user().is_some() {
             self.auth_by = Mono::NEVER;
             self.heartbeat_at = core.now.mono.plus(core.options.heartbeat);
+            self.session.tell_connected(core);
         }
     }
 

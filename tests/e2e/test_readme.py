@@ -130,10 +130,31 @@ def test_the_export_of_a_data_directory(tmp_path):
         daemon.stdout.readline()
         event = '{"type":"RISK_ALERT","data":{"challenge_id":"8f","user_id":"u1"}}'
         subprocess.run([BINARY, "publish", "--socket", "desk.sock"], input=event.encode(), cwd=tmp_path, check=True)
-        exported = subprocess.run(["bash", "-ec", block_with("tickerd export")], cwd=tmp_path, env=environment(), check=True, capture_output=True).stdout
+        exported = subprocess.run(["bash", "-ec", block_with("tickerd export --data-dir data --room")], cwd=tmp_path, env=environment(), check=True, capture_output=True).stdout
         assert json.loads(exported)["data"] == {"challenge_id": "8f", "user_id": "u1"}
     finally:
         end(daemon)
+
+
+def test_the_audit_trail_and_the_performance_records(tmp_path):
+    """The commands of "What survives" that read them, with the public tool."""
+    subprocess.run([BINARY, "token", "--generate-key", "desk.key"], cwd=tmp_path, check=True)
+    subprocess.run("tickerd token --key desk.key --sub u1 --room challenge:8f > u1.token", cwd=tmp_path, env=environment(), shell=True, check=True)
+    daemon = spawn("exec tickerd serve --jwt-key desk.key --data-dir data --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", tmp_path)
+    try:
+        url = f"ws://{json.loads(daemon.stdout.readline())['listen'][0]}/v1/ws"
+        subscriber = spawn(f"exec tickerd subscribe --url {url} --token-file u1.token --room challenge:8f", tmp_path)
+        try:
+            assert b"subscribed" in subscriber.stdout.readline() + subscriber.stdout.readline()
+        finally:
+            end(subscriber)
+    finally:
+        end(daemon)
+    block = block_with("sqlite3 -readonly")
+    read = subprocess.run(["bash", "-ec", block], cwd=tmp_path, env=environment(), check=True, capture_output=True).stdout.decode().splitlines()
+    kinds = [line.split("|")[1:] for line in read[:3]]
+    assert kinds[1:] == [["join", "u1", "127.0.0.1", "challenge:8f", ""], ["connect", "u1", "127.0.0.1", "", ""]] and kinds[0][0] == "disconnect"
+    assert len(read[3].split("|")) == 4 and json.loads(read[4])["room"] == "challenge:8f" and len(read) == 5
 
 
 def test_every_command_block_of_readme_is_run_by_a_test():

@@ -15,7 +15,7 @@ use super::Session;
 impl Session {
     /// One event, on whichever of the user's connections it came.
     pub(super) fn ack(&self, id: Option<&RequestId>, event_id: String, core: &mut Core, outbox: &mut Outbox) {
-        self.put_ack(id, AckOf::Event(event_id.into()), core, outbox);
+        self.put_ack(id, None, AckOf::Event(event_id.into()), core, outbox);
     }
 
     /// All of a lane up to a number, in a room of which it is a member.
@@ -23,12 +23,13 @@ impl Session {
         let UpTo { room, lane, epoch, seq } = up_to;
         match core.rooms.find(self.id.slot, &room).map(|membership| membership.room) {
             None => core.stats.acks_unknown_room.inc(),
-            Some(room) => self.put_ack(None, AckOf::UpTo { room, lane, epoch: epoch.into(), seq }, core, outbox),
+            Some(id) => self.put_ack(None, Some(&room), AckOf::UpTo { room: id, lane, epoch: epoch.into(), seq }, core, outbox),
         }
     }
 
-    fn put_ack(&self, request: Option<&RequestId>, of: AckOf, core: &mut Core, outbox: &mut Outbox) {
+    fn put_ack(&self, request: Option<&RequestId>, room: Option<&str>, of: AckOf, core: &mut Core, outbox: &mut Outbox) {
         let Some(user) = self.user().map(Arc::clone) else { return };
+        self.note_ack(room, &of, core);
         let ack = Ack { conn: self.id, request: request.cloned(), user, of };
         if let Err(refusal) = core.uplink.ack(Box::new(ack)) {
             core.refuse(outbox, request, &refusal);

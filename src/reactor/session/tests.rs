@@ -6,8 +6,10 @@ use crate::base::memory::{Level, Memory};
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{AckOf, Input};
 use crate::net::link::Link;
+use crate::reactor::audit::Audit;
 use crate::reactor::authorizer::Inquirer;
 use crate::reactor::options::ReactorOptions;
+use crate::reactor::refusals::Refusals;
 use crate::reactor::registry::{Registry, RegistryLimits};
 use crate::reactor::rooms::Rooms;
 use crate::reactor::runs::Runs;
@@ -77,6 +79,8 @@ impl Desk {
     fn waiting() -> Desk {
         let (uplink, urgent, _bulk) = uplink::tests::links(4096);
         let core = Core {
+            audit: Audit::new(None),
+            refusals: Refusals::default(),
             tls: None,
             options: options(),
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
@@ -97,7 +101,7 @@ impl Desk {
             command: Vec::new(),
             inflater: Inflater::default(),
         };
-        Desk { session: Session::new(CONN, None), core, outbox: Outbox::default(), urgent }
+        Desk { session: Session::new(CONN, None, false), core, outbox: Outbox::default(), urgent }
     }
 
     fn open(rooms: &[&str], scopes: &[Scope]) -> Desk {

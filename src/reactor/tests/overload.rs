@@ -35,6 +35,7 @@ impl Bench {
         let inbox = Arc::new(Link::new(65_536, Arc::clone(&door)));
         let (_, urgent, bulk) = crate::reactor::uplink::tests::links(1024);
         let parts = ReactorParts {
+            audit: None,
             index: 0,
             clock: Clock::start(),
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),

@@ -109,6 +109,7 @@ impl Storm {
             ..options()
         };
         let parts = ReactorParts {
+            audit: None,
             index: 0,
             clock,
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),

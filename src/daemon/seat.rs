@@ -1,0 +1,42 @@
+//! Threads that are started before their work is put together.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, bounded};
+
+use crate::net::link::{Door, Waker};
+
+use super::spawn;
+
+/// What the thread does.
+pub(super) trait Work: Send + 'static {
+    fn run(self);
+}
+
+/// A thread before it has its work: the links that lead to it need its door.
+pub(super) struct Seat<W> {
+    thread: JoinHandle<()>,
+    work: Sender<W>,
+    pub(super) door: Arc<Door>,
+}
+
+impl<W: Work> Seat<W> {
+    /// Starts the thread, which waits for its work.
+    pub(super) fn start(name: &str) -> Result<Seat<W>, String> {
+        let (work, inbox) = bounded::<W>(1);
+        let thread = spawn(name, move || {
+            if let Ok(work) = inbox.recv() {
+                work.run();
+            }
+        })?;
+        let door = Door::new(Waker::Thread(thread.thread().clone()));
+        Ok(Seat { thread, work, door })
+    }
+
+    /// Gives it its work.
+    pub(super) fn occupy(self, work: impl FnOnce(Arc<Door>) -> W) -> Result<JoinHandle<()>, String> {
+        self.work.send(work(self.door)).map_err(|_| "a thread ended before it began".to_owned())?;
+        Ok(self.thread)
+    }
+}

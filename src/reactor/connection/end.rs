@@ -1,0 +1,51 @@
+//! The end of a connection: what it gives back, and who hears of it.
+
+use tracing::{field, info};
+
+use crate::base::ids::session_name;
+use crate::reactor::core::Core;
+use crate::reactor::stats::Reason;
+
+use super::{Connection, Io, Protocol};
+
+impl Connection {
+    /// Gives back what the connection holds, and tells its end. The socket closes with the drop that follows.
+    pub(in crate::reactor) fn end(&mut self, reason: Reason, core: &mut Core, io: &mut Io) {
+        core.stats.handshake_ended(self.stream.handshake(), reason);
+        // A peer that is gone already needs no word.
+        drop(self.stream.say_end(&mut io.scratch));
+        let is_stranger = self.is_stranger();
+        let mut rooms = self.leave_rooms(core);
+        rooms += self.ending.as_ref().map_or(0, |ending| ending.rooms);
+        core.stats.closed(reason);
+        core.stats.dropped_by_close.add(self.outbox.frames() as u64);
+        core.count_kind(self.kind(), false);
+        self.tell_end(reason, rooms, core);
+        if let Protocol::WebSocket(websocket) = &mut self.protocol {
+            websocket.session.end(core);
+        }
+        core.strangers -= usize::from(is_stranger);
+    }
+
+    /// OBS-15, OBS-17: a line in the log for each, and an entry in the audit trail for clients, and for those who did not become one.
+    fn tell_end(&self, reason: Reason, rooms: usize, core: &mut Core) {
+        let mut user = None;
+        match &self.protocol {
+            Protocol::WebSocket(websocket) if websocket.session.user().is_some() => {
+                user = websocket.session.user().cloned();
+                websocket.session.note_disconnected(reason.name(), core);
+            }
+            Protocol::WebSocket(_) => core.turn_away(self.client(), "connect", reason.name()),
+            Protocol::Http(_) if matches!(reason, Reason::Tls | Reason::ProxyHeader | Reason::Evicted) => {
+                core.turn_away(self.client(), "connect", reason.name());
+            }
+            Protocol::Http(_) | Protocol::Lines(_) => {}
+        }
+        let session = user.as_ref().map(|_| session_name(core.options.instance, self.id));
+        let user = user.as_deref().unwrap_or("-");
+        let (peer, received, sent) = (self.stream.peer(), self.bytes_received, self.bytes_sent);
+        let client = self.client().map(field::display);
+        let reason = reason.name();
+        info!(event = "disconnected", reason, user, client, session, rooms, received, sent, peer, slot = self.id.slot, "connection closed");
+    }
+}

@@ -1,0 +1,64 @@
+//! What log and audit trail hear of a session.
+
+use core::net::IpAddr;
+
+use tracing::{field, info};
+
+use crate::base::audit::{Entry, Kind};
+use crate::base::ids::session_name;
+use crate::hub::ports::AckOf;
+use crate::reactor::core::Core;
+
+use super::Session;
+
+impl Session {
+    /// The client's address, if the limits of addresses hold for it.
+    pub(super) fn limited(&self) -> Option<IpAddr> {
+        self.client.filter(|_| self.is_limited)
+    }
+
+    /// OBS-15: it has begun.
+    pub(in crate::reactor) fn tell_connected(&self, core: &mut Core) {
+        let (session, user) = (session_name(core.options.instance, self.id), self.user().map(|user| &**user));
+        info!(event = "connected", user, client = self.client.map(field::display), session);
+        self.note(Kind::Connect, "", core, |entry| entry);
+    }
+
+    /// It has ended.
+    pub(in crate::reactor) fn note_disconnected(&self, reason: &'static str, core: &mut Core) {
+        self.note(Kind::Disconnect, reason, core, |entry| entry);
+    }
+
+    /// It is a member of a room.
+    pub(super) fn note_joined(&self, room: &str, core: &mut Core) {
+        self.note(Kind::Join, "", core, |entry| Entry { room: Some(room.into()), ..entry });
+    }
+
+    /// It is none any more.
+    pub(super) fn note_left(&self, room: &str, reason: &'static str, core: &mut Core) {
+        self.note(Kind::Leave, reason, core, |entry| Entry { room: Some(room.into()), ..entry });
+    }
+
+    /// It may not become one.
+    pub(super) fn denied(&mut self, room: &str, core: &mut Core) {
+        core.stats.joins_denied.inc();
+        self.limiter.denied(core.now.mono);
+        self.note(Kind::Deny, "access_denied", core, |entry| Entry { room: Some(room.into()), ..entry });
+    }
+
+    /// It has taken note of something, in that room if it is about one.
+    pub(super) fn note_ack(&self, room: Option<&str>, of: &AckOf, core: &mut Core) {
+        self.note(Kind::Ack, "", core, |entry| {
+            let subject = match of {
+                AckOf::Event(event_id) => event_id.clone(),
+                AckOf::UpTo { lane, seq, .. } => format!("{}:{seq}", lane.name()).into(),
+            };
+            Entry { room: room.map(Box::from), subject: Some(subject), ..entry }
+        });
+    }
+
+    fn note(&self, kind: Kind, reason: &'static str, core: &mut Core, entry: impl FnOnce(Entry) -> Entry) {
+        let (user, ip, session) = (self.user(), self.client, Some(self.id));
+        core.note(kind, reason, |noted| entry(Entry { user: user.cloned(), ip, session, ..noted }));
+    }
+}
