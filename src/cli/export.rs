@@ -30,11 +30,14 @@ pub(super) struct ExportArgs {
     /// Print the newest value of each state key too, after the events
     #[arg(long)]
     states: bool,
+    /// Print again what waits for an acknowledgment, after the events, with the time `until` which it does
+    #[arg(long)]
+    acks: bool,
     /// Print the audit trail instead: who connected, joined, published, was refused
-    #[arg(long, conflicts_with_all = ["states", "performance"])]
+    #[arg(long, conflicts_with_all = ["states", "acks", "performance"])]
     audit: bool,
     /// Print the performance records instead, one for each minute
-    #[arg(long, conflicts_with_all = ["states", "room"])]
+    #[arg(long, conflicts_with_all = ["states", "acks", "room"])]
     performance: bool,
 }
 
@@ -54,7 +57,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         return emit(&mut out, b"");
     }
     let mut damage = Damage::default();
-    events(&args.data_dir, selection.clone(), &mut out, &mut damage)?;
+    let exporter = events(&args.data_dir, selection.clone(), &mut out, &mut damage)?;
+    if args.acks {
+        exporter.unacknowledged().try_for_each(|line| write_line(&mut out, &line))?;
+    }
     if args.states {
         states(&args.data_dir, &selection, &mut out, &mut damage)?;
     }
@@ -66,7 +72,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn events(dir: &Path, selection: Selection, out: &mut impl Write, damage: &mut Damage) -> Result<(), Failure> {
+fn events(dir: &Path, selection: Selection, out: &mut impl Write, damage: &mut Damage) -> Result<Exporter, Failure> {
     let journal = dir.join("journal");
     let segments = log::segments(&journal)
         .map_err(|error| Failure::Failed(format!("cannot read {}: {error}; give the --data-dir of a daemon", journal.display())))?;
@@ -91,7 +97,7 @@ fn events(dir: &Path, selection: Selection, out: &mut impl Write, damage: &mut D
             Ok(())
         })?;
     }
-    Ok(())
+    Ok(exporter)
 }
 
 fn states(dir: &Path, selection: &Selection, out: &mut impl Write, damage: &mut Damage) -> Result<(), Failure> {

@@ -1,4 +1,5 @@
-//! The journal as lines of JSON, one for each event: for other programs, beside a running daemon or without one. Pure.
+//! The journal as lines of JSON, one for each event, and then for each that waits for its user: for other programs, beside a running daemon or
+//! without one. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use crate::base::lane::PerLane;
 use crate::hub::journal::KeptState;
 use crate::wire::text::{put, put_number};
 
-use super::record::{self, EventRecord, Piece, Record};
+use super::index::waiting_name;
+use super::record::{self, EventRecord, Piece, Record, UnacknowledgedRecord};
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default)]
@@ -51,13 +53,15 @@ pub struct Exporter {
     epochs: HashMap<u32, Arc<str>>,
     /// The last event of each (room, lane): after a failure of the disk a batch may be there twice.
     last: HashMap<Box<str>, PerLane<(u32, u64)>>,
+    /// What waits for an acknowledgment, by its name: when it came, and its line.
+    waiting: HashMap<Box<str>, (u64, Vec<u8>)>,
     line: Vec<u8>,
 }
 
 impl Exporter {
     /// One that has read nothing.
     pub fn new(selection: Selection) -> Exporter {
-        Exporter { selection, epochs: HashMap::new(), last: HashMap::new(), line: Vec::new() }
+        Exporter { selection, epochs: HashMap::new(), last: HashMap::new(), waiting: HashMap::new(), line: Vec::new() }
     }
 
     /// Gives what the next segment has, in order, until somebody wants no more.
@@ -66,23 +70,38 @@ impl Exporter {
             match piece {
                 Piece::Record { record: Record::Event(event), .. } => {
                     if self.is_new(&event) && self.selection.has(event.room, event.ts_ms) {
-                        self.put(&event);
+                        self.put(event.epoch, None, event.message);
                         take(Found::Line(&self.line))?;
                     }
                 }
                 Piece::Record { record: Record::Epoch(epoch), .. } => {
                     self.epochs.insert(epoch.number, epoch.name);
                 }
-                // A copy of an event, or what is known of rooms.
-                Piece::Record {
-                    record: Record::Forget { .. } | Record::Head(_) | Record::Unacknowledged(_) | Record::Settled { .. },
-                    ..
-                } => {}
+                Piece::Record { record: Record::Unacknowledged(waiting), .. } => self.waits(&waiting),
+                Piece::Record { record: Record::Settled { room, event_id }, .. } => {
+                    self.waiting.remove(&waiting_name(room, event_id));
+                }
+                // What is known of rooms.
+                Piece::Record { record: Record::Forget { .. } | Record::Head(_), .. } => {}
                 Piece::Damage { at, len } if is_last && at + len == bytes.len() => take(Found::Torn { len })?,
                 Piece::Damage { at, len } => take(Found::Damage { at, len })?,
             }
         }
         Ok(())
+    }
+
+    /// What waits for an acknowledgment when all segments are read, oldest first: the message, with its epoch and until when it waits before it.
+    pub fn unacknowledged(self) -> impl Iterator<Item = Vec<u8>> {
+        let mut waiting: Vec<_> = self.waiting.into_values().collect();
+        waiting.sort_unstable();
+        waiting.into_iter().map(|(_, line)| line)
+    }
+
+    fn waits(&mut self, waiting: &UnacknowledgedRecord<'_>) {
+        if self.selection.has(waiting.room, waiting.ts_ms) {
+            self.put(waiting.epoch, Some(waiting.until_ms), waiting.message);
+            self.waiting.insert(waiting_name(waiting.room, waiting.event_id), (waiting.ts_ms, self.line.clone()));
+        }
     }
 
     fn is_new(&mut self, event: &EventRecord<'_>) -> bool {
@@ -96,16 +115,21 @@ impl Exporter {
         is_new
     }
 
-    fn put(&mut self, event: &EventRecord<'_>) {
+    fn put(&mut self, epoch: u32, until_ms: Option<u64>, message: &[u8]) {
         self.line.clear();
-        if let Some(epoch) = self.epochs.get(&event.epoch) {
+        if let Some(epoch) = self.epochs.get(&epoch) {
             put(&mut self.line, &[r#"{"epoch":""#, epoch, "\","]);
         } else {
             put(&mut self.line, &[r#"{"epoch":null,"#]); // its record is damaged
         }
+        if let Some(until_ms) = until_ms {
+            put(&mut self.line, &[r#""until":"#]);
+            put_number(&mut self.line, until_ms);
+            self.line.push(b',');
+        }
         // In JSON they are between tokens, where a blank does as well.
         let blank = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
-        self.line.extend(event.message.iter().skip(1).map(blank));
+        self.line.extend(message.iter().skip(1).map(blank));
     }
 }
 
@@ -181,6 +205,29 @@ mod tests {
         };
         assert_eq!((wanted(None, 0), wanted(None, 2_000), wanted(None, 2_001)), ("123".into(), "23".into(), "3".into()));
         assert_eq!((wanted(Some("a:*"), 0), wanted(Some("a:1"), 0), wanted(Some("a"), 0)), ("12".into(), "1".into(), String::new()));
+    }
+
+    /// QTE-12: what waits for an acknowledgment, wherever it was written last; what is settled does not.
+    #[test]
+    fn what_waits_for_an_acknowledgment_comes_last() {
+        let waiting = |room: &str, seq, message: &str| {
+            let mut out = Vec::new();
+            record::put_unacknowledged(&mut out, &super::super::tests::event_entry(room, 1, seq, message), 9_000);
+            out
+        };
+        let mut settled = Vec::new();
+        record::put_settled(&mut settled, "user:1", "user:1-2");
+        let first = [epoch(1), waiting("user:1", 3, r#"{"data":3}"#), waiting("user:1", 2, "{}"), waiting("user:2", 1, "{}")].concat();
+        let segments = [first, [settled, waiting("user:1", 3, r#"{"data":3}"#)].concat()];
+        let unacknowledged = |room: Option<&str>| {
+            let mut exporter = Exporter::new(Selection { room: room.map(str::to_owned), since_ms: 0 });
+            for bytes in &segments {
+                exporter.segment(bytes, false, |_| Err("no event is there")).unwrap();
+            }
+            exporter.unacknowledged().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(unacknowledged(None), [r#"{"epoch":"e1","until":9000,}"#, r#"{"epoch":"e1","until":9000,"data":3}"#]);
+        assert_eq!(unacknowledged(Some("user:2")).len(), 1);
     }
 
     #[test]

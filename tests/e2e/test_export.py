@@ -46,6 +46,20 @@ def test_what_is_kept_is_exported_beside_the_daemon_and_without_it(serve, tmp_pa
     assert files(data) == before, "it only reads"
 
 
+def test_what_waits_for_an_acknowledgment_is_exported_with_the_time_until_which_it_does(serve, tmp_path):
+    """QTE-12: --acks; what is acknowledged is an event like any other again."""
+    data = tmp_path / "data"
+    daemon = serve(data_dir=data, reactors=1)
+    daemon.publish(*[{"type": "notification", "event_id": f"n{n}", "data": {"user_id": "u1"}} for n in range(3)])
+    client = daemon.connect()
+    assert client.request(type="ack", event_id="n1")["type"] == "ok"
+    lines = [line for line in export(data, "--acks", "--room", "user:u1")[1]]
+    assert [line["event_id"] for line in lines] == ["n0", "n1", "n2", "n0", "n2"]
+    until = lines[3].pop("until")
+    assert lines[3] == lines[0] and until == lines[0]["ts"] + 168 * 3600 * 1000
+    assert len(export(data, "--room", "user:u1")[1]) == 3
+
+
 def test_what_is_damaged_is_left_out_and_told(serve, tmp_path):
     """DLV-16: skipped, told where, and the exit code says so; a write that was cut off is no damage."""
     data = tmp_path / "data"
