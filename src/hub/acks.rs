@@ -26,6 +26,8 @@ use super::unacknowledged::{Asker, Limits, Unacknowledged, Waiting};
 
 /// Where publishers hear of acknowledgments.
 pub const ACKS_ROOM: &str = "system:acks";
+/// In which lane.
+const NOTICE_LANE: Lane = Lane::Update;
 /// What the names of users' rooms begin with.
 pub(super) const USER_ROOM: &str = "user:";
 /// Waits ended in one call for want of time.
@@ -141,17 +143,14 @@ impl Hub {
         self.unacknowledged.add(&room.name, waiting);
     }
 
-    /// Ends waits of the user of that room, or of others, while more wait than may.
-    pub(super) fn limit_waits(&mut self, now: Now, room: &str, out: &mut impl Outlet) {
+    /// Ends waits of the user of that room, or of others, while more wait than may. Refused while the journal has no places for that: it would
+    /// give them back with the next start.
+    pub(super) fn limit_waits(&mut self, now: Now, room: &str, out: &mut impl Outlet) -> Result<(), Refusal> {
         let limits = Limits { user_bytes: self.options.unacknowledged_user_bytes, bytes: self.options.unacknowledged_bytes };
         while let Some((room, event_id)) = self.unacknowledged.excess(room, limits) {
-            let end = End::Expired(Expiry::TooMany);
-            if self.settle_wait(now, &room, &event_id, end, out).is_err() {
-                // The journal has no place for it now, and gives it back with the next start, when it is too many again.
-                self.unacknowledged.remove(&room, &event_id);
-                self.tell(now, &room, &event_id, end, None, out);
-            }
+            self.settle_wait(now, &room, &event_id, End::Expired(Expiry::TooMany), out)?;
         }
+        Ok(())
     }
 
     /// Ends the waits whose time is over. Returns when to be called again.
@@ -173,20 +172,27 @@ impl Hub {
         now.mono
     }
 
-    /// Ends a wait: the event is given to nobody any more, and the publisher's side is told, and then the journal. Refused if that has no place
-    /// for it.
+    /// Ends a wait: the event is given to nobody any more, and the publisher's side is told, and then the journal. Refused if that has no places
+    /// for both.
     fn settle_wait(&mut self, now: Now, room: &str, event_id: &str, end: End, out: &mut impl Outlet) -> Result<(), Refusal> {
+        let acks = self.room_of(ACKS_ROOM, Eviction::Allowed).ok();
         if let Some(ledger) = &mut self.ledger {
-            ledger.promise_any(Lane::Alert)?;
+            ledger.promise_end(acks.map(|acks| (acks, NOTICE_LANE)))?;
         }
         self.unacknowledged.settle(room, event_id);
+        let notice = self.ended(now, room, event_id, end);
         let settles = Settles { room: room.into(), event_id: event_id.into() };
-        self.tell(now, room, event_id, end, Some(settles), out);
+        if let Some(acks) = acks {
+            self.number(acks, Pending::notice(acks, notice, now, settles), out);
+        } else {
+            self.stats.acks_untold += 1; // there is no place for the room of that
+            self.settled(&settles, out);
+        }
         Ok(())
     }
 
-    /// Tells the publisher's side how a wait has ended. If there is no place for the room of that, nobody is told.
-    fn tell(&mut self, now: Now, room: &str, event_id: &str, end: End, settles: Option<Settles>, out: &mut impl Outlet) {
+    /// Counts the end of a wait, and says what is told of it.
+    fn ended(&mut self, now: Now, room: &str, event_id: &str, end: End) -> Event {
         let (kind, reason) = match end {
             End::Acknowledged => ("event.acknowledged", String::new()),
             End::Expired(expiry) => {
@@ -195,16 +201,10 @@ impl Hub {
             }
         };
         let (user, ts) = (room.strip_prefix(USER_ROOM).unwrap_or_default(), now.wall_ms);
-        // Identifiers need no escapes.
-        let data = format!(r#"{{"event_id":"{event_id}","room":"{room}","user":"{user}","ts":{ts}{reason}}}"#);
-        let Ok(id) = self.room_of(ACKS_ROOM, Eviction::Allowed) else {
-            self.stats.acks_untold += 1;
-            return settles.into_iter().for_each(|settles| self.settled(&settles, out));
-        };
-        let event = Event {
+        Event {
             kind: kind.into(),
             room: ACKS_ROOM.into(),
-            lane: Lane::Update,
+            lane: NOTICE_LANE,
             mode: Mode::Stream,
             key: Box::default(),
             owner: None,
@@ -212,9 +212,9 @@ impl Hub {
             version: None,
             history: 0,
             ack_ttl: None,
-            data: data.into(),
-        };
-        self.number(id, Pending::own(id, event, now, settles), out);
+            // Identifiers need no escapes.
+            data: format!(r#"{{"event_id":"{event_id}","room":"{room}","user":"{user}","ts":{ts}{reason}}}"#).into(),
+        }
     }
 
     /// The event that tells of it has its number, and its place in the journal: now it is settled.
@@ -259,6 +259,12 @@ impl Hub {
             self.unacknowledged.add(&known.room.into(), Waiting::new(known.event_id.into(), place, known.until_ms, frame));
         }
     }
+}
+
+/// What is told to one whose event would be one too many to wait, because of that.
+pub(super) fn no_place_to_wait(refusal: &Refusal) -> Refusal {
+    let message = "more events wait for acknowledgments than may, and the journal cannot be told which of them has to go: send again after retry_after_ms";
+    Refusal { message: message.into(), ..refusal.clone() }
 }
 
 /// What is told to one whose acknowledgment the journal has not got, because of that.

@@ -79,16 +79,24 @@ impl Ledger {
         if self.behind.contains_key(&(room, lane)) {
             return Err(full());
         }
-        self.promise_any(lane)
+        self.promise_places(1, lane)
     }
 
-    /// A place for any entry, to be kept until it comes.
-    pub(super) fn promise_any(&mut self, lane: Lane) -> Result<(), Refusal> {
+    /// Places for the end of a wait and for the notice of it, which goes to that (room, lane) if it goes anywhere: both or none. An
+    /// acknowledgment is as urgent as an alert.
+    pub(super) fn promise_end(&mut self, notice: Option<(RoomId, Lane)>) -> Result<(), Refusal> {
         self.is_well()?;
-        if !self.has_room(lane) {
+        if notice.is_some_and(|place| self.behind.contains_key(&place)) {
             return Err(full());
         }
-        self.promised += 1;
+        self.promise_places(1 + usize::from(notice.is_some()), Lane::Alert)
+    }
+
+    fn promise_places(&mut self, places: usize, lane: Lane) -> Result<(), Refusal> {
+        if !self.has_places(places, lane) {
+            return Err(full());
+        }
+        self.promised += places;
         Ok(())
     }
 
@@ -104,10 +112,14 @@ impl Ledger {
     }
 
     pub(super) fn has_room(&self, lane: Lane) -> bool {
+        self.has_places(1, lane)
+    }
+
+    fn has_places(&self, places: usize, lane: Lane) -> bool {
         let reserve = if lane == Lane::Alert { 0 } else { JOURNAL_ALERT_RESERVE_ENTRIES };
         let entries = self.in_flight.len() + self.promised + reserve;
         let bytes_max = if lane == Lane::Alert { JOURNAL_BYTES_MAX } else { JOURNAL_BYTES_MAX / 10 * 9 };
-        entries < JOURNAL_ENTRIES_MAX && self.bytes < bytes_max
+        entries + places <= JOURNAL_ENTRIES_MAX && self.bytes < bytes_max
     }
 
     /// Whether publishers had better slow down for it.

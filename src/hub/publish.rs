@@ -9,7 +9,7 @@ use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 
 use super::Hub;
-use super::acks::Settles;
+use super::acks::{Settles, no_place_to_wait};
 use super::journal::Entry;
 use super::ledger::{self, Journaled, Waiter};
 use super::ports::{Accepted, Answer, Event, NeedSeq, Number, Outcome, Outlet, PendingId, Publish, Safety, Sequenced};
@@ -34,17 +34,17 @@ pub(super) struct Pending {
     publisher: Option<(ConnId, Ticket)>,
     /// Those who published the same `event_id` meanwhile.
     others: Vec<(ConnId, Ticket)>,
-    /// The publisher is answered when it is safe, and it has a place in the journal.
+    /// It has a place in the journal, and its publisher is answered when it is safe there.
     is_durable: bool,
     /// The wait for an acknowledgment whose end it tells.
     settles: Option<Settles>,
 }
 
 impl Pending {
-    /// The hub's own.
-    pub(super) fn own(room: RoomId, event: Event, now: Now, settles: Option<Settles>) -> Pending {
+    /// What tells of the end of a wait, and has its place in the journal.
+    pub(super) fn notice(room: RoomId, event: Event, now: Now, settles: Settles) -> Pending {
         let (accepted, ts_ms) = (now.mono, now.wall_ms);
-        Pending { room, event, accepted, ts_ms, publisher: None, others: Vec::new(), is_durable: false, settles }
+        Pending { room, event, accepted, ts_ms, publisher: None, others: Vec::new(), is_durable: true, settles: Some(settles) }
     }
 }
 
@@ -154,6 +154,11 @@ impl Hub {
     }
 
     fn accept_stream(&mut self, now: Now, id: RoomId, publish: Publish, out: &mut impl Outlet) {
+        if publish.event.ack_ttl.is_some()
+            && let Err(refusal) = self.make_place_to_wait(now, id, &publish.event.room, out)
+        {
+            return self.answer((publish.conn, publish.ticket), Err(refusal));
+        }
         let is_durable = self.ledger.is_some() && publish.ack == Safety::Durable;
         if is_durable && let Some(Err(refusal)) = self.ledger.as_mut().map(|ledger| ledger.promise(id, publish.event.lane)) {
             return self.answer((publish.conn, publish.ticket), Err(refusal));
@@ -174,6 +179,15 @@ impl Hub {
         if let Some(event_id) = event_id {
             self.dedupe.remember(now.mono, id, &event_id, Seen::Pending(pending), &mut self.rooms);
         }
+    }
+
+    /// Before one more waits for its user, those that are too many already go.
+    fn make_place_to_wait(&mut self, now: Now, id: RoomId, name: &str, out: &mut impl Outlet) -> Result<(), Refusal> {
+        // The room in which that is told may take the place of another, but not of this one.
+        self.rooms.by_id_mut(id).expect("the caller found it").pending += 1;
+        let limited = self.limit_waits(now, name, out);
+        self.rooms.by_id_mut(id).expect("a room with pending events is not evicted").pending -= 1;
+        limited.map_err(|refusal| no_place_to_wait(&refusal))
     }
 
     /// Asks for an event's number.
@@ -283,7 +297,7 @@ impl Hub {
             self.settled(&settles, out);
         }
         if let Some(room) = user_room {
-            self.limit_waits(now, &room, out);
+            self.limit_waits(now, &room, out).ok(); // one that cannot go now goes before the next one comes
         }
     }
 

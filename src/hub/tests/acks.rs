@@ -4,7 +4,7 @@ use super::super::acks::{ACK_RESULTS, AckResult};
 use super::super::journal::{Epoch, Recovered, RecoveredUnacknowledged, Report};
 use super::*;
 use crate::base::ids::RoomId;
-use crate::base::limits::UNACKNOWLEDGED_PER_USER_MAX;
+use crate::base::limits::{JOURNAL_ALERT_RESERVE_ENTRIES, JOURNAL_ENTRIES_MAX, UNACKNOWLEDGED_PER_USER_MAX};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -86,9 +86,38 @@ impl Bench {
         self.hub.stats().acks[result as usize]
     }
 
+    /// Gives the journal that many events.
+    fn fill(&mut self, count: usize, lane: Lane) {
+        for _ in 0..count {
+            self.publish(event(Mode::Stream, lane, "1"));
+            self.give_numbers();
+        }
+        assert_eq!(self.answers(), [], "there was place for all");
+    }
+
+    /// Publishes an event for which memory is safe enough.
+    fn publish_in_memory(&mut self, event: Event) {
+        let publish = Publish { conn: conn(0, 99), ticket: 77, accepted: self.now.mono, ack: Safety::Memory, event };
+        self.hub.apply(self.now, Input::Publish(Box::new(publish)), &mut self.out);
+        self.give_numbers();
+    }
+
+    /// What the journal was given after its first entries: of events their rooms and numbers, of ends of waits the event's id.
+    fn journal_after(&self, entries: usize) -> Vec<(&str, u64)> {
+        self.out.journal[entries..].iter().map(shown).collect()
+    }
+
     fn commit(&mut self) {
         let entry = self.out.journal.len() as u64;
         self.hub.apply(self.now, Input::Journal(Report::Committed { entry }), &mut self.out);
+    }
+}
+
+fn shown(entry: &Entry) -> (&str, u64) {
+    match entry {
+        Entry::Event(event) => (&event.room, event.seq),
+        Entry::Settled { event_id, .. } => (event_id, 0),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -325,4 +354,130 @@ fn while_the_disk_fails_acknowledgments_are_refused_and_waits_go_on() {
     assert_eq!(bench.redelivered(), Vec::<String>::new());
     bench.commit();
     assert_eq!(bench.hub.stats().journal_entries, 0);
+}
+
+/// QTE-11: who is answered `ok` knows that the publisher's side will hear of it: the notice is in the journal before the end of the wait,
+/// whatever else waits for the disk.
+#[test]
+fn the_notice_has_its_place_in_the_journal_beside_bulk() {
+    let mut bench = Bench::with_journal(options(), Recovered::default());
+    bench.publish(notification("u1", "a"));
+    bench.give_numbers();
+    bench.commit();
+    bench.answers();
+    bench.fill(JOURNAL_ENTRIES_MAX - JOURNAL_ALERT_RESERVE_ENTRIES, Lane::Update);
+    let before = bench.out.journal.len();
+    assert_eq!(bench.ack_event("a"), [], "it waits for the disk");
+    assert_eq!(bench.journal_after(before), [("system:acks", 1), ("a", 0)]);
+    bench.commit();
+    assert_eq!(bench.acked().remove(0).outcome, Ok(()));
+    assert_eq!((bench.hub.stats().journal_entries, bench.hub.stats().journal_holes), (0, 0));
+}
+
+/// ERR-05: with a place for one of both it is refused, and holds that for nobody.
+#[test]
+fn an_acknowledgment_that_finds_one_place_is_refused() {
+    let mut bench = Bench::with_journal(options(), Recovered::default());
+    bench.publish(notification("u1", "a"));
+    bench.give_numbers();
+    bench.commit();
+    bench.answers();
+    bench.fill(JOURNAL_ENTRIES_MAX - 1, Lane::Alert);
+    for _ in 0..2 {
+        assert_eq!(bench.ack_event("a").remove(0).outcome.unwrap_err().error, codes::QUEUE_FULL);
+    }
+    assert_eq!((bench.redelivered(), bench.told().len()), (vec!["a".to_owned()], 0));
+    bench.fill(1, Lane::Alert);
+    let entries = bench.out.journal.len();
+    bench.commit();
+    bench.answers();
+    bench.fill(JOURNAL_ENTRIES_MAX - 2, Lane::Alert);
+    assert_eq!(bench.ack_event("a"), []);
+    assert_eq!(bench.journal_after(entries + JOURNAL_ENTRIES_MAX - 2), [("system:acks", 1), ("a", 0)]);
+    bench.publish(alert("1"));
+    assert_eq!(bench.answers().remove(0).outcome.unwrap_err().error, codes::QUEUE_FULL);
+    bench.commit();
+    assert_eq!(bench.acked().remove(0).outcome, Ok(()));
+    bench.answers();
+    bench.fill(JOURNAL_ENTRIES_MAX, Lane::Alert);
+}
+
+/// While something of before is owed to the journal in that room, a notice would overtake it there.
+#[test]
+fn a_notice_overtakes_nothing_in_the_journal() {
+    let mut bench = Bench::with_journal(options(), Recovered::default());
+    bench.publish(notification("u1", "a"));
+    bench.give_numbers();
+    bench.commit();
+    bench.answers();
+    bench.fill(JOURNAL_ENTRIES_MAX - JOURNAL_ALERT_RESERVE_ENTRIES, Lane::Update);
+    bench.publish_in_memory(Event { room: "system:acks".into(), ..event(Mode::Stream, Lane::Update, "1") });
+    assert_eq!(bench.ack_event("a").remove(0).outcome.unwrap_err().error, codes::QUEUE_FULL);
+    let before = bench.out.journal.len();
+    bench.commit();
+    assert_eq!(bench.ack_event("a").remove(0).outcome.unwrap_err().error, codes::QUEUE_FULL, "it is owed still");
+    assert_eq!(bench.ack_event("a"), []);
+    assert_eq!(bench.journal_after(before), [("system:acks", 1), ("system:acks", 2), ("a", 0)]);
+}
+
+/// QTE-11: what has to go for too many goes with the journal's knowledge, or stays: it would come back with the next start, acknowledged or not.
+#[test]
+fn while_the_disk_fails_none_has_to_go() {
+    let mut bench = Bench::with_journal(HubOptions { history_events: 1000, ..options() }, Recovered::default());
+    bench.hub.apply(bench.now, Input::Journal(Report::Failing { reason: "full".into() }), &mut bench.out);
+    for n in 0..=UNACKNOWLEDGED_PER_USER_MAX {
+        bench.publish_in_memory(notification("u1", &format!("e{n}")));
+        assert!(bench.answers()[0].outcome.is_ok());
+    }
+    bench.publish_in_memory(notification("u1", "more"));
+    let refused = bench.answers().remove(0).outcome.unwrap_err();
+    assert_eq!((refused.error, refused.retry_after_ms.is_some()), (codes::JOURNAL_UNAVAILABLE, true));
+    assert!(refused.message.contains("acknowledgments"), "{}", refused.message);
+    bench.publish_in_memory(notification("u2", "e0"));
+    assert!(bench.answers()[0].outcome.is_ok(), "others have place");
+    assert_eq!((bench.redelivered().len(), bench.told().len()), (UNACKNOWLEDGED_PER_USER_MAX + 1, 0));
+    bench.commit();
+    bench.pass(1);
+    let before = bench.out.journal.len();
+    bench.publish_in_memory(notification("u1", "more"));
+    let again = bench.redelivered();
+    assert_eq!((again.len(), &*again[0], bench.told().len()), (UNACKNOWLEDGED_PER_USER_MAX, "e2", 2));
+    let more = UNACKNOWLEDGED_PER_USER_MAX as u64 + 2;
+    assert_eq!(bench.journal_after(before), [("system:acks", 1), ("e0", 0), ("user:u1", more), ("system:acks", 2), ("e1", 0)]);
+}
+
+/// To tell of one that goes, a room is made: not in the place of the one that is published to.
+#[test]
+fn the_room_of_an_event_outlives_the_one_that_goes_for_it() {
+    let mut bench = Bench::with_journal(HubOptions { rooms_max: 1, ..options() }, Recovered::default());
+    bench.hub.apply(bench.now, Input::Journal(Report::Failing { reason: "full".into() }), &mut bench.out);
+    for n in 0..=UNACKNOWLEDGED_PER_USER_MAX {
+        bench.publish_in_memory(notification("u1", &format!("e{n}")));
+    }
+    bench.commit();
+    bench.answers();
+    bench.publish_in_memory(notification("u1", "more"));
+    assert!(bench.answers()[0].outcome.is_ok());
+    assert_eq!((bench.hub.stats().acks_untold, bench.hub.stats().unacknowledged), (1, UNACKNOWLEDGED_PER_USER_MAX as u64));
+}
+
+/// Where nobody can be told, the end takes the one place that it needs.
+#[test]
+fn an_end_that_is_told_to_nobody_takes_one_place() {
+    let mut bench = Bench::with_journal(HubOptions { rooms_max: 1, ..options() }, Recovered::default());
+    bench.publish(notification("u1", "a"));
+    bench.give_numbers();
+    bench.commit();
+    bench.answers();
+    bench.join_room("user:u1", "u1", None, None); // a member keeps the only room from being evicted
+    assert_eq!(bench.ack_event("a"), []);
+    assert_eq!(bench.journal_after(1), [("a", 0)]);
+    bench.commit();
+    assert_eq!((bench.acked().remove(0).outcome, bench.hub.stats().acks_untold), (Ok(()), 1));
+    bench.answers();
+    for _ in 0..JOURNAL_ENTRIES_MAX {
+        bench.publish(Event { room: "user:u1".into(), ..alert("1") });
+        bench.give_numbers();
+    }
+    assert_eq!(bench.answers(), [], "no place is promised to what never comes");
 }
