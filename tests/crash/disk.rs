@@ -60,17 +60,26 @@ impl Disk {
         self.events().any(|event| event.event_id.as_deref() == Some(event_id))
     }
 
-    /// Whether the publisher's side is told that the notice waits no more.
-    pub(crate) fn tells_of(&self, event_id: &str) -> bool {
+    /// The number of the event that tells the publisher's side that the notice waits no more.
+    pub(crate) fn told(&self, event_id: &str) -> Option<u64> {
         let named = format!(r#""event_id":"{event_id}","room":"user:u","user":"u""#);
-        let texts = self.events().map(|event| String::from_utf8_lossy(event.frame.as_text()));
-        texts.into_iter().any(|text| text.starts_with(r#"{"type":"event."#) && text.contains(&named))
+        let tells = |event: &&EventEntry| {
+            let text = String::from_utf8_lossy(event.frame.as_text());
+            text.starts_with(r#"{"type":"event."#) && text.contains(&named)
+        };
+        self.events().find(tells).map(|event| event.seq)
     }
 
-    /// Lets go the older half of a stream.
-    pub(crate) fn trim(&mut self, room: &str, lane: Lane) -> Option<Trimmed> {
+    /// The last number of a stream.
+    pub(crate) fn head(&self, room: &str, lane: Lane) -> u64 {
+        let seqs = self.events().filter(|event| *event.room == *room && event.lane == lane).map(|event| event.seq);
+        seqs.max().unwrap_or(0)
+    }
+
+    /// Lets go the older events of a stream: none of them, all, or such a share.
+    pub(crate) fn trim(&mut self, room: &str, lane: Lane, percent: usize) -> Option<Trimmed> {
         let kept: Vec<u64> = self.stream(room, lane).map(|event| event.seq).collect();
-        let oldest = kept.get(kept.len() / 2).copied()?;
+        let oldest = kept.get(kept.len() * percent / 100).copied().or_else(|| Some(kept.last()? + 1))?;
         self.oldest.insert((room.into(), lane), oldest);
         Some(Trimmed { room: room.into(), lane, oldest })
     }
