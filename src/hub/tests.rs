@@ -6,6 +6,7 @@ mod durable;
 mod joins;
 mod lagging;
 mod memory;
+mod replays;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 
-use super::journal::{Entry, Fact};
+use super::journal::{Entry, Fact, Fetch};
 use super::ports::*;
 use super::sequencer::LocalSequencer;
 use super::{Hub, HubOptions};
@@ -41,6 +42,7 @@ struct Recorder {
     needs: VecDeque<NeedSeq>,
     journal: Vec<Entry>,
     facts: Vec<Fact>,
+    fetches: Vec<Fetch>,
 }
 
 impl Outlet for Recorder {
@@ -69,6 +71,10 @@ impl Outlet for Recorder {
 
     fn keep(&mut self, fact: Fact) {
         self.facts.push(fact);
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        self.fetches.push(fetch);
     }
 }
 
@@ -120,6 +126,7 @@ impl Bench {
             needs: VecDeque::new(),
             journal: Vec::new(),
             facts: Vec::new(),
+            fetches: Vec::new(),
         };
         let now = Now { mono: Mono(1_000 * MS), wall_ms: 1_700_000_000_000 };
         Bench { hub: Hub::new(options), now, out, sequencer: LocalSequencer::default(), ticket: 0 }
@@ -472,8 +479,9 @@ fn keys_are_limited_and_a_deleted_one_makes_place_without_rev_going_back() {
         bench.accept(key("a", data)).unwrap();
     }
     bench.accept(key("b", "1")).unwrap();
+    let bytes = bench.hub.stats().state_bytes;
     assert_eq!(bench.accept(key("c", "1")).unwrap_err().error, codes::OVER_CAPACITY);
-    assert_eq!(bench.hub.stats().keys, 2);
+    assert_eq!((bench.hub.stats().keys, bench.hub.stats().state_bytes), (2, bytes));
     bench.accept(key("a", "null")).unwrap();
     assert_eq!(bench.accept(key("c", "1")).unwrap().number, Number::Rev(5), "beyond the forgotten key's 4");
     bench.accept(key("b", "null")).unwrap();

@@ -100,3 +100,25 @@ fn a_snapshot_is_ok_states_caught_up() {
     let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("a snapshot is answered") };
     assert_eq!(texts(&frames)[0]["name"], "not_member");
 }
+
+/// What neither pattern nor owner allows is the authorizer's to allow, if there is one; and it is not asked for what they do.
+#[test]
+fn the_authorizer_is_asked_where_nothing_else_allows_a_join() {
+    let mut bench = Bench::new(options());
+    bench.accept(Event { owner: Some("u1".into()), ..alert("1") }).unwrap();
+    let mut outcome = |user: &str, by_pattern, consent| {
+        let (request, room, user) = (None, "r".into(), user.into());
+        let join = Join { conn: conn(0, 1), request, room, user, by_pattern, consent, since: None, history: None, delta: false };
+        bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
+        match bench.out.outputs.pop().expect("every join is answered").1 {
+            Output::Joined(_) => "joined",
+            Output::Unowned(join) if *join.room == *"r" && *join.user == *"u2" => "to be asked",
+            Output::Reply { .. } => "denied",
+            other => panic!("{other:?}"),
+        }
+    };
+    let of = [("u1", false), ("u2", true), ("u2", false)];
+    assert_eq!(of.map(|(user, by_pattern)| outcome(user, by_pattern, Consent::ToBeAsked)), ["joined", "joined", "to be asked"]);
+    assert_eq!(of.map(|(user, by_pattern)| outcome(user, by_pattern, Consent::None)), ["joined", "joined", "denied"]);
+    assert_eq!(outcome("u2", false, Consent::Given), "joined");
+}

@@ -14,13 +14,14 @@ fn a_lagging_reactor_is_brought_on_when_its_link_has_room() {
         bench.accept(state(Lane::Update, &format!("{}", n * 10))).unwrap();
         bench.accept(event(Mode::Transient, Lane::Update, "7")).unwrap();
     }
-    assert!(bench.live(0).is_empty());
+    assert!(bench.live(0).is_empty() && bench.hub.is_lagging(), "publishers are told to slow down");
     assert_eq!(bench.live(1).len(), 9, "the other reactor lacks nothing");
     let late = bench.join(conn(0, 2), None, Some(2));
     assert_eq!(datas(&late), [2, 3], "a newcomer gets its own replay, and the owed state by itself");
     bench.out.free[0] = 100;
     bench.pass(1);
     assert_eq!(datas(&bench.live(0)), [1, 2, 3, 30]);
+    assert!(!bench.hub.is_lagging());
     let stats = bench.hub.stats();
     assert_eq!((stats.behind, stats.dirty, stats.transient_dropped, stats.gaps), (1, 1, 3, 0));
     bench.accept(alert("4")).unwrap();
