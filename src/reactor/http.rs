@@ -20,6 +20,7 @@ use super::body::Body;
 use super::connection::{Then, Took};
 use super::core::{Core, Next};
 use super::memory::Demand;
+use super::pages::{self, Page};
 use super::publisher::{Answers, Outcome};
 use super::stats::{HANDSHAKES, Handshake};
 use super::websocket::WebSocket;
@@ -106,6 +107,10 @@ impl Http {
         if let Some(methods) = preflight(&request) {
             let has_more = used < input.len();
             return Took { used, ..self.answer_preflight(methods, &request, has_more, core, outbox) };
+        }
+        if let Some(page) = pages::page(request.path) {
+            let has_more = used < input.len();
+            return Took { used, ..self.give_page(page, &request, has_more, core, outbox) };
         }
         match route(&request, id, *client, core, outbox) {
             Ok(Route::WebSocket(websocket, next)) => {
@@ -199,6 +204,25 @@ impl Http {
         Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
     }
 
+    fn give_page(&mut self, page: &Page, request: &Request<'_>, has_more: bool, core: &Core, outbox: &mut Outbox) -> Took {
+        // A body that nobody reads would be taken for the next request.
+        let keep_alive = request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
+        self.reader = None; // all may read it
+        if matches!(request.method, "GET" | "HEAD") {
+            self.answer(core, outbox, |out| {
+                let start = out.len();
+                page.write(request, keep_alive, out);
+                if request.method == "HEAD" {
+                    strip_body(out, start);
+                }
+            });
+        } else {
+            self.refuse(&not_allowed("Allow: GET, HEAD", "this is a file: it can be read"), keep_alive, request.method, core, outbox);
+        }
+        self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
+        Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
+    }
+
     /// Whether nothing more may be read until the hub has answered.
     pub(super) fn is_blocked(&self) -> bool {
         self.answers.is_full() || self.awaits_answers()
@@ -258,7 +282,7 @@ fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut C
             })
         }
         "/v1/publish" => publish(request, client, core).map(Route::Publish),
-        _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /v1/ws and POST /v1/publish").into()),
+        _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /v1/ws, POST /v1/publish and GET /client.js").into()),
     }
 }
 

@@ -19,6 +19,7 @@ mod limiter;
 mod lines;
 pub mod memory;
 pub mod options;
+mod pages;
 mod patience;
 mod pressure;
 mod publisher;

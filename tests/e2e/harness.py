@@ -336,12 +336,12 @@ class RawHttp:
     def send(self, data):
         self.socket.sendall(data)
 
-    def response(self):
+    def response(self, has_body=True):
         while b"\r\n\r\n" not in self.rest:
             self._more()
         head, self.rest = self.rest.split(b"\r\n\r\n", 1)
         response = Response(head, b"")
-        length = int(response.headers.get("content-length", 0))
+        length = int(response.headers.get("content-length", 0)) if has_body else 0
         while len(self.rest) < length:
             self._more()
         response.body, self.rest = self.rest[:length], self.rest[length:]

@@ -1,0 +1,30 @@
+"""What the daemon gives to browsers: the client, as a file."""
+
+from harness import ROOT, RawHttp, http_request
+
+WEB = ROOT / "src/web"
+
+
+def test_the_client_is_served_once_and_then_known_by_its_tag(daemon):
+    """CLI-09: a browser that has it gets 304."""
+    status, headers, body = http_request(daemon.address, "GET", "/client.js")
+    assert (status, body) == (200, (WEB / "client.js").read_bytes())
+    assert headers["content-type"] == "text/javascript; charset=utf-8"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["access-control-allow-origin"] == "*"
+    assert "default-src 'none'" in headers["content-security-policy"] and "unsafe" not in headers["content-security-policy"]
+    again = http_request(daemon.address, "GET", "/client.js", headers={"If-None-Match": headers["etag"]})
+    assert (again[0], again[2], again[1]["etag"]) == (304, b"", headers["etag"])
+    status, _, body = http_request(daemon.address, "GET", "/client.d.ts?x=1")
+    assert (status, body) == (200, (WEB / "client.d.ts").read_bytes())
+
+
+def test_heads_other_methods_and_pipelines(daemon):
+    """Each answer ends where it should: the next one is read right."""
+    with RawHttp(daemon.address) as raw:
+        for method, status in [("HEAD", 200), ("GET", 200), ("POST", 405), ("DELETE", 405), ("HEAD", 200), ("GET", 200)]:
+            raw.send(f"{method} /react.js HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            response = raw.response(has_body=method != "HEAD")
+            assert response.status == status, method
+            if status == 405:
+                assert response.headers["allow"] == "GET, HEAD"

@@ -1,0 +1,218 @@
+// The client in a real Chromium, against the real daemon.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { Daemon, LONG, mint, openBrowser, pageServer, waitUntil } from "./house.js";
+
+let browser;
+let pages;
+before(async () => {
+  browser = await openBrowser();
+  pages = await pageServer();
+});
+after(async () => {
+  await browser?.end();
+  pages?.end();
+});
+
+const ROOM = "challenge:8f";
+const TOKEN = () => mint({ rooms: [ROOM] });
+const alert = (n) => ({ type: "RISK_ALERT", event_id: `a${n}`, data: { challenge_id: "8f", n } });
+const equity = (data) => ({ type: "EQUITY_UPDATED", data: { challenge_id: "8f", ...data } });
+
+/** A page whose `client` is connected to the daemon, and that notes what it gets in `seen`. */
+async function open(daemon, options = {}, { tokens = [TOKEN()], isWaiting = true, context = browser.context } = {}) {
+  const page = await context.newPage();
+  page.connections = [];
+  page.on("websocket", (socket) => page.connections.push(socket.url()));
+  await page.goto(pages.url);
+  await start(page, daemon, options, tokens);
+  if (isWaiting) await page.waitForFunction(() => globalThis.room.view.status === "live");
+  return page;
+}
+
+async function start(page, daemon, options, tokens) {
+  await page.evaluate(
+    async ([url, name, options, tokens]) => {
+      const { connect } = await import(`${url}/client.js`);
+      globalThis.seen = { events: [], gaps: [], states: [], asked: [], errors: [], born: performance.timeOrigin };
+      const token = (why) => {
+        seen.asked.push(why);
+        return tokens.length > 1 ? tokens.shift() : tokens[0];
+      };
+      globalThis.client = connect({ url: `${url.replace("http", "ws")}/v1/ws`, token, ...options });
+      client.on("change", () => {
+        const { state, substate, reason } = client.view;
+        seen.states.push([state, substate, reason.name, reason.code]);
+      });
+      client.on("error", (error) => seen.errors.push(String(error)));
+      globalThis.room = client.room(name, { delta: true, history: 100, keep: 1000 });
+      room.on("event", (event) => seen.events.push(event));
+      room.on("gap", (gap) => seen.gaps.push(gap));
+    },
+    [daemon.url, ROOM, options, tokens],
+  );
+}
+
+const seen = (page) => page.evaluate(() => globalThis.seen);
+const view = (page) => page.evaluate(() => ({ ...client.view }));
+const numbers = ({ events }) => events.filter(({ seq }) => seq !== undefined).map(({ data }) => data.n);
+const upTo = (count) => Array.from({ length: count }, (_, i) => i + 1);
+const toGet = (page, count) => page.waitForFunction((count) => seen.events.filter((event) => event.seq).length >= count, count);
+
+/** Runs a test with a daemon of its own. */
+function withDaemon(name, flags, body) {
+  test(name, async () => {
+    const daemon = await Daemon.start(flags);
+    try {
+      await body(daemon);
+    } finally {
+      await daemon.end();
+      for (const page of browser.context.pages().slice(1)) await page.close();
+    }
+  });
+}
+
+withDaemon("AUT-02: each way of bringing a token gets in, and a bad one does not", ["--query-token"], async (daemon) => {
+  for (const tokenIn of ["subprotocol", "message", "query"]) {
+    const page = await open(daemon, { tokenIn });
+    assert.equal((await view(page)).user, "u1", tokenIn);
+    const bad = await open(daemon, { tokenIn }, { tokens: ["not.a.token"], isWaiting: false });
+    await bad.waitForFunction(() => client.state === "disconnected");
+    const { reason } = await view(bad);
+    assert.deepEqual([reason.name, reason.code], ["refused", 4001], tokenIn);
+  }
+});
+
+withDaemon("CLI-09, NET-09: ten rooms live over one connection, without any request", [], async (daemon) => {
+  const rooms = upTo(10).map((n) => `challenge:${n}`);
+  const page = await open(daemon, {}, { tokens: [mint({ rooms: [ROOM, ...rooms] })] });
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
+  await page.evaluate((rooms) => void (globalThis.rooms = rooms.map((name) => client.room(name))), rooms);
+  await page.waitForFunction(() => rooms.every(({ view }) => view.status === "live"));
+  await daemon.publish(equity({ current_equity: "10000.00", open: { EURUSD: "1.00" }, note: "x".repeat(200) }), alert(1));
+  await page.waitForFunction(() => room.state("EQUITY_UPDATED")?.current_equity === "10000.00");
+  await daemon.publish(equity({ current_equity: "10000.50", open: {}, note: "x".repeat(200) }));
+  await page.waitForFunction(() => room.state("EQUITY_UPDATED", "8f").current_equity === "10000.50");
+  const state = await page.evaluate(() => room.state("EQUITY_UPDATED"));
+  assert.deepEqual(state, { challenge_id: "8f", current_equity: "10000.50", open: {}, note: "x".repeat(200) });
+  await page.evaluate(() => room.refresh());
+  const { events, gaps } = await seen(page);
+  assert.deepEqual([numbers({ events }), gaps, requests, page.connections.length], [[1], [], [], 1]);
+  await daemon.publish({ type: "EQUITY_UPDATED", room: ROOM, key: "8f", data: null });
+  await page.waitForFunction(() => room.state("EQUITY_UPDATED") === undefined);
+});
+
+withDaemon("ERR-05, DLV-14: killed and restarted, nothing is missing or doubled", ["--data-dir", "DIR"], async (daemon) => {
+  const page = await open(daemon);
+  const { born } = await seen(page);
+  for (let round = 0; round < 3; round++) {
+    await daemon.publish(...upTo(10).map((n) => alert(20 * round + n)));
+    await toGet(page, 20 * round + 10);
+    await daemon.restart(["SIGKILL", "SIGTERM", "SIGKILL"][round]);
+    await daemon.publish(...upTo(10).map((n) => alert(20 * round + 10 + n)));
+    await toGet(page, 20 * round + 20);
+  }
+  const { events, gaps, states } = await seen(page);
+  assert.deepEqual([numbers({ events }), gaps], [upTo(60), []]);
+  assert.equal(await page.evaluate(() => performance.timeOrigin), born, "the page was never loaded again");
+  const reasons = states.filter(([state]) => state === "reconnecting").map(([, , reason, code]) => `${reason} ${code}`);
+  assert.ok(reasons.includes("server 4101"), "SIGTERM says when to come back");
+  assert.ok(reasons.includes("network 1006"), "SIGKILL does not");
+  assert.equal((await view(page)).state, "connected");
+});
+
+withDaemon("a daemon without a disk that is restarted has a gap of unknown length, and everything new", [], async (daemon) => {
+  const page = await open(daemon);
+  await daemon.publish(...upTo(5).map(alert), equity({ current_equity: "1.00" }));
+  await toGet(page, 5);
+  await daemon.restart();
+  await daemon.publish(alert(6));
+  await toGet(page, 6);
+  const { events, gaps } = await seen(page);
+  assert.deepEqual(numbers({ events }), upTo(6));
+  assert.ok(gaps.length > 0 && gaps.every((gap) => gap.to === null), JSON.stringify(gaps));
+  await page.waitForFunction(() => room.state("EQUITY_UPDATED") === undefined, null, { timeout: 5000 });
+});
+
+withDaemon("AUT-06: a token that expires is replaced in band; if that fails, after the close", [], async (daemon) => {
+  const long = TOKEN();
+  const inBand = await open(daemon, {}, { tokens: [mint({ rooms: [ROOM], ttl: 6 }), long] });
+  const byClose = await open(daemon, {}, { tokens: [mint({ rooms: [ROOM], ttl: 6 }), "", long] });
+  await byClose.waitForFunction(() => seen.states.some(([, , , code]) => code === 4300), null, { timeout: 30_000 });
+  await byClose.waitForFunction(() => client.view.state === "connected" && room.view.status === "live");
+  await daemon.publish(alert(1));
+  await Promise.all([inBand, byClose].map((page) => toGet(page, 1)));
+  assert.deepEqual((await seen(inBand)).asked, ["connect", "expiring"]);
+  assert.deepEqual((await seen(byClose)).asked, ["connect", "expiring", "expired"]);
+  assert.deepEqual([inBand.connections.length, byClose.connections.length], [1, 2]);
+});
+
+withDaemon("CLI-08: offline is noticed, and online comes back with what was missed", [], async (daemon) => {
+  const page = await open(daemon);
+  daemon.process.kill("SIGSTOP"); // an emulated loss of the network does not cut what is connected
+  await browser.context.setOffline(true);
+  await page.waitForFunction(() => client.view.substate === "offline");
+  assert.deepEqual(await page.evaluate(() => [room.view.status, room.view.staleSince !== null]), ["stale", true]);
+  daemon.process.kill("SIGCONT");
+  await daemon.publish(alert(1));
+  await browser.context.setOffline(false);
+  await toGet(page, 1);
+  assert.deepEqual((await seen(page)).gaps, []);
+});
+
+withDaemon("CLI-06: the cache shows a room while the daemon is away, two tabs share it in peace", ["--data-dir", "DIR"], async (daemon) => {
+  const page = await open(daemon, { cache: "u1" });
+  const other = await open(daemon, { cache: "u1" });
+  await daemon.publish(equity({ current_equity: "7.00" }), alert(1), alert(2));
+  await Promise.all([page, other].map((tab) => toGet(tab, 2)));
+  await new Promise((resolve) => setTimeout(resolve, 1500)); // it is saved a second after a change
+  await page.reload();
+  await other.reload();
+  await start(other, daemon, { cache: "u1", url: "ws://127.0.0.1:9/v1/ws" }, [TOKEN()]);
+  await other.waitForFunction(() => room.view.staleSince !== null);
+  const kept = () => room.view.events.map(({ data }) => data.n);
+  const offline = await other.evaluate(() => [room.state("EQUITY_UPDATED").current_equity, room.view.isLoading]);
+  assert.deepEqual([offline, await other.evaluate(kept)], [["7.00", false], [1, 2]]);
+  await start(page, daemon, { cache: "u1" }, [TOKEN()]);
+  await page.waitForFunction(() => room.view.status === "live");
+  await daemon.publish(alert(3));
+  await toGet(page, 1);
+  assert.deepEqual(numbers(await seen(page)), [3], "what is in the cache does not come again");
+  assert.deepEqual(await page.evaluate(kept), [1, 2, 3]);
+  const someoneElse = await open(daemon, { cache: "u1" }, { tokens: [mint({ sub: "u2", rooms: [ROOM] })] });
+  assert.deepEqual(await someoneElse.evaluate(() => [room.view.events.length, seen.gaps]), [3, []], "u2 reads it from the server");
+});
+
+withDaemon("PRF-09: 500 updates a second, and no task of the page takes 50 ms", [], async (daemon) => {
+  const page = await open(daemon);
+  await page.evaluate(() => {
+    document.body.innerHTML = "<output id=equity></output><ol id=alerts></ol>";
+    globalThis.tasks = [];
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+    room.on("view", () => {
+      document.querySelector("#equity").textContent = room.state("EQUITY_UPDATED")?.current_equity ?? "";
+      document.querySelector("#alerts").replaceChildren(
+        ...room.view.events.slice(-20).map(({ data }) => Object.assign(document.createElement("li"), { textContent: data.n })),
+      );
+    });
+  });
+  const seconds = LONG ? 60 : 10;
+  const perTick = 25;
+  let sent = 0;
+  const began = Date.now();
+  while (sent < seconds * 500) {
+    const events = Array.from({ length: perTick }, () => ({ type: "TRADE_EXECUTED", data: { challenge_id: "8f", n: (sent += 1) } }));
+    await daemon.publish(...events, equity({ current_equity: `${sent}.00` }));
+    const waitMs = began + (sent / 500) * 1000 - Date.now();
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+  await toGet(page, sent);
+  await page.waitForFunction((sent) => document.querySelector("#equity").textContent === `${sent}.00`, sent);
+  const { events, gaps } = await seen(page);
+  assert.deepEqual([numbers({ events }).length, gaps], [sent, []]);
+  const tasks = await page.evaluate(() => tasks);
+  assert.deepEqual(tasks, [], `long tasks in ${Date.now() - began} ms`);
+});

@@ -1,0 +1,31 @@
+// The client as a package: its types hold, its size is bounded, its version is the daemon's, the two lists of names agree.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+import * as client from "../../src/web/client.js";
+import { ROOT, SOURCES, requireTool } from "./tools.js";
+
+test("the types are those of the code, and a page in TypeScript compiles", () => {
+  const compiler = requireTool.resolve("typescript/lib/tsc.js");
+  const run = () => execFileSync(process.execPath, [compiler, "--project", `${ROOT}tests/web/tsconfig.json`], { encoding: "utf8" });
+  assert.doesNotThrow(run, (error) => assert.fail(error.stdout));
+  const types = readFileSync(`${SOURCES}client.d.ts`, "utf8");
+  const declared = [...types.matchAll(/^export (?:const|function|class) (\w+)/gm)].map(([, name]) => name);
+  const internal = ["Core"];
+  assert.deepEqual(declared.sort(), Object.keys(client).filter((name) => !internal.includes(name)).sort());
+});
+
+test("the client has less than 12 KB, compressed", () => {
+  const bytes = gzipSync(readFileSync(`${SOURCES}client.js`), { level: 9 }).length;
+  assert.ok(bytes < 12_000, `${bytes} bytes`);
+});
+
+test("the package has the daemon's version, and every file that it names", () => {
+  const { version, files } = JSON.parse(readFileSync(`${SOURCES}package.json`, "utf8"));
+  assert.equal(version, readFileSync(`${ROOT}Cargo.toml`, "utf8").match(/^version = "(.*)"$/m)[1]);
+  for (const file of files) assert.ok(readFileSync(SOURCES + file).length > 0, file);
+});
