@@ -282,7 +282,7 @@ fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut C
             })
         }
         "/v1/publish" => publish(request, client, core).map(Route::Publish),
-        _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /v1/ws, POST /v1/publish and GET /client.js").into()),
+        _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /, GET /client.js, GET /v1/ws and POST /v1/publish").into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What browsers are given: the client, as files that are part of the program. No I/O.
+//! What browsers are given: the client and the dashboard, as files that are part of the program. No I/O.
 
 use crate::wire::http::{Request, write_response};
 
@@ -13,6 +13,11 @@ pub(super) struct Page {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 static PAGES: &[Page] = &[
+    Page { path: "/", content_type: "text/html; charset=utf-8", body: include_bytes!("../web/dashboard/index.html") },
+    Page { path: "/dashboard.js", content_type: SCRIPT, body: include_bytes!("../web/dashboard/dashboard.js") },
+    Page { path: "/plots.js", content_type: SCRIPT, body: include_bytes!("../web/dashboard/plots.js") },
+    Page { path: "/dashboard.css", content_type: "text/css; charset=utf-8", body: include_bytes!("../web/dashboard/dashboard.css") },
+    Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../web/dashboard/icon.svg") },
     Page { path: "/client.js", content_type: SCRIPT, body: include_bytes!("../web/client.js") },
     Page { path: "/react.js", content_type: SCRIPT, body: include_bytes!("../web/react.js") },
     Page { path: "/client.d.ts", content_type: "text/plain; charset=utf-8", body: include_bytes!("../web/client.d.ts") },

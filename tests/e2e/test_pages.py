@@ -1,4 +1,6 @@
-"""What the daemon gives to browsers: the client, as a file."""
+"""What the daemon gives to browsers: the client and the dashboard, as files."""
+
+import re
 
 from harness import ROOT, RawHttp, http_request
 
@@ -17,6 +19,20 @@ def test_the_client_is_served_once_and_then_known_by_its_tag(daemon):
     assert (again[0], again[2], again[1]["etag"]) == (304, b"", headers["etag"])
     status, _, body = http_request(daemon.address, "GET", "/client.d.ts?x=1")
     assert (status, body) == (200, (WEB / "client.d.ts").read_bytes())
+
+
+def test_every_file_of_the_dashboard_is_there(daemon):
+    """CLI-11: what the page names is served from here, of the right type."""
+    status, headers, page = http_request(daemon.address, "GET", "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    named = set(re.findall(r'(?:href|src)="(/[^"]+)"', page.decode()))
+    assert named == {"/dashboard.css", "/dashboard.js", "/icon.svg"}
+    assert not re.search(r"<script>|<style|style=|\son\w+=", page.decode()), "the policy would refuse what is inline"
+    types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+    for path in named | {"/plots.js", "/react.js"}:
+        status, headers, body = http_request(daemon.address, "GET", path)
+        assert (status, headers["content-type"]) == (200, types[path.rsplit(".")[-1]]), path
+        assert body
 
 
 def test_heads_other_methods_and_pipelines(daemon):

@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 
 import { ROOT, requireTool } from "./tools.js";
 
-const BINARY = process.env.TICKERD_BIN ?? `${ROOT}target/release/tickerd`;
+export const BINARY = process.env.TICKERD_BIN ?? `${ROOT}target/release/tickerd`;
 const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
 export const LONG = process.env.TICKERD_LONG === "1";
 const SECRET = "an-hmac-secret-of-the-test-house-0123456789";

@@ -83,9 +83,12 @@ pub(super) fn intro(args: &DemoArgs, place: &Place, address: SocketAddr, rooms: 
     let (header, token) = (place.header_path(), place.token_path());
     let program = std::env::args().next().unwrap_or("tickerd".to_owned());
     let command = format!("{program} subscribe --url ws://{address}/v1/ws --token-file {}", token.display());
+    let page = page(address, args.challenges, place.token());
     format!(
         "tickerd demo: a made-up desk of {} challenges, {} metrics/s; daemon and latencies are real.\n\
-         Listening on {address}{taken}. Try in a second terminal:\n\
+         Listening on {address}{taken}. See the desk live in a browser, and flood it there:\n\
+         \n  {page}\n\
+         \nTry in a second terminal:\n\
          \n  curl -H @{} http://{address}/v1/publish \\\
          \n    -d '{{\"type\":\"RISK_ALERT\",\"data\":{{\"challenge_id\":\"c01\",\"message\":\"hello\"}}}}'\
          \n  {command} --room challenge:c01\n\
@@ -95,4 +98,22 @@ pub(super) fn intro(args: &DemoArgs, place: &Place, address: SocketAddr, rooms: 
         grouped(u64::from(args.metrics_per_second)),
         header.display(),
     )
+}
+
+/// The dashboard's address with what it needs to know, behind `#`, so that no server and no proxy sees the token.
+fn page(address: SocketAddr, challenges: u64, token: &str) -> String {
+    // Beyond eight accounts the metrics are more than some browsers read in time, and then an alert waits in the browser.
+    let flood = challenges.min(8);
+    format!("http://{address}/#rooms=challenge:c01..{challenges:02}&flood=account:c01..{flood:02}&token={token}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_told_the_rooms_and_the_token_behind_the_hash() {
+        let page = page("127.0.0.1:8080".parse().unwrap(), 5, "a.b.c");
+        assert_eq!(page, "http://127.0.0.1:8080/#rooms=challenge:c01..05&flood=account:c01..05&token=a.b.c");
+    }
 }
