@@ -9,6 +9,7 @@
 // `Client` and `Room` are the shell around it: sockets, timers, storage, the browser's events. client.d.ts has the types.
 
 const LANES = ["alert", "update", "metric"];
+const SAVED_FORMAT = 1; // of rooms in the cache; those of other versions are not read
 
 export const LIMITS = Object.freeze({
   backoffBaseMs: 1_000, // the first retry comes within it; each further one within twice as much
@@ -144,7 +145,7 @@ export class Core {
   /** What the cache had of a room that was joined with `isCached`. */
   restore(room, saved) {
     if (room.status !== "loading") return;
-    if (saved) {
+    if (saved?.format === SAVED_FORMAT) {
       const { epoch, seq, events, user, at } = saved;
       Object.assign(room, { epoch, seq, events, user, states: new Map(saved.states), eventIds: new Map(saved.eventIds), staleSince: at });
     }
@@ -672,9 +673,7 @@ class Emitter {
       try {
         listener(detail);
       } catch (error) {
-        setTimeout(() => {
-          throw error;
-        });
+        void Promise.reject(error); // the console shows it
       }
     }
   }
@@ -911,7 +910,8 @@ export class Client extends Emitter {
     for (const { name, epoch, seq, states, events, eventIds, user } of this.#unsaved) {
       if (epoch === null) continue;
       const at = this.#core.heardAt;
-      this.#store.save(name, { epoch, seq, states: [...states], events, eventIds: [...eventIds], user, at }).catch(() => {});
+      const saved = { format: SAVED_FORMAT, epoch, seq, states: [...states], events, eventIds: [...eventIds], user, at };
+      this.#store.save(name, saved).catch((error) => this.emit("error", error));
     }
     this.#unsaved.clear();
   }

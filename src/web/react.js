@@ -6,7 +6,7 @@
 // Rooms are joined when a component that shows them is mounted, and left a moment after the last one is gone. Components are
 // rendered once for each frame in which something changed, however many events came.
 
-import { createContext, createElement, useCallback, useContext, useMemo, useSyncExternalStore } from "react";
+import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useSyncExternalStore } from "react";
 
 import { connect } from "./client.js";
 
@@ -83,13 +83,19 @@ const STATUS_TYPES = new Set(["CHALLENGE_STATUS_CHANGED", "CHALLENGE_FAILED", "C
 const ALERT_TYPES = new Set(["RISK_ALERT", "RISK_AI_ALERT"]);
 const ALERTS_MAX = 10;
 const LINGER_MS = 1000;
+const PROVIDED = Symbol("by a function");
 
 /**
- * What a challenge's page shows, live. `token` is a token or what gives one, as for `connect`; hooks with the same one share a
- * connection. Without a token or an id nothing is connected.
+ * What a challenge's page shows, live. `token` is a token, or a function that gives one, as for `connect`. Hooks with the same
+ * token, and those with functions, share a connection; pages of several users have a `TickerdProvider` for each. Without a token
+ * or an id nothing is connected.
  */
-export function useLiveChallenge(challengeId, token, { url } = {}) {
-  const store = useMemo(() => new ChallengeStore(challengeId, token, url), [challengeId, token, url]);
+export function useLiveChallenge(challengeId, token, { url = "" } = {}) {
+  const isFunction = typeof token === "function";
+  const key = isFunction ? PROVIDED : token;
+  const store = useMemo(() => new ChallengeStore(challengeId, key, url), [challengeId, key, url]);
+  // It may be another function at each render: the latest is asked. This effect comes before the one that connects.
+  useEffect(() => void (isFunction && providers.set(url, token)));
   const view = useSyncExternalStore(store.subscribe, store.read, store.read);
   return useMemo(() => ({ ...view, refresh: store.refresh, clearAlerts: store.clearAlerts }), [view, store]);
 }
@@ -102,14 +108,14 @@ class ChallengeStore {
   onChange = () => {};
   view = null;
 
-  constructor(challengeId, token, url) {
-    Object.assign(this, { challengeId, token, url, isWanted: Boolean(challengeId && token) });
+  constructor(challengeId, key, url) {
+    Object.assign(this, { challengeId, key, url, isWanted: Boolean(challengeId && key) });
     this.view = this.look();
   }
 
   subscribe = (onChange) => {
     if (!this.isWanted) return () => {};
-    this.client = borrow(this.token, this.url);
+    this.client = borrow(this.key, this.url);
     this.room = this.client.room(`challenge:${this.challengeId}`, { delta: true, history: ALERTS_MAX });
     Object.assign(this, { statusData: null, riskAlerts: [] });
     for (const event of this.room.view.events) this.take(event);
@@ -128,7 +134,7 @@ class ChallengeStore {
       for (const unhear of listeners) unhear();
       this.onChange = () => {};
       this.room.leave();
-      giveBack(this.token, this.url);
+      giveBack(this.key, this.url);
     };
   };
 
@@ -170,35 +176,32 @@ class ChallengeStore {
   };
 }
 
-// Clients that hooks share: by server and token, or by server and what gives the token.
+// Clients that hooks share, by server and token.
 const lent = new Map();
+// The function that gives tokens, by server.
+const providers = new Map();
 
-function borrow(token, url) {
-  const key = keyOf(token, url);
-  if (!lent.has(key)) lent.set(key, { client: connect({ token, url }), users: 0, timer: null });
-  const loan = lent.get(key);
+const loanOf = (key, url) => lent.get(url)?.get(key);
+
+function borrow(key, url) {
+  if (!lent.has(url)) lent.set(url, new Map());
+  if (!loanOf(key, url)) {
+    const token = key === PROVIDED ? (why) => providers.get(url)(why) : key;
+    lent.get(url).set(key, { client: connect({ token, url: url || undefined }), users: 0, timer: null });
+  }
+  const loan = loanOf(key, url);
   clearTimeout(loan.timer);
   loan.users += 1;
   return loan.client;
 }
 
 /** A client that nobody uses is closed, but not at once: the next page may want it. */
-function giveBack(token, url) {
-  const key = keyOf(token, url);
-  const loan = lent.get(key);
+function giveBack(key, url) {
+  const loan = loanOf(key, url);
   loan.users -= 1;
   if (loan.users > 0) return;
   loan.timer = setTimeout(() => {
-    lent.delete(key);
+    lent.get(url).delete(key);
     loan.client.close();
   }, LINGER_MS);
-}
-
-const providers = new WeakMap();
-let providersSeen = 0;
-
-function keyOf(token, url = "") {
-  if (typeof token !== "function") return `${url}\n${token}`;
-  if (!providers.has(token)) providers.set(token, `provider ${(providersSeen += 1)}`);
-  return `${url}\n${providers.get(token)}`;
 }

@@ -51,7 +51,7 @@ async function withDemo(body) {
   }
 }
 
-const text = (page, selector) => page.locator(selector).textContent();
+const text = (page, selector) => page.locator(selector).first().textContent();
 const p50 = (page, name) => page.evaluate((name) => document.querySelector(`[data-lane=${name}]`).cells[2].textContent, name);
 const inMs = (shown) => (shown.endsWith(" ms") ? parseFloat(shown) : parseFloat(shown) * 1000);
 

@@ -8,7 +8,7 @@ import { asModule, bundle } from "./commonjs.js";
 import { Daemon, mint, openBrowser, pageServer } from "./house.js";
 import { SOURCES } from "./tools.js";
 
-const NAMES = ["createContext", "createElement", "useCallback", "useContext", "useMemo", "useSyncExternalStore"];
+const NAMES = ["createContext", "createElement", "useCallback", "useContext", "useEffect", "useMemo", "useSyncExternalStore"];
 const PAGE = `<!doctype html><title>react</title><link rel="icon" href="data:,"><div id="root"></div>
 <script type="importmap">{"imports":{"react":"/react-module.js"}}</script><script src="/bundle.js"></script>`;
 
@@ -113,6 +113,37 @@ for (const version of [18, 19]) {
       await page.waitForTimeout(1500);
       assert.equal(await members(`challenge:${id}`), 0, "what is unmounted leaves");
       assert.deepEqual(page.errors, []);
+      await end();
+    });
+
+    test("a function for the token may be a new one at each render: hooks share a connection, and the latest is asked", async () => {
+      const id = `inline${version}`;
+      const { page, end } = await open(version);
+      const sockets = [];
+      page.on("websocket", (socket) => sockets.push(socket.url()));
+      await page.evaluate(
+        ([id, token]) => {
+          globalThis.asked = [];
+          function Show({ n }) {
+            const provider = (why) => {
+              asked.push(`${why} ${n}`);
+              return token;
+            };
+            const { isLoading, isConnected } = hooks.useLiveChallenge(id, provider, { url });
+            return createElement("output", null, `${isLoading} ${isConnected} ${n}`);
+          }
+          globalThis.show = (n) => root.render(strict(createElement(Show, { n, key: 1 }), createElement(Show, { n, key: 2 })));
+          show(0);
+        },
+        [id, mint({ rooms: [`challenge:${id}`], ttl: 65 })],
+      );
+      const shows = (text) => page.waitForFunction((text) => document.querySelector("output")?.textContent === text, text);
+      await shows("false true 0");
+      for (let n = 1; n <= 9; n++) await page.evaluate((n) => show(n), n);
+      await shows("false true 9");
+      await page.waitForFunction(() => asked.length > 1); // the token has less than a minute left after five seconds
+      assert.deepEqual([await page.evaluate(() => asked), sockets.length], [["connect 0", "expiring 9"], 1]);
+      await page.evaluate(() => root.unmount());
       await end();
     });
 

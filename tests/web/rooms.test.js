@@ -142,12 +142,12 @@ test("CLI-06: what a room shows is stale from the moment at which something was 
 });
 
 test("CLI-06: the cache is shown and resumed from, but not what another user saw", () => {
-  const cached = (user) => {
+  const cached = (user, format = 1) => {
     const first = new Driver();
     const room = first.live("r");
     first.say(alert("r", 1, { event_id: "a" }), state("r", 4, { data: "x" }));
     const { epoch, seq, states, events, eventIds } = room;
-    const saved = { epoch, seq, states: [...states], events, eventIds: [...eventIds], user, at: 77 };
+    const saved = { epoch, seq, states: [...states], events, eventIds: [...eventIds], user, at: 77, format };
     const driver = new Driver();
     const again = driver.do("join", "r", { isCached: true });
     driver.connected();
@@ -158,6 +158,7 @@ test("CLI-06: the cache is shown and resumed from, but not what another user saw
   };
   assert.deepEqual(cached("u1"), [{ epoch: "e1", seq: { alert: 1, update: 0, metric: 0 } }, 1, 1, 77]);
   assert.deepEqual(cached("u2"), [undefined, 0, 0, null]);
+  assert.deepEqual(cached("u1", 2), [undefined, 0, 0, null], "nor what another version of the client kept");
 });
 
 test("a room that is denied says why, and is asked for again with a new token or connection", () => {

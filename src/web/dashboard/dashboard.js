@@ -12,7 +12,7 @@ const SPAN_MIN_MS = 20_000;
 const POINTS_MAX = 600;
 const ROOMS_MAX = 100; // that one connection may join
 const ALERTS_MAX = 50;
-const FILLS_SHOWN = 8;
+const FILLS_SHOWN = 12;
 const STATUS_OF = { CHALLENGE_FAILED: "FAILED", CHALLENGE_FUNDED: "FUNDED" };
 const TYPE_OF = { FAILED: "CHALLENGE_FAILED", FUNDED: "CHALLENGE_FUNDED" };
 
@@ -120,7 +120,7 @@ class Desk {
     const now = wall();
     this.skew = Math.min(this.skew, now - ts);
     // Clocks of two machines differ: then it is how much longer it took than the fastest of all.
-    this.latest = now - ts - (this.skew < -2 || this.skew > 250 ? this.skew : 0);
+    this.latest = Math.max(0, now - ts - (this.skew < -2 || this.skew > 250 ? this.skew : 0));
     this.lanes[lane].add(now, this.latest);
     if (lane === "alert") this.race = { ts, at: now, ms: this.latest, overtaken: 0, type };
     else if (lane === "metric" && this.race && ts < this.race.ts && now - this.race.at < 3000) this.race.overtaken += 1;
