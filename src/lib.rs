@@ -44,7 +44,7 @@
 //! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
 //! | [`net`] | outbox, timer wheel, links, listeners, TLS, the clock |
 //! | [`journal`] | the log on disk, its index, states and owners in tables, the audit trail; their threads |
-//! | [`reactor`] | the event loop, sessions, publishers, memberships |
+//! | [`reactor`] | the event loop, sessions, publishers, memberships; gives browsers the files of `src/web` |
 //! | [`ops`] | health, metrics, the admin listener, the log |
 //! | [`config`] | flags, environment and file to one validated value |
 //! | [`daemon`] | threads and links put together, and taken apart in order |
