@@ -121,6 +121,7 @@ impl Log {
             let segment = scan.segment(*number, &bytes, is_last);
             if is_last && scan.records == seen && !bytes.is_empty() {
                 fs::rename(&path, path.with_extension("log.damaged"))?; // none of ours, or nothing of it is left: not cut, but kept
+                sync_dir(dir)?; // the next segment may get the old name
                 continue;
             }
             segments.push_back(segment);

@@ -4,6 +4,7 @@
 mod acks;
 mod damage;
 mod retention;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -302,4 +303,31 @@ proptest! {
 
 fn bytes_of(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
+}
+
+/// Whatever its length, up to the longest that may be published with the names around it.
+#[test]
+fn long_events_are_there_after_a_restart() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    let texts: Vec<String> = [900, 1_100, 20_000, 1 << 20].iter().map(|len| format!(r#""{}""#, "x".repeat(*len))).collect();
+    let entries = texts.iter().zip(1..).map(|(text, seq)| Entry::Event(event_entry("a", 1, seq, text)));
+    log.append(&entries.collect::<Vec<_>>()).unwrap();
+    for _ in 0..2 {
+        assert!(read(&log, "a", 0, 9).into_values().eq(texts.iter().cloned()));
+        drop(log);
+        let opened = scratch.open();
+        assert!(opened.dropped.is_nothing(), "{}", opened.dropped);
+        log = opened.log;
+    }
+}
+
+/// An owner sticks: events that name none take nothing from it.
+#[test]
+fn an_event_without_an_owner_leaves_the_room_to_its_owner() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    let owned = |owner: Option<&str>, seq| Entry::Event(EventEntry { owner: owner.map(Arc::from), ..event_entry("a", 1, seq, "{}") });
+    log.append(&[owned(Some("u1"), 1), owned(None, 2)]).unwrap();
+    assert_eq!(scratch.open().recovered.rooms[0].owner.as_deref(), Some("u1"));
 }

@@ -1,5 +1,6 @@
 """Deltas: merge patches (RFC 7396) for those who ask for them, applied here by code of its own."""
 
+import collections
 import json
 import random
 from decimal import Decimal
@@ -116,6 +117,67 @@ def test_a_client_that_patches_has_the_publishers_state(serve, reactors, compres
     full_bytes = sum(len(line(desk_state(turn))[1]) for turn in range(1, 201))
     figures(f"deltas, compression {compression}", deltas=int(sent), saved_share=round(saved / (2 * full_bytes), 3), full_bytes=round(full_bytes / 200))
     for client, _ in clients:
+        client.socket.close()
+
+
+class Trades:
+    """A desk's accounts: each trade changes what the challenge is worth, and one position of the account."""
+
+    SYMBOLS = ["EURUSD", "GBPUSD", "USDJPY", "XAUUSD", "US500", "NAS100", "BTCUSD", "ETHUSD"]
+
+    def __init__(self, challenges):
+        self.pick = random.Random(7)
+        self.equity = [Decimal("100000.00")] * challenges
+        self.trades = [0] * challenges
+        start = {"quantity": "0", "average_price": "0.00", "unrealized_pnl": "0.00", "margin": "0.00", "opened_at": "2026-11-20T14:03:00.123Z"}
+        self.positions = [{symbol: dict(start) for symbol in self.SYMBOLS} for _ in range(challenges)]
+
+    def trade(self):
+        """What is published of one."""
+        n = self.pick.randrange(len(self.equity))
+        before, self.trades[n] = self.equity[n], self.trades[n] + 1
+        gain = Decimal(self.pick.randrange(-50_000, 52_000)) / 100
+        self.equity[n] = before + gain
+        at = f"2026-11-20T14:{self.trades[n] // 60 % 60:02}:{self.trades[n] % 60:02}.456Z"
+        position = self.positions[n][self.pick.choice(self.SYMBOLS)]
+        position |= {"quantity": str(self.pick.randrange(100)), "average_price": f"{self.pick.randrange(10_000)}.50", "unrealized_pnl": str(gain)}
+        whose = {"challenge_id": f"c{n}", "user_id": f"u{n}"}
+        state = whose | {
+            "previous_equity": str(before), "current_equity": str(self.equity[n]), "max_equity_ever": "112000.00", "daily_start_equity": "100000.00",
+            "daily_max_equity": "112000.00", "daily_min_equity": "88000.00", "total_pnl": str(self.equity[n] - 100_000), "daily_pnl": str(gain),
+            "total_trades": self.trades[n], "attempt": 1, "last_trade_at": at, "updated_at": at,
+        }  # fmt: skip
+        account = {"account_id": f"c{n}", "user_id": f"u{n}", "equity": str(self.equity[n]), "positions": self.positions[n]}
+        return [{"type": "EQUITY_UPDATED", "data": state}, {"type": "account.update", "data": account}]
+
+
+def test_what_deltas_save_a_desk(serve):
+    """DLV-06: two members of a desk's rooms, one of them with deltas; the metric says what that one did not have to read."""
+    daemon, challenges = serve(reactors=1, update_window="0s"), 10
+    rooms = [f"{kind}:c{n}" for kind in ("challenge", "account") for n in range(challenges)]
+    clients = [(RawClient(daemon.address, mint(rooms=["*"])), States(), collections.Counter()) for _ in range(2)]
+    for (client, _, _), delta in zip(clients, (True, False)):
+        client.subscribe(*rooms, delta=delta)
+    trades = Trades(challenges)
+    for _ in range(500):
+        events = trades.trade()
+        daemon.publish(*events)
+        for client, states, received in clients:
+            for event in events:
+                (text,) = client.texts(1, event["type"])
+                states.take(text.decode())
+                received[event["type"]] += len(text)
+                (key,) = [value for name, value in event["data"].items() if name in ("challenge_id", "account_id")]
+                assert states.data(event["type"], key) == canonical(read(json.dumps(event["data"])))
+    (_, states, with_deltas), (_, plain, without) = clients
+    assert daemon.metric("delta_frames_total") == states.deltas > 800 and plain.deltas == 0
+    saved = without.total() - with_deltas.total()
+    # A frame's header is longer by two bytes if its text has 126 bytes or more.
+    assert 0 <= daemon.metric("delta_saved_bytes_total") - saved <= 2 * states.deltas
+    share = {f"{kind.replace('.', '_')}_share": round(1 - with_deltas[kind] / without[kind], 3) for kind in without}
+    figures("deltas on a desk", messages=states.deltas + states.fulls, deltas=states.deltas, bytes_without=without.total(), saved=saved, **share)
+    assert saved > without.total() / 3
+    for client, _, _ in clients:
         client.socket.close()
 
 
