@@ -19,6 +19,8 @@ export const LIMITS = Object.freeze({
   openMs: 15_000, // for token, handshake and welcome
   silenceSlackMs: 5_000, // a heartbeat may be so late before we ask
   probeMs: 5_000, // for the answer
+  busyMessages: 100, // after so many, and so long, a ping tells how far this page lags behind
+  busyMs: 5_000,
   lateMs: 2_000, // a timer that is later than this was throttled, or the machine slept
   afterMaxMs: 300_000, // the longest wait that a server may ask for
   refreshRetryMs: 10_000,
@@ -91,7 +93,7 @@ export class Core {
     Object.assign(this, { token: null, tokenWhy: "connect", tokenEndsAt: Infinity, refused: null, refusals: 0, ask: 0 });
     Object.assign(this, { welcome: null, notice: null, heartbeatMs: 30_000, rttMs: null, queued: 0, quality: "offline" });
     Object.assign(this, { readyAt: 0, heardAt: 0, attemptAt: -Infinity, missedAt: -Infinity, slowUntil: -Infinity });
-    Object.assign(this, { isSilent: false, wasLate: false, notBefore: -Infinity });
+    Object.assign(this, { isSilent: false, wasLate: false, notBefore: -Infinity, heard: 0, pingedAt: 0 });
     this.clearTimers();
   }
 
@@ -213,7 +215,9 @@ export class Core {
     if (message.type === undefined) this.onAnswer(message, now); // to a publish
     else if (Object.hasOwn(HANDLERS, message.type)) HANDLERS[message.type].call(this, message, now);
     else if (message.room !== undefined) this.onEvent(message);
+    this.heard += 1;
     if (wasSilent) this.assess(now);
+    if (this.heard >= LIMITS.busyMessages && now - this.pingedAt >= LIMITS.busyMs) this.ping(now);
   }
 
   onClose(now, conn, code, text = "") {
@@ -357,6 +361,12 @@ export class Core {
   probe(now, marks) {
     if (this.deadAt < Infinity && !marks) return;
     Object.assign(this, { deadAt: now + LIMITS.probeMs }, marks);
+    this.ping(now);
+  }
+
+  /** The answer waits behind what has not been read yet, be it in this machine. */
+  ping(now) {
+    Object.assign(this, { heard: 0, pingedAt: now });
     this.sendAsking({ type: "ping" }, { kind: "ping", at: now });
   }
 
@@ -381,7 +391,7 @@ export class Core {
     this.move("resuming", "welcome");
     this.isFirst = false;
     for (const room of this.rooms.values()) this.subscribe(room);
-    this.sendAsking({ type: "ping" }, { kind: "ping", at: now });
+    this.ping(now);
     for (const command of this.queue.splice(0)) this.sendCommand(command);
     this.assess(now);
     this.checkResumed();
@@ -727,18 +737,9 @@ export class Client extends Emitter {
   /** What the page shows of the connection: a new object whenever it has changed. */
   get view() {
     const { state, substate, reason, quality, attempts, retryAt, rttMs, queued, welcome } = this.#core;
-    this.#view ??= Object.freeze({
-      state,
-      substate,
-      reason,
-      quality,
-      attempts,
-      retryAt: Number.isFinite(retryAt) ? retryAt : null,
-      rttMs,
-      queued,
-      user: welcome?.user ?? null,
-      capabilities: welcome?.capabilities ?? [],
-    });
+    const { user = null, capabilities = [] } = welcome ?? {};
+    const retry = { attempts, retryAt: Number.isFinite(retryAt) ? retryAt : null };
+    this.#view ??= Object.freeze({ state, substate, reason, quality, ...retry, rttMs, queued, user, capabilities });
     return this.#view;
   }
 
@@ -926,11 +927,7 @@ export class Room extends Emitter {
   constructor(client, record) {
     super();
     this.#client = client;
-    Object.assign(this, { record, users: 0 });
-  }
-
-  get name() {
-    return this.record.name;
+    Object.assign(this, { record, name: record.name, users: 0 });
   }
 
   /** What the page shows of the room: a new object whenever anything has changed. */

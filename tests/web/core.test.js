@@ -249,6 +249,24 @@ test("HBT-03: quality from round trip and queue", () => {
   assert.deepEqual([driver.core.quality, driver.core.phase], ["good", "connected"]);
 });
 
+test("a busy page asks now and then how far it lags behind, an idle one does not", () => {
+  const driver = new Driver();
+  driver.live("r");
+  const pings = () => driver.sent.filter((message) => message.type === "ping").length;
+  const hear = (from, count) => driver.say(...Array.from({ length: count }, (_, i) => alert("r", from + i)));
+  hear(1, 100);
+  assert.equal(pings(), 1, "too early");
+  driver.pass(LIMITS.busyMs);
+  assert.equal(pings(), 1, "nothing comes");
+  hear(101, 1);
+  assert.equal(pings(), 2);
+  driver.pass(LIMITS.busyMs);
+  hear(102, 99);
+  assert.equal(pings(), 2, "too few");
+  driver.pass(4000).say({ type: "ok", id: driver.last("ping").id });
+  assert.deepEqual([driver.core.rttMs, driver.core.quality, driver.core.phase], [9000, "poor", "degraded"]);
+});
+
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
 test("AUT-06: a token that expires is refreshed in band", () => {
