@@ -163,6 +163,21 @@ withDaemon("CLI-08: offline is noticed, and online comes back with what was miss
   assert.deepEqual((await seen(page)).gaps, []);
 });
 
+withDaemon("a page that did not run for a while asks before it gives the connection up", ["--heartbeat", "5s"], async (daemon) => {
+  const page = await open(daemon);
+  const renderers = browser.renderers();
+  assert.ok(renderers.length > 0);
+  renderers.forEach((pid) => process.kill(pid, "SIGSTOP")); // what sleep and throttling are to a page
+  await daemon.publish(...upTo(20).map(alert));
+  await new Promise((resolve) => setTimeout(resolve, 12_000)); // a heartbeat and its slack are ten seconds
+  renderers.forEach((pid) => process.kill(pid, "SIGCONT"));
+  await toGet(page, 20);
+  await page.waitForFunction(() => client.view.quality !== "poor");
+  const { events, gaps, states } = await seen(page);
+  assert.deepEqual([numbers({ events }), gaps, page.connections.length], [upTo(20), [], 1]);
+  assert.deepEqual(states.filter(([state]) => state === "reconnecting"), []);
+});
+
 withDaemon("CLI-06: the cache shows a room while the daemon is away, two tabs share it in peace", ["--data-dir", "DIR"], async (daemon) => {
   const page = await open(daemon, { cache: "u1" });
   const other = await open(daemon, { cache: "u1" });

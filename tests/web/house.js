@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -118,9 +118,27 @@ export async function openBrowser(options = {}) {
   context.setDefaultTimeout(PATIENCE_MS);
   return {
     context,
+    renderers: () => renderersOf(profile),
     end: async () => {
       await context.close();
       rmSync(profile, { recursive: true, force: true });
     },
   };
+}
+
+/** The processes of that browser in which pages run. */
+function renderersOf(profile) {
+  const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
+    try {
+      const parent = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) \S /s, "").split(" ")[0];
+      return [{ pid, parent, command: readFileSync(`/proc/${pid}/cmdline`, "utf8") }];
+    } catch {
+      return []; // it has ended
+    }
+  });
+  const isOurs = ({ parent, command }) => {
+    const above = processes.find(({ pid }) => pid === parent);
+    return command.includes(profile) || (above !== undefined && isOurs(above));
+  };
+  return processes.filter((each) => each.command.includes("--type=renderer") && isOurs(each)).map(({ pid }) => Number(pid));
 }
