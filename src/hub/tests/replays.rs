@@ -1,7 +1,7 @@
 //! Past events that come from the journal, by example; `tests/crash` has them by the thousand.
 
 use super::*;
-use crate::hub::journal::{Epoch, Fetched, Recovered, RecoveredRoom, RecoveredStream, Report};
+use crate::hub::journal::{Epoch, Fetched, Recovered, RecoveredRoom, RecoveredStream, Report, Trimmed};
 
 /// A hub that knows of nine events, which the journal has.
 fn bench() -> Bench {
@@ -72,6 +72,19 @@ fn a_replay_that_finds_nothing_ends_with_a_gap() {
     let texts = texts(&part.frames);
     assert_eq!((types(&texts), texts[1]["seq"].as_u64()), (vec!["gap", "T", "caught_up"], Some(10)));
     assert_eq!((texts[0]["from"].as_u64(), texts[0]["to"].as_u64(), part.floor), (Some(3), Some(9), Some((Lane::Alert, 11))));
+}
+
+/// DLV-14: what retention has let go is told at once, and not asked for.
+#[test]
+fn what_was_trimmed_is_a_gap_at_the_join() {
+    let mut bench = bench();
+    let trimmed = |oldest| Input::Journal(Report::Trimmed(vec![Trimmed { room: "r".into(), lane: Lane::Alert, oldest }]));
+    bench.hub.apply(bench.now, trimmed(6), &mut bench.out);
+    bench.hub.apply(bench.now, trimmed(4), &mut bench.out);
+    let frames = bench.join(conn(0, 1), Some(since("e1", 2)), None);
+    assert_eq!((types(&frames), frames[0]["recovered"].as_bool()), (vec!["subscribed", "gap"], Some(false)));
+    assert_eq!((frames[1]["from"].as_u64(), frames[1]["to"].as_u64()), (Some(3), Some(5)));
+    assert_eq!(bench.fetch().from, 6);
 }
 
 /// Who is gone, or is no member any more, costs the disk nothing.
