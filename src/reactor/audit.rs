@@ -110,7 +110,9 @@ impl Audit {
         for entry in sums {
             self.push(now, entry, stats);
         }
-        self.tell_lost(now);
+        if !self.tell_lost(now) {
+            self.sum_later(now);
+        }
     }
 
     /// The next minute of the clock on the wall ends what is to be summed up.
