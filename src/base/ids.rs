@@ -1,6 +1,8 @@
 //! Ids of things that live in slots. Each carries the slot's generation, so that a message which comes late never reaches
 //! the slot's next owner: in this trade, that would be a leak of one customer's data to another.
 
+use std::fmt;
+
 /// A client or publisher connection: the reactor that owns it, its slot there, and the slot's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
@@ -33,8 +35,18 @@ pub struct KeyId(pub u64);
 /// Names one publish of one connection, so that its answer finds its line. Counts up from 0 for each connection.
 pub type Ticket = u64;
 
-/// What clients and operators call a connection. `instance` tells this start of the daemon from others.
-pub fn session_name(instance: u32, id: ConnId) -> String {
-    let ConnId { reactor, slot, generation } = id;
-    format!("{instance:08x}-{reactor}-{slot}-{generation}")
+/// What clients and operators call a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionName {
+    /// Tells this start of the daemon from others.
+    pub instance: u32,
+    /// The connection.
+    pub id: ConnId,
+}
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConnId { reactor, slot, generation } = self.id;
+        write!(f, "{:08x}-{reactor}-{slot}-{generation}", self.instance)
+    }
 }

@@ -100,6 +100,8 @@ pub struct Memory {
     pub reactors: Vec<ReactorMemory>,
     /// The hub's.
     pub hub: HubMemory,
+    /// What the journal knows of where its events are.
+    pub journal: Counter,
 }
 
 /// What came of a look.
@@ -117,7 +119,7 @@ impl Memory {
     /// Nothing is held yet. A budget of 0 is none: the level never rises.
     pub fn new(budget: u64, reactors: usize) -> Memory {
         let reactors = std::iter::repeat_with(ReactorMemory::default).take(reactors).collect();
-        Memory { budget, level: AtomicU8::new(0), reactors, hub: HubMemory::default() }
+        Memory { budget, level: AtomicU8::new(0), reactors, hub: HubMemory::default(), journal: Counter::default() }
     }
 
     /// The budget in bytes; 0 for none.
@@ -126,11 +128,12 @@ impl Memory {
     }
 
     /// What is held where.
-    pub fn parts(&self) -> [(&'static str, u64); 5] {
+    pub fn parts(&self) -> [(&'static str, u64); 6] {
         let sum = |of: fn(&ReactorMemory) -> &Counter| self.reactors.iter().map(|reactor| of(reactor).value()).sum::<u64>();
         [
             ("frames", live_frame_bytes() as u64),
             ("hub", self.hub.held.value()),
+            ("journal", self.journal.value()),
             // The two are written by different threads, and the hub may have been faster.
             ("ingest", sum(|reactor| &reactor.published).saturating_sub(self.hub.taken.value())),
             ("connections", sum(|reactor| &reactor.connections)),

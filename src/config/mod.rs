@@ -186,14 +186,17 @@ impl Config {
     }
 
     /// Lowers what is kept for long so that the memory budget has a fifth left for what comes and goes: connections may take a third, history a
-    /// quarter, states an eighth, rooms a 16th; and one client's queue a 32nd part. What was lowered, and to what.
+    /// quarter, states an eighth, rooms a 16th; and one client's queue a 32nd part. Where events are on disk takes 8 to 16 bytes for each, so that the
+    /// journal may be twice the budget. What was lowered, and to what.
     fn lower_to_memory(&mut self) -> Vec<(&'static str, usize)> {
         let budget = self.memory_budget;
         if budget == 0 {
             return Vec::new();
         }
         let connection_bytes = CONNECTION_BYTES + if self.tls.is_empty() { 0 } else { TLS_CONNECTION_BYTES };
+        let journal_bytes_max = if self.data_dir.is_some() { 2 * budget } else { usize::MAX };
         let limits = [
+            ("journal_bytes", &mut self.journal_bytes, journal_bytes_max),
             ("history_bytes", &mut self.history_bytes, budget / 4),
             ("state_bytes", &mut self.state_bytes, budget / 8),
             ("max_rooms", &mut self.rooms_max, budget / 16 / ROOM_BYTES),

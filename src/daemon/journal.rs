@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::base::limits::{JOURNAL_ENTRIES_MAX, JOURNAL_FACTS_MAX, REPLAY_FETCHES_MAX};
+use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::epoch_name;
 use crate::hub::journal::{Entry, Epoch, Fact, Fetch, Recovered, Report};
@@ -88,7 +89,13 @@ impl Journal {
     }
 
     /// Starts the threads.
-    pub(super) fn start(self, config: &Config, clock: Clock, hub: &Arc<Door>) -> Result<(JournalHandle, ForHub), String> {
+    pub(super) fn start(
+        self,
+        config: &Config,
+        clock: Clock,
+        hub: &Arc<Door>,
+        memory: Arc<Memory>,
+    ) -> Result<(JournalHandle, ForHub), String> {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(JournalStats::default()));
         let reports = Arc::new(Link::new(REPORT_SLOTS, Arc::clone(hub)));
         let (writer, reader, keeper) =
@@ -115,6 +122,7 @@ impl Journal {
                 reports: Arc::clone(&reports),
                 retention,
                 clock,
+                memory,
                 stats: Arc::clone(&stats),
                 stop: Arc::clone(&stop),
             })?,

@@ -175,7 +175,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
     let authorizer = authorizer.map(|client| start_authorizer(config, &client, &mut parts, clock)).transpose()?;
 
-    let started = journal.map(|journal| journal.start(config, clock, &seat.door)).transpose()?;
+    let started = journal.map(|journal| journal.start(config, clock, &seat.door, Arc::clone(&shared.memory))).transpose()?;
     let (journal, for_hub) = started.map_or((None, None), |(handle, for_hub)| (Some(handle), Some(for_hub)));
     let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();

@@ -8,7 +8,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, Statement, params_from_iter};
 
 use crate::base::audit::Entry;
-use crate::base::ids::session_name;
+use crate::base::ids::SessionName;
 use crate::base::lane::PerLane;
 use crate::base::limits::AUDIT_ENTRIES_KEPT;
 
@@ -154,7 +154,7 @@ fn put_entry(insert: &mut Statement<'_>, entry: &Entry, instance: u32) -> rusqli
         entry.kind.name(),
         entry.user.as_deref(),
         entry.ip.map(|ip| ip.to_canonical().to_string()),
-        entry.session.map(|session| session_name(instance, session)),
+        entry.session.map(|id| SessionName { instance, id }.to_string()),
         entry.room.as_deref(),
         entry.subject.as_deref(),
         Some(entry.reason).filter(|reason| !reason.is_empty()),

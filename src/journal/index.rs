@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::lane::{Lane, PerLane};
+use crate::base::memory::allocated;
 use crate::hub::journal::{EventEntry, RecoveredRoom, RecoveredStream, Seen, Trimmed};
 
 use super::record::{EventRecord, HeadRecord};
@@ -31,7 +32,14 @@ pub(super) struct Index {
     rooms: HashMap<Arc<str>, Room>,
     /// Where those events are that wait for an acknowledgment, by [`waiting_name`].
     unacknowledged: HashMap<Box<str>, Place>,
+    /// What it takes, about.
+    bytes: usize,
 }
+
+/// What an entry of a hash table takes beside itself, at the load that tables have in the mean.
+const TABLE_BYTES: usize = 16;
+/// What a name takes that is counted beside what it names.
+const SHARED_BYTES: usize = 32;
 
 #[derive(Default)]
 struct Room {
@@ -52,7 +60,19 @@ struct Stream {
     carried_in: u32,
 }
 
+impl Room {
+    fn bytes(&self, name: &str) -> usize {
+        let streams: usize = self.lanes.iter().flatten().map(|stream| stream.bytes()).sum();
+        size_of::<Room>() + TABLE_BYTES + SHARED_BYTES + allocated(name.len()) + streams
+    }
+}
+
 impl Stream {
+    fn bytes(&self) -> usize {
+        let starts = self.starts.capacity() * size_of::<(u32, u64)>();
+        size_of::<Stream>() + allocated(starts) + allocated(self.places.capacity() * size_of::<Place>())
+    }
+
     fn oldest(&self) -> u64 {
         self.head + 1 - self.places.len() as u64
     }
@@ -102,46 +122,60 @@ pub(super) struct Carried {
 }
 
 impl Index {
+    /// What it takes of memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// An event was read from the log.
     pub(super) fn note(&mut self, event: &EventRecord<'_>, place: Place, seen_since_ms: u64) {
         let room = self.room(event.room, event.owner, event.born);
         if let Some(event_id) = event.event_id.filter(|_| event.ts_ms >= seen_since_ms) {
             room.seen.push(Seen { event_id: event_id.into(), seq: event.seq, ts_ms: event.ts_ms });
         }
-        let stream = room.lanes[event.lane.index()].get_or_insert_default();
-        stream.history = event.history;
-        stream.put((event.epoch, event.first), event.seq, place);
+        self.put(event.room, event.lane, |stream| {
+            stream.history = event.history;
+            stream.put((event.epoch, event.first), event.seq, place);
+        });
     }
 
     /// An event was written to the log.
     pub(super) fn note_written(&mut self, event: &EventEntry, place: Place) {
         if !self.rooms.contains_key(&event.room) {
-            self.rooms.insert(Arc::clone(&event.room), Room { born: event.born, ..Room::default() });
+            self.add(Arc::clone(&event.room), event.born);
         }
-        let room = self.room(&event.room, event.owner.as_deref(), event.born);
-        let stream = room.lanes[event.lane.index()].get_or_insert_default();
-        stream.history = event.history;
-        stream.put((event.epoch, event.first), event.seq, place);
+        self.room(&event.room, event.owner.as_deref(), event.born);
+        self.put(&event.room, event.lane, |stream| {
+            stream.history = event.history;
+            stream.put((event.epoch, event.first), event.seq, place);
+        });
     }
 
     /// A head was read from the log.
     pub(super) fn note_head(&mut self, head: &HeadRecord<'_>, segment: u32) {
-        let room = self.room(head.room, head.owner, head.born);
-        let stream = room.lanes[head.lane.index()].get_or_insert_default();
-        if head.head >= stream.head && stream.places.is_empty() {
-            (stream.head, stream.history, stream.carried_in) = (head.head, head.history, segment);
-            stream.starts.clone_from(&head.starts);
-        }
+        self.room(head.room, head.owner, head.born);
+        self.put(head.room, head.lane, |stream| {
+            if head.head >= stream.head && stream.places.is_empty() {
+                (stream.head, stream.history, stream.carried_in) = (head.head, head.history, segment);
+                stream.starts.clone_from(&head.starts);
+            }
+        });
     }
 
     /// An event that waits for its user, by its [`waiting_name`], is at that place.
     pub(super) fn waits(&mut self, name: Box<str>, place: Place) {
-        self.unacknowledged.insert(name, place);
+        let bytes = waiting_bytes(&name);
+        if self.unacknowledged.insert(name, place).is_none() {
+            self.bytes += bytes;
+        }
     }
 
     /// It waits no more.
     pub(super) fn settled(&mut self, room: &str, event_id: &str) {
-        self.unacknowledged.remove(&waiting_name(room, event_id));
+        let name = waiting_name(room, event_id);
+        if self.unacknowledged.remove(&name).is_some() {
+            self.bytes -= waiting_bytes(&name);
+        }
     }
 
     /// Events that wait for their users, and are in that segment.
@@ -153,7 +187,7 @@ impl Index {
 
     /// The room was evicted. What waits for its user goes on waiting.
     pub(super) fn forget(&mut self, room: &str) {
-        self.rooms.remove(room);
+        self.bytes -= self.rooms.remove(room).map_or(0, |forgotten| forgotten.bytes(room));
     }
 
     /// Up to `max` places of events with `from <= seq <= to`.
@@ -193,8 +227,10 @@ impl Index {
         for (name, room) in &mut self.rooms {
             for lane in Lane::ALL {
                 let Some(stream) = &mut room.lanes[lane.index()] else { continue };
-                let oldest = stream.oldest();
-                if stream.trim(segment) {
+                let (oldest, bytes) = (stream.oldest(), stream.bytes());
+                let is_headless = stream.trim(segment);
+                self.bytes = self.bytes + stream.bytes() - bytes;
+                if is_headless {
                     stream.carried_in = carried_in;
                 }
                 if stream.oldest() > oldest {
@@ -218,20 +254,42 @@ impl Index {
         self.rooms.iter_mut().map(recovered_room).collect()
     }
 
+    fn add(&mut self, name: Arc<str>, born: u32) {
+        let room = Room { born, ..Room::default() };
+        self.bytes += room.bytes(&name);
+        self.rooms.insert(name, room);
+    }
+
+    /// Changes what is known of a lane of a room that is there.
+    fn put(&mut self, room: &str, lane: Lane, change: impl FnOnce(&mut Stream)) {
+        let Some(room) = self.rooms.get_mut(room) else { return };
+        let stream = &mut room.lanes[lane.index()];
+        let before = stream.as_deref().map_or(0, Stream::bytes);
+        let stream = stream.get_or_insert_default();
+        change(stream);
+        self.bytes = self.bytes + stream.bytes() - before;
+    }
+
     /// The room, made if need be. One that was born later is another of the same name.
     fn room(&mut self, name: &str, owner: Option<&str>, born: u32) -> &mut Room {
         if !self.rooms.contains_key(name) {
-            self.rooms.insert(name.into(), Room { born, ..Room::default() });
+            self.add(name.into(), born);
         }
         let room = self.rooms.get_mut(name).expect("it was made above if it was not there");
         if room.born < born {
+            self.bytes -= room.bytes(name);
             *room = Room { born, ..Room::default() };
+            self.bytes += room.bytes(name);
         }
         if room.owner.as_deref() != owner && owner.is_some() {
             room.owner = owner.map(Arc::from);
         }
         room
     }
+}
+
+fn waiting_bytes(name: &str) -> usize {
+    size_of::<(Box<str>, Place)>() + TABLE_BYTES + allocated(name.len())
 }
 
 /// Names an event of a room: neither name has a space.
@@ -241,4 +299,59 @@ pub(super) fn waiting_name(room: &str, event_id: &str) -> Box<str> {
 
 fn recovered(stream: &Stream) -> RecoveredStream {
     RecoveredStream { head: stream.head, oldest: stream.oldest(), starts: stream.starts.clone(), history: stream.history }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::tests::event_entry;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Event { room: u8, skipped: u64 },
+        Waits(u8),
+        Settled(u8),
+        Forget(u8),
+        Trim,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0u8..4, prop_oneof![9 => Just(0), 1 => 0u64..3000]).prop_map(|(room, skipped)| Step::Event { room, skipped }),
+            2 => (0u8..4).prop_map(Step::Waits),
+            2 => (0u8..4).prop_map(Step::Settled),
+            1 => (0u8..4).prop_map(Step::Forget),
+            1 => Just(Step::Trim),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// LIM-06: what is counted for the memory budget is what is there, whatever came and went.
+        #[test]
+        fn the_bytes_are_those_of_what_is_there(steps in steps()) {
+            let (mut index, mut seqs, mut born) = (Index::default(), [0; 4], 0);
+            for (segment, step) in (0..).zip(steps) {
+                match step {
+                    Step::Event { room, skipped } => {
+                        seqs[usize::from(room)] += 1 + skipped;
+                        let event = EventEntry { born, ..event_entry(&format!("r{room}"), segment, seqs[usize::from(room)], "{}") };
+                        index.note_written(&event, Place { segment, offset: 0 });
+                    }
+                    Step::Waits(event) => index.waits(waiting_name("r", &format!("{event}")), Place { segment, offset: 0 }),
+                    Step::Settled(event) => index.settled("r", &format!("{event}")),
+                    Step::Forget(room) => {
+                        born += 1; // a room of that name that was not forgotten is another one from now on
+                        index.forget(&format!("r{room}"));
+                    }
+                    Step::Trim => drop(index.trim(segment / 2, segment)),
+                }
+                let rooms: usize = index.rooms.iter().map(|(name, room)| room.bytes(name)).sum();
+                let waiting: usize = index.unacknowledged.keys().map(|name| waiting_bytes(name)).sum();
+                prop_assert_eq!(index.bytes(), rooms + waiting);
+            }
+        }
+    }
 }

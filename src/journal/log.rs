@@ -136,6 +136,11 @@ impl Log {
         Ok(Opened { log, recovered, dropped })
     }
 
+    /// What it takes of memory to know where everything is.
+    pub fn index_bytes(&self) -> u64 {
+        self.index.lock().bytes() as u64
+    }
+
     /// Writes a batch and syncs it. After an error the same batch may be given again: what there is of it does no harm.
     pub fn append(&mut self, batch: &[Entry]) -> io::Result<()> {
         self.begin_segment_if_due()?;

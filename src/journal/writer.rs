@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::base::memory::Memory;
 use crate::hub::journal::{Entry, Report};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
@@ -37,6 +38,8 @@ pub struct Writer {
     pub retention: Retention,
     /// For `ts`.
     pub clock: Clock,
+    /// Where it says what its index takes.
+    pub memory: Arc<Memory>,
     /// The figures, for the scrape.
     pub stats: Arc<JournalStats>,
     /// Set, and the door rung, when the thread shall end.
@@ -63,6 +66,7 @@ impl Writer {
                 self.trim();
                 trim_at = Instant::now() + TRIM_EVERY;
             }
+            self.memory.journal.set(self.log.index_bytes());
             self.sleep();
         }
     }

@@ -15,7 +15,7 @@ use crate::base::codes::{
     CLOSE_OVER_CAPACITY, CLOSE_RATE, CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, RATE_LIMITED, Refusal,
     TOO_MANY_ROOMS, USER_MISMATCH,
 };
-use crate::base::ids::{ConnId, RoomId, Ticket, session_name};
+use crate::base::ids::{ConnId, RoomId, SessionName, Ticket};
 use crate::base::limits::{
     AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX, SNAPSHOT_COMMANDS,
 };
@@ -122,7 +122,7 @@ impl Session {
         }
         core.strangers -= 1;
         let grants = self.grants.insert(grants);
-        let session = session_name(core.options.instance, self.id);
+        let session = SessionName { instance: core.options.instance, id: self.id }.to_string();
         let mut capabilities = [command::VERBS, command::OPTIONS].concat();
         if grants.has(Scope::Publish) {
             capabilities.push("publish");

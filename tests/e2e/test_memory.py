@@ -111,6 +111,17 @@ def test_what_counts_goes_when_it_is_read(serve, reactors):
     assert part(daemon, "ingest") == 0
 
 
+def test_what_is_known_of_each_event_on_disk_counts(serve, tmp_path):
+    """LIM-06: 8 bytes for each, and as much in reserve at most; after a restart too."""
+    count = 20_000
+    for published in (count, 0):
+        daemon = serve(data_dir=tmp_path / "data", reactors=1, memory_budget="64MiB")
+        daemon.publish(*(note("h:1", event_id=f"e{n}") for n in range(published)))
+        counted = wait_until(lambda daemon=daemon: part(daemon, "journal") > 8 * count and part(daemon, "journal"), "it is counted")
+        assert counted < 16 * count + 4096
+        daemon.end()
+
+
 def test_compressed_forms_count(serve):
     """LIM-06: a kept event has its compressed form beside it, which counts from when it was made to when the event goes."""
     daemon = serve(reactors=1, compression=True, history=1)

@@ -31,6 +31,9 @@ fn a_memory_budget_lowers_what_would_fill_it() {
     }
     let tls = load_flags(&["--memory-budget=40MiB", "--tls-cert=/t"]).unwrap().config;
     assert_eq!(tls.connections_max, 1_137, "TLS takes as much again");
+    let durable = load_flags(&["--memory-budget=40MiB", "--data-dir=/d"]).unwrap();
+    assert_eq!(durable.config.journal_bytes, 80 << 20, "what is known of each event on disk is in memory");
+    assert!(durable.warnings[0].contains("journal_bytes to 83886080"));
     let small = load_flags(&["--memory-budget=8MiB", "--max-rooms=7"]).unwrap().config;
     assert_eq!((small.rooms_max, small.queue_bytes_max), (7, 256 << 10));
     assert_eq!(load_flags(&["--memory-budget=1MiB"]).unwrap_err().problems.len(), 1);

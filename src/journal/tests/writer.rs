@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
+use crate::base::memory::Memory;
 use crate::hub::journal::Report;
 use crate::journal::log::Retention;
 use crate::journal::stats::JournalStats;
@@ -33,6 +34,7 @@ fn start(log: Log) -> Shared {
         reports: Arc::clone(&reports),
         retention: Retention { age: Duration::from_secs(1 << 40), bytes: u64::MAX },
         clock: Clock::start(),
+        memory: Arc::new(Memory::new(0, 1)),
         stats: Arc::new(JournalStats::default()),
         stop: Arc::clone(&stop),
     };

@@ -2,7 +2,7 @@
 
 use tracing::{field, info};
 
-use crate::base::ids::session_name;
+use crate::base::ids::SessionName;
 use crate::reactor::core::Core;
 use crate::reactor::stats::Reason;
 
@@ -41,7 +41,7 @@ impl Connection {
             }
             Protocol::Http(_) | Protocol::Lines(_) => {}
         }
-        let session = user.as_ref().map(|_| session_name(core.options.instance, self.id));
+        let session = user.as_ref().map(|_| field::display(SessionName { instance: core.options.instance, id: self.id }));
         let user = user.as_deref().unwrap_or("-");
         let (peer, received, sent) = (self.stream.peer(), self.bytes_received, self.bytes_sent);
         let client = self.client().map(field::display);

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use tracing::{field, info};
 
 use crate::base::audit::{Entry, Kind};
-use crate::base::ids::session_name;
+use crate::base::ids::SessionName;
 use crate::hub::ports::AckOf;
 use crate::reactor::core::Core;
 
@@ -19,8 +19,8 @@ impl Session {
 
     /// OBS-15: it has begun.
     pub(in crate::reactor) fn tell_connected(&self, core: &mut Core) {
-        let (session, user) = (session_name(core.options.instance, self.id), self.user().map(|user| &**user));
-        info!(event = "connected", user, client = self.client.map(field::display), session);
+        let session = SessionName { instance: core.options.instance, id: self.id };
+        info!(event = "connected", user = self.user().map(|user| &**user), client = self.client.map(field::display), %session);
         self.note(Kind::Connect, "", core, |entry| entry);
     }
 
