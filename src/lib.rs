@@ -28,7 +28,8 @@
 //!   minute. Nobody waits for it.
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
 //!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.
-//! - **signals** turns SIGTERM into an ordered drain, and SIGHUP into new certificates.
+//! - **watch** looks once a second whether each of the others has come round, and gives the service manager a sign of life unless one stands still.
+//! - **signals** turns SIGTERM into an ordered drain, and SIGHUP into a reload, which the main thread does.
 //!
 //! Threads meet in links (bounded lock-free queues with a coalesced wake-up, [`net::link`], [`net::bell`]) and in nothing else on
 //! the hot path.
@@ -64,8 +65,8 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: deltas,
-//! reload at SIGHUP, SSE and the browser client, Redis, analytics.
+//! through byte for byte), and anonymous access. Not here yet: SSE and long
+//! poll, Redis, analytics.
 
 pub mod auth;
 pub mod base;

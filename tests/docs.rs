@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use tickerd::base::codes::{CLOSES, ERRORS};
 use tickerd::base::units::format_duration;
-use tickerd::config::{Kind, keys};
+use tickerd::config::{Key, Kind, Reload, keys};
 use tickerd::hub::catalog::Catalog;
 use tickerd_loadtest::scenarios::BUILT_IN;
 use tickerd_loadtest::slo::FIGURES;
@@ -33,6 +33,17 @@ fn readme_has_the_tables_of_the_code() {
     } else {
         assert!(before == after, "README's tables are not the code's: run TICKERD_BLESS=1 cargo test --test docs");
     }
+}
+
+/// OPS-05: the sample configuration has every key, with its help and default; those that the package needs are set.
+#[test]
+fn the_sample_configuration_has_every_key() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/tickerd.toml");
+    if std::env::var_os("TICKERD_BLESS").is_some() {
+        std::fs::write(path, sample()).expect("the sample can be written");
+    }
+    let written = std::fs::read_to_string(path).expect("systemd/tickerd.toml is there");
+    assert!(written == sample(), "systemd/tickerd.toml is not what the code makes: run TICKERD_BLESS=1 cargo test --test docs");
 }
 
 #[test]
@@ -76,13 +87,52 @@ fn closes() -> String {
 }
 
 fn config() -> String {
-    let mut table = "| flag | default | what it does |\n| --- | --- | --- |\n".to_owned();
+    let mut table = "| flag | default | SIGHUP | what it does |\n| --- | --- | --- | --- |\n".to_owned();
     for key in keys() {
+        let reload = if key.reload == Reload::Start { "" } else { "yes" };
         let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
         let value = if key.kind == Kind::Switch { String::new() } else { format!(" {}", pipe(key.placeholder)) };
-        writeln!(table, "| `--{}{value}` | {default} | {} |", key.flag, pipe(key.help)).expect("to a String");
+        writeln!(table, "| `--{}{value}` | {default} | {reload} | {} |", key.flag, pipe(key.help)).expect("to a String");
     }
     table
+}
+
+/// What the unit's directories and credentials are for.
+const SET: &[(&str, &str)] = &[
+    ("publish-socket", "\"/run/tickerd/publish.sock\""),
+    ("jwt-key", "[\"jwt.key\"]"),
+    ("data-dir", "\"/var/lib/tickerd\""),
+    ("log", "\"json\""),
+];
+
+fn sample() -> String {
+    let mut text = "# tickerd's configuration: every key, with its default. `tickerd check --config FILE` says what holds, and what this machine lacks.\n\
+        # Flags and TICKERD_… variables win over it. Keys marked with * are read again at SIGHUP (`systemctl reload tickerd`), as are [[catalog]] and\n\
+        # [[issuer]] entries (see README); the others hold from the next start on.\n"
+        .to_owned();
+    let mut heading = "";
+    for key in keys() {
+        if key.heading != heading {
+            heading = key.heading;
+            write!(text, "\n## {heading}\n").expect("to a String");
+        }
+        let mark = if key.reload == Reload::Start { "" } else { "*" };
+        let value = SET.iter().find(|(flag, _)| *flag == key.flag);
+        let line = value.map_or_else(|| format!("#{} = {}", key.name(), default(key)), |(_, value)| format!("{} = {value}", key.name()));
+        write!(text, "\n# {}{mark}\n{line}\n", key.help).expect("to a String");
+    }
+    text
+}
+
+/// As the file would have it.
+fn default(key: &Key) -> String {
+    match (key.kind, key.default) {
+        (Kind::List, "") => "[]".to_owned(),
+        (Kind::List, value) => format!("[\"{value}\"]"),
+        (Kind::Number, "") => "0".to_owned(),
+        (Kind::Switch | Kind::Number, value) => value.to_owned(),
+        (_, value) => format!("\"{value}\""),
+    }
 }
 
 fn catalog() -> String {

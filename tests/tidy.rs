@@ -66,6 +66,8 @@ const PURE: &[&str] = &[
     "src/net/timer.rs",
     "src/net/tls/session.rs",
     "src/reactor/audit",
+    "src/ops/lifecycle.rs",
+    "src/ops/pulse.rs",
     "src/reactor/session.rs",
     "src/reactor/shedding.rs",
     "loadtest/src/control.rs",

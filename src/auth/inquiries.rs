@@ -247,6 +247,16 @@ impl Inquiries {
         self.waiting.len()
     }
 
+    /// How long answers that allow are kept from now on, if they do not say.
+    pub fn keep_for(&mut self, kept_for: Duration) {
+        self.options.kept_for = kept_for;
+    }
+
+    /// Whether nothing is asked for the time being, after failures.
+    pub fn is_resting(&self, now: Mono) -> bool {
+        self.breaker.is_open(now)
+    }
+
     /// The state of the breaker: see [`Breaker::code`].
     pub fn breaker_code(&self) -> u64 {
         self.breaker.code()

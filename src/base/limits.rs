@@ -195,6 +195,8 @@ pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an HTTP connection may be idle between two requests.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// When the daemon stops, who has connected and sent no request yet has this long to send one, and is told where there is no service.
+pub const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// How long a closing connection may take to answer our Close, or to read our last answer.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 

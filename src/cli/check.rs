@@ -1,22 +1,25 @@
-//! `tickerd check`: would `serve` start with this, and with what values?
+//! `tickerd check`: would `serve` start with this, with what values, and is this machine ready for it?
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{self, Loaded, ServeArgs, Surroundings};
 use crate::daemon;
+use crate::net::clock::Clock;
 use crate::net::tls::{self, Identity};
 
+use super::checklist::{Facts, checklist};
 use super::{Failure, complain, emit};
 
 /// No key file is longer; a JWKS of a large issuer has a few kilobytes.
 const KEY_BYTES_MAX: u64 = 1 << 20;
 
-/// Prints the effective configuration to stdout and what is doubtful to stderr.
+/// Prints the effective configuration and the checklist to stdout, and what is doubtful to stderr.
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let loaded = config::load(args, &Surroundings::of_process())?;
+    let surroundings = Surroundings::of_process();
+    let loaded = config::load(args, &surroundings)?;
     for warning in &loaded.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -26,7 +29,46 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         complain(&format!("warning: {note}"));
     }
     let tls = tls_lines(&loaded, read.certificates());
-    emit(&mut io::stdout(), format!("{}\n{keys}{tls}", loaded.show()).as_bytes())
+    let facts = facts(&loaded, &surroundings, read.certificates());
+    let items = checklist(&loaded.config, &facts).iter().map(|item| format!("# {item}\n")).collect::<Vec<_>>().concat();
+    emit(&mut io::stdout(), format!("{}\n{keys}{tls}\n{items}", loaded.show()).as_bytes())
+}
+
+/// What the checklist is held against.
+fn facts(loaded: &Loaded, surroundings: &Surroundings, certificates: &[Identity]) -> Facts {
+    let now_s = Clock::start().now().wall_ms / 1000;
+    let expires_s = certificates.iter().map(|identity| identity.not_after_s).min();
+    let open = |path: &&PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) && is_secret(path);
+    Facts {
+        open_secrets: key_files(loaded).filter(open).map(|path| path.display().to_string()).collect(),
+        certificate_days: expires_s.map(|at_s| at_s.saturating_sub(now_s) / (24 * 3600)),
+        descriptors_needed: loaded.descriptors_needed,
+        descriptors_max: surroundings.descriptors_max,
+        somaxconn: fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse().ok()),
+        memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory_bytes(&text)),
+        cores: surroundings.cores,
+        is_root: rustix::process::geteuid().is_root(),
+    }
+}
+
+/// The first line of `/proc/meminfo`.
+fn memory_bytes(meminfo: &str) -> Option<u64> {
+    let kib: u64 = meminfo.lines().next()?.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Whether the file is one that must not be read by others: all but public keys and JWKS without secrets.
+fn is_secret(path: &Path) -> bool {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let is_public = text.contains("-----BEGIN PUBLIC KEY-----") || text.contains("-----BEGIN CERTIFICATE-----");
+    let is_public_jwks = text.trim_start().starts_with('{') && !text.contains("\"oct\"");
+    !is_public && !is_public_jwks
+}
+
+fn key_files(loaded: &Loaded) -> impl Iterator<Item = &PathBuf> {
+    let config = &loaded.config;
+    config.jwt_keys.iter().chain(config.issuers.iter().flat_map(|issuer| &issuer.keys))
 }
 
 /// NET-02: what is offered to clients, and with which certificates.
@@ -48,9 +90,7 @@ fn tls_lines(loaded: &Loaded, certificates: &[Identity]) -> String {
 
 /// One comment line for each key file; all that cannot be read are told at once.
 fn key_lines(loaded: &Loaded) -> Result<String, Failure> {
-    let config = &loaded.config;
-    let paths = config.jwt_keys.iter().chain(config.issuers.iter().flat_map(|issuer| &issuer.keys));
-    let (good, bad): (Vec<_>, Vec<_>) = paths.map(|path| key_line(path)).partition(Result::is_ok);
+    let (good, bad): (Vec<_>, Vec<_>) = key_files(loaded).map(|path| key_line(path)).partition(Result::is_ok);
     if bad.is_empty() {
         return Ok(good.into_iter().flatten().collect());
     }
@@ -74,6 +114,12 @@ fn key_line(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machines_memory_is_read() {
+        assert_eq!(memory_bytes("MemTotal:       24107512 kB\nMemFree: 1 kB\n"), Some(24_107_512 * 1024));
+        assert_eq!(memory_bytes("MemFree: 1 kB\n"), None);
+    }
 
     #[test]
     fn a_key_file_is_told_by_size_and_mode_and_never_by_content() {

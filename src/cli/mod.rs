@@ -4,6 +4,7 @@
 //! reader of stdout that goes away (`tickerd subscribe … | head`) ends the command in peace.
 
 mod check;
+mod checklist;
 mod demo;
 mod endpoint;
 mod export;
@@ -11,6 +12,7 @@ mod http;
 mod line;
 mod lines;
 mod loadtest;
+mod pages;
 mod publish;
 mod serve;
 mod subscribe;
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::base::limits::TOKEN_BYTES_MAX;
 use crate::config::{ConfigError, ServeArgs};
@@ -56,6 +58,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure what this host can do: open-loop load, latency histograms, a verdict
     Loadtest(tickerd_loadtest::cli::LoadtestArgs),
+    /// Print what a shell needs to complete tickerd's commands
+    Completions(pages::CompletionsArgs),
+    /// Print a man page
+    Man(pages::ManArgs),
 }
 
 /// Why a command did not do what it was asked.
@@ -120,6 +126,8 @@ impl Command {
             Command::Token(args) => token::run(&args).map_err(Failure::Failed),
             Command::Demo(args) => demo::run(&args),
             Command::Loadtest(args) => return loadtest::run(&args),
+            Command::Completions(args) => pages::completions(&args, Cli::command()),
+            Command::Man(args) => pages::man(&args, Cli::command()),
         };
         done.map(|()| ExitCode::SUCCESS)
     }
@@ -203,7 +211,6 @@ mod tests {
 
     #[test]
     fn clap_accepts_its_own_definition() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

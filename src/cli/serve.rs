@@ -7,7 +7,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::{self, ServeArgs, Surroundings};
+use crate::config::{self, Loaded, Reread, ServeArgs, Surroundings};
 use crate::daemon::{self, Ready, Running};
 use crate::ops::log;
 
@@ -27,9 +27,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         tracing::warn!(event = "config_warning", "{warning}");
     }
     let signals = signals().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    let running = daemon::start(&loaded.config)?;
+    let mut running = daemon::start(&loaded.config)?;
     print_ready(running.ready())?;
-    wait(&signals, &running);
+    wait(&signals, &mut running, args, loaded);
     running.stop();
     Ok(())
 }
@@ -47,14 +47,29 @@ fn print_ready(ready: &Ready) -> Result<(), Failure> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Failure::Failed(format!("cannot print the ready line: {error}")))
 }
 
-/// Reloads at each SIGHUP, until the first SIGTERM or SIGINT.
-fn wait(signals: &Receiver<Hangup>, running: &Running) {
+/// Reads the configuration again at each SIGHUP, until the first SIGTERM or SIGINT.
+fn wait(signals: &Receiver<Hangup>, running: &mut Running, args: &ServeArgs, mut loaded: Loaded) {
     loop {
         match signals.recv_timeout(DAY) {
-            Ok(Hangup) => running.reload(),
+            Ok(Hangup) => loaded = reload(running, args, loaded),
             Err(RecvTimeoutError::Timeout) => running.look_after(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// What holds from now on.
+fn reload(running: &mut Running, args: &ServeArgs, before: Loaded) -> Loaded {
+    let reread = before.reread(args, &Surroundings::of_process()).map_err(|error| error.to_string());
+    let is_applied = running.reload(reread.as_ref().map_err(String::clone));
+    match reread {
+        Ok(Reread { loaded, .. }) if is_applied => {
+            for warning in loaded.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+                tracing::warn!(event = "config_warning", "{warning}");
+            }
+            loaded
+        }
+        _ => before,
     }
 }
 

@@ -31,8 +31,19 @@ impl Kind {
     }
 }
 
+/// Whether a changed value is taken on at SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// No: it holds from the next start on.
+    Start,
+    /// Yes.
+    Live,
+    /// Yes, unless that flag's values appear or vanish with it: whether there are any is decided at the start.
+    LiveIfAny(&'static str),
+}
+
 /// One option.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// The flag without its dashes.
     pub flag: &'static str,
@@ -46,6 +57,8 @@ pub struct Key {
     pub heading: &'static str,
     /// One line on what it does.
     pub help: &'static str,
+    /// Whether a changed value is taken on at SIGHUP.
+    pub reload: Reload,
 }
 
 impl Key {
@@ -61,7 +74,17 @@ impl Key {
 }
 
 const fn key(flag: &'static str, kind: Kind, placeholder: &'static str, default: &'static str, help: &'static str) -> Key {
-    Key { flag, kind, placeholder, default, heading: "", help }
+    Key { flag, kind, placeholder, default, heading: "", help, reload: Reload::Start }
+}
+
+/// The key, taken on at SIGHUP.
+const fn live(key: Key) -> Key {
+    Key { reload: Reload::Live, ..key }
+}
+
+/// The same, if `of` was there and still is.
+const fn live_if_any(of: &'static str, key: Key) -> Key {
+    Key { reload: Reload::LiveIfAny(of), ..key }
 }
 
 const fn under<const N: usize>(heading: &'static str, mut keys: [Key; N]) -> [Key; N] {
@@ -82,59 +105,83 @@ static LISTENERS: [Key; 10] = under(
         key("admin-listen", Text, "ADDR", "127.0.0.1:9100", "Address for metrics, health and administration; loopback only"),
         key("publish-socket", Text, "PATH", "", "Unix socket for publishers on this machine; its file mode is the gate"),
         key("publish-socket-mode", Text, "OCTAL", "0660", "File mode of the publish socket"),
-        key(
+        live_if_any(
             "tls-cert",
-            List,
-            "FILE",
-            "",
-            "Certificate chain in PEM: all of --listen then speaks TLS; repeatable, for other names or kinds of key",
+            key(
+                "tls-cert",
+                List,
+                "FILE",
+                "",
+                "Certificate chain in PEM: all of --listen then speaks TLS; repeatable, for other names or kinds of key",
+            ),
         ),
-        key(
-            "tls-key",
-            List,
-            "FILE",
-            "",
-            "Private key of the certificate, in PEM; one for each --tls-cert, or none if they are in its file",
+        live_if_any(
+            "tls-cert",
+            key(
+                "tls-key",
+                List,
+                "FILE",
+                "",
+                "Private key of the certificate, in PEM; one for each --tls-cert, or none if they are in its file",
+            ),
         ),
-        key("origin", List, "ORIGIN", "", "Web origin whose pages may connect, such as https://desk.example; repeatable; none: any"),
-        key(
+        live(key("origin", List, "ORIGIN", "", "Web origin whose pages may connect, such as https://desk.example; repeatable; none: any")),
+        live(key(
             "require-origin",
             Switch,
             "BOOL",
             "false",
             "Refuse WebSockets without Origin, unless their token has the scope publish: browsers alone, and backends",
-        ),
-        key("behind-proxy", List, "CIDR", "", "Network of the TLS proxies in front; repeatable; other peers are refused"),
-        key(
+        )),
+        live(key("behind-proxy", List, "CIDR", "", "Network of the TLS proxies in front; repeatable; other peers are refused")),
+        live(key(
             "client-address",
             Text,
             "SOURCE",
             "x-forwarded-for",
             "Where these proxies say who the client is: x-forwarded-for, forwarded, proxy-v2, or peer (nowhere)",
-        ),
+        )),
     ],
 );
 
 static TOKENS: [Key; 6] = under(
     "Tokens",
     [
-        key("jwt-key", List, "FILE", "", "Key to verify tokens with: raw HMAC secret, PEM or JWKS; repeatable, required"),
-        key("jwt-iss", Text, "ISSUER", "", "Issuer that a token must name in `iss`"),
-        key("jwt-aud", Text, "AUDIENCE", "", "Audience that a token must name in `aud`"),
-        key("jwt-user-claim", List, "CLAIM", "sub", "Claim that names the user; repeatable, the first that is present wins"),
-        key("jwt-max-age", Duration, "DURATION", "", "Refuse tokens issued longer ago than this, whatever their `exp`"),
-        key("query-token", Switch, "BOOL", "false", "Accept tokens as ?token=, where proxies and browsers may log them"),
+        live(key("jwt-key", List, "FILE", "", "Key to verify tokens with: raw HMAC secret, PEM or JWKS; repeatable, required")),
+        live(key("jwt-iss", Text, "ISSUER", "", "Issuer that a token must name in `iss`")),
+        live(key("jwt-aud", Text, "AUDIENCE", "", "Audience that a token must name in `aud`")),
+        live(key("jwt-user-claim", List, "CLAIM", "sub", "Claim that names the user; repeatable, the first that is present wins")),
+        live(key("jwt-max-age", Duration, "DURATION", "", "Refuse tokens issued longer ago than this, whatever their `exp`")),
+        live(key("query-token", Switch, "BOOL", "false", "Accept tokens as ?token=, where proxies and browsers may log them")),
     ],
 );
 
 static AUTHORIZER: [Key; 5] = under(
     "Authorizer",
     [
-        key("authorizer-url", Text, "URL", "", "Asked by POST about joins that neither token nor ownership allows; none: they are denied"),
-        key("authorizer-token-file", Text, "FILE", "", "Bearer token for the authorizer"),
-        key("authorizer-timeout", Duration, "DURATION", "2s", "How long one request to the authorizer may take"),
-        key("authorizer-ttl", Duration, "DURATION", "30s", "How long a yes of the authorizer holds if it does not say; at most 1h"),
-        key("authorizer-ca", Text, "FILE", "", "Authorities, in PEM, for an https authorizer; none: those that this machine trusts"),
+        live_if_any(
+            "authorizer-url",
+            key(
+                "authorizer-url",
+                Text,
+                "URL",
+                "",
+                "Asked by POST about joins that neither token nor ownership allows; none: they are denied",
+            ),
+        ),
+        live_if_any("authorizer-url", key("authorizer-token-file", Text, "FILE", "", "Bearer token for the authorizer")),
+        live_if_any(
+            "authorizer-url",
+            key("authorizer-timeout", Duration, "DURATION", "2s", "How long one request to the authorizer may take"),
+        ),
+        live_if_any(
+            "authorizer-url",
+            key("authorizer-ttl", Duration, "DURATION", "30s", "How long a yes of the authorizer holds if it does not say; at most 1h"),
+        ),
+        live_if_any(
+            "authorizer-url",
+            key("authorizer-ca", Text, "FILE", "", "Authorities, in PEM, for an https authorizer; none: those that this machine trusts"),
+        ),
     ],
 );
 
@@ -174,37 +221,37 @@ static COMPRESSION: [Key; 3] = under(
 static LIMITS: [Key; 10] = under(
     "Limits",
     [
-        key("max-connections", Number, "N", "10000", "WebSocket connections in all; further ones get 503"),
-        key("max-connections-per-user", Number, "N", "10", "Connections of one user; further ones are closed with 4003"),
-        key(
+        live(key("max-connections", Number, "N", "10000", "WebSocket connections in all; further ones get 503")),
+        live(key("max-connections-per-user", Number, "N", "10", "Connections of one user; further ones are closed with 4003")),
+        live(key(
             "max-connections-per-ip",
             Number,
             "N",
             "1000",
             "Connections of one address, or IPv6 network of 64 bits; further ones are closed with 4100; 0: any number",
-        ),
-        key(
+        )),
+        live(key(
             "handshakes-per-ip",
             Number,
             "N",
             "20",
             "Handshakes a second of one address, and five times as many at once; further ones get 429; 0: any number",
-        ),
-        key(
+        )),
+        live(key(
             "commands-per-client",
             Number,
             "N",
             "20",
             "Commands a second of one connection, and ten times as many at once; further ones are refused, and close it with 4104 if it goes on; 0: any number",
-        ),
+        )),
         key("max-queue-bytes", Size, "SIZE", "8MiB", "Bytes queued for one client before it is closed as too slow"),
-        key(
+        live(key(
             "slow-timeout",
             Duration,
             "DURATION",
             "30s",
             "Age of a client's oldest queued frame before it is closed as too slow; it is warned at a sixth of it, or with half its queue full",
-        ),
+        )),
         key(
             "memory-budget",
             Size,
@@ -213,7 +260,7 @@ static LIMITS: [Key; 10] = under(
             "Memory for connections, rooms, states, history and queues; near it metrics, then joins, handshakes and publishes are refused, alerts last; 0: none",
         ),
         key("heartbeat", Duration, "DURATION", "30s", "Time between pings"),
-        key("drain-timeout", Duration, "DURATION", "10s", "Time that clients have to leave when the daemon stops"),
+        live(key("drain-timeout", Duration, "DURATION", "10s", "Time that clients have to leave when the daemon stops")),
     ],
 );
 
@@ -248,7 +295,7 @@ static LOG: [Key; 2] = under(
     "Log",
     [
         key("log", Text, "text|json", "text", "How log lines are written to stderr"),
-        key("log-level", Text, "LEVEL", "info", "Least severe line written: error, warn, info, debug or trace"),
+        live(key("log-level", Text, "LEVEL", "info", "Least severe line written: error, warn, info, debug or trace")),
     ],
 );
 

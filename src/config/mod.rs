@@ -11,6 +11,7 @@ mod file;
 mod issuer;
 mod keys;
 mod parse;
+mod reread;
 mod resolve;
 mod show;
 mod suggest;
@@ -31,7 +32,8 @@ pub use args::ServeArgs;
 pub use catalog::CatalogEntry;
 pub use error::{ConfigError, Origin, Problem};
 pub use issuer::IssuerEntry;
-pub use keys::{Key, Kind, keys};
+pub use keys::{Key, Kind, Reload, keys};
+pub use reread::Reread;
 pub use resolve::{Setting, Surroundings};
 
 /// Descriptors wanted beyond those of connections: listeners, the log, keys that are read again, and room to refuse politely.
@@ -224,6 +226,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every key's effective value and origin.
     pub settings: Vec<Setting>,
+    /// Descriptors that the process should be allowed, for as many connections as were asked for.
+    pub descriptors_needed: u64,
     /// What is most likely not meant: to be logged by `serve`, and shown by `check`.
     pub warnings: Vec<String>,
 }
@@ -241,6 +245,17 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
     let mut file = config_path(args, surroundings).map(|path| file::load(&path, &mut problems)).unwrap_or_default();
     let settings = resolve::resolve(args, surroundings, &file);
     let tables = (std::mem::take(&mut file.catalog), std::mem::take(&mut file.issuers));
+    judge(settings, tables, args, surroundings, problems)
+}
+
+/// Validates what was put together.
+fn judge(
+    settings: Vec<Setting>,
+    tables: (Vec<CatalogEntry>, Vec<IssuerEntry>),
+    args: &ServeArgs,
+    surroundings: &Surroundings,
+    mut problems: Vec<Problem>,
+) -> Result<Loaded, ConfigError> {
     let mut config = validate::validate(&settings, tables, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
     config.conformance_echo = args.conformance_echo;
     problems.extend(validate::check_conformance_echo(&config));
@@ -248,6 +263,7 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
         return Err(ConfigError { problems });
     }
     let mut warnings = validate::warnings(&config, &settings, surroundings.descriptors_max, surroundings.cores);
+    let descriptors_needed = config.descriptors_needed();
     config.lower_to_descriptors(surroundings.descriptors_max);
     let lowered: Vec<_> = config.lower_to_memory().into_iter().map(|(name, limit)| format!("{name} to {limit}")).collect();
     if !lowered.is_empty() {
@@ -258,7 +274,7 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
         ));
     }
     warnings.extend(surroundings.strangers());
-    Ok(Loaded { config, settings, warnings })
+    Ok(Loaded { config, settings, descriptors_needed, warnings })
 }
 
 fn config_path(args: &ServeArgs, surroundings: &Surroundings) -> Option<PathBuf> {

@@ -65,6 +65,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
 mod acks;
 mod issuers;
 mod lowered;
+mod reread;
 mod secrets;
 
 /// A configuration that lacks nothing.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::journal::audit::Book;
 use crate::journal::auditor::{self, AuditStats, Auditor};
 use crate::net::clock::Clock;
-use crate::net::link::Link;
+use crate::net::link::{Door, Link};
 
 use super::data_dir::DataDir;
 use super::join;
@@ -60,6 +60,11 @@ impl AuditSeat {
         let (book, seat) = (auditor::open(&path, instance)?, Seat::start("audit")?);
         let trail = Arc::new(Link::new(AUDIT_ENTRIES_MAX, Arc::clone(&seat.door)));
         Ok(AuditSeat { seat, path, book, trail, figures: AuditFigures::default() })
+    }
+
+    /// The thread's.
+    pub(super) fn door(&self) -> &Arc<Door> {
+        &self.seat.door
     }
 
     /// Where reactors leave entries, if those are kept at all.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -67,13 +68,17 @@ impl Client {
     }
 }
 
+/// The client that the next request is made with.
+pub(super) type CurrentClient = Arc<RwLock<Client>>;
+
 /// Starts the threads, which ask until the process ends.
-pub(super) fn start(client: &Client, authorizer: &Arc<Authorizer>, clock: Clock) -> Result<(), String> {
+pub(super) fn start(client: &CurrentClient, authorizer: &Arc<Authorizer>, clock: Clock) -> Result<(), String> {
     for index in 0..THREADS {
-        let (client, authorizer) = (client.clone(), Arc::clone(authorizer));
+        let (client, authorizer) = (Arc::clone(client), Arc::clone(authorizer));
         super::spawn(&format!("authorizer-{index}"), move || {
             loop {
                 let inquiry = authorizer.next(clock);
+                let client = client.read().clone();
                 let began = clock.mono();
                 let outcome = client.ask(&inquiry);
                 let now = clock.mono();

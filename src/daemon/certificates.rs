@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
 use crate::config::TlsFiles;
 use crate::net::tls::{self, Certificates, Fault, Identity, ServerTls};
 
@@ -57,14 +59,15 @@ fn now_s() -> u64 {
 
 /// The certificates that are served, and where they came from.
 pub(super) struct Served {
-    files: Vec<TlsFiles>,
+    /// In the order of the certificates.
+    files: Mutex<Vec<TlsFiles>>,
     certificates: Arc<Certificates>,
 }
 
 impl Served {
     /// Nothing if there are none: plaintext is served then.
     pub(super) fn new(files: Vec<TlsFiles>, identities: Vec<Identity>) -> Option<Served> {
-        (!identities.is_empty()).then(|| Served { files, certificates: Arc::new(Certificates::new(identities)) })
+        (!identities.is_empty()).then(|| Served { files: Mutex::new(files), certificates: Arc::new(Certificates::new(identities)) })
     }
 
     /// What reactors need to serve them.
@@ -72,12 +75,10 @@ impl Served {
         ServerTls::new(Arc::clone(&self.certificates)).map_err(|error| format!("cannot set TLS up: {error}"))
     }
 
-    /// Reads the files again. If one is bad, all stays as it was.
-    pub(super) fn reload(&self) -> Result<(), String> {
-        let (identities, notes) = read(&self.files)?;
-        tell(&notes);
+    /// Serves these, which came from those files, from the next handshake on.
+    pub(super) fn replace(&self, files: Vec<TlsFiles>, identities: Vec<Identity>) {
+        *self.files.lock() = files;
         self.certificates.replace(identities);
-        Ok(())
     }
 
     /// Until the first of them expires; 0 when it has.
@@ -87,7 +88,7 @@ impl Served {
 
     /// Tells in the log what is served, and what expires soon.
     pub(super) fn warn_of_expiry(&self) {
-        for (identity, files) in self.certificates.identities().iter().zip(&self.files) {
+        for (identity, files) in self.certificates.identities().iter().zip(self.files.lock().iter()) {
             let left_s = identity.not_after_s.saturating_sub(now_s());
             let (file, days) = (files.certificate.display(), left_s / (24 * 3600));
             if left_s < EXPIRY_WARNING.as_secs() {

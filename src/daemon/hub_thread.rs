@@ -77,6 +77,7 @@ impl HubThread {
         let mut stats_at = Mono::default();
         let mut utilisation = Utilisation::default();
         while !self.stop.load(Ordering::Relaxed) {
+            self.door.turn();
             self.hub.set_short(self.memory.level() >= Level::Short);
             let worked = self.slice(&mut sequencer, &mut out);
             let now = self.clock.now();

@@ -58,6 +58,7 @@ pub(super) struct JournalLinks {
 /// The threads at work.
 pub(super) struct JournalHandle {
     threads: Vec<JoinHandle<()>>,
+    doors: Vec<(&'static str, Arc<Door>)>,
     stop: Arc<AtomicBool>,
     stats: Arc<JournalStats>,
 }
@@ -106,6 +107,8 @@ impl Journal {
             fetches: Arc::new(Link::new(REPLAY_FETCHES_MAX, Arc::clone(&reader.door))),
             reports: Arc::clone(&reports),
         };
+        let doors = [("journal", &writer.door), ("replay", &reader.door), ("tables", &keeper.door)];
+        let doors = doors.map(|(name, door)| (name, Arc::clone(door))).into();
         let retention = Retention { age: config.journal_age, bytes: config.journal_bytes as u64 };
         let threads = vec![
             reader.occupy(|door| Reader {
@@ -128,7 +131,7 @@ impl Journal {
             })?,
             keeper.occupy(|door| Keeper { tables: self.tables, inbox: Arc::clone(&links.facts), door, stop: Arc::clone(&stop) })?,
         ];
-        Ok((JournalHandle { threads, stop, stats }, ForHub { links, recovered: self.recovered, epoch: self.epoch }))
+        Ok((JournalHandle { threads, doors, stop, stats }, ForHub { links, recovered: self.recovered, epoch: self.epoch }))
     }
 }
 
@@ -136,6 +139,11 @@ impl JournalHandle {
     /// The figures.
     pub(super) fn stats(&self) -> Arc<JournalStats> {
         Arc::clone(&self.stats)
+    }
+
+    /// The threads' names and doors.
+    pub(super) fn doors(&self) -> &[(&'static str, Arc<Door>)] {
+        &self.doors
     }
 
     /// Ends the threads, which write what they were given, and waits for them.

@@ -16,6 +16,8 @@ use crate::hub::ports::{Input, Output};
 use crate::journal::stats::JournalStats;
 use crate::net::link::Link;
 use crate::ops::exposition::{Exposition, Metric, Type, label};
+use crate::ops::health::{Health, RELOADS};
+use crate::ops::lifecycle::State;
 use crate::ops::process;
 use crate::reactor::authorizer::Authorizer;
 use crate::reactor::memory::DEMANDS;
@@ -27,6 +29,7 @@ use super::certificates::Served;
 /// Whence the figures come.
 #[derive(Clone)]
 pub(super) struct Sources {
+    pub(super) health: Arc<Health>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
     /// With a data directory.
@@ -56,6 +59,9 @@ macro_rules! metrics {
 
 metrics! {
     BUILD = Gauge "build_info" "1, with the version as a label.";
+    STATE = Gauge "state" "1 for what the daemon is: starting, ready, degraded, draining or stopped.";
+    RELOADS_TOTAL = Counter "reloads_total" "Times that the configuration was read again, by result.";
+    COMPONENT_UP = Gauge "component_up" "1 for each part that works, 0 for one that does not.";
     DELIVERY = Histogram "delivery_seconds" "From the read that completed a published event to its bytes being handed to a member's socket; replays left out.";
     DELIVERY_HUB = Histogram "delivery_hub_seconds" "The part of delivery_seconds before the hub let the event go: ingest queue and hold.";
     DELIVERY_REACTOR = Histogram "delivery_reactor_seconds" "The part of delivery_seconds after the hub: link, outbox and write.";
@@ -148,6 +154,7 @@ impl Sources {
         let hub = *self.hub.lock();
         let mut out = Exposition::default();
         out.samples(&BUILD, [(label("version", env!("CARGO_PKG_VERSION")), 1)]);
+        self.health(&mut out);
         self.delivery(&mut out);
         self.tls(&mut out);
         self.connections(&mut out);
@@ -165,6 +172,15 @@ impl Sources {
         out.single(&CPU, usage.cpu_ms);
         out.single(&DESCRIPTORS, usage.descriptors);
         out.finish()
+    }
+
+    fn health(&self, out: &mut Exposition) {
+        let now = self.health.state();
+        out.samples(&STATE, State::ALL.map(|state| (label("state", state.name()), u64::from(state == now))));
+        let reloads = RELOADS.iter().zip(self.health.reloads());
+        out.samples(&RELOADS_TOTAL, reloads.map(|(result, count)| (label("result", result), count)));
+        let components = self.health.components();
+        out.samples(&COMPONENT_UP, components.iter().map(|found| (label("component", &found.name), u64::from(found.fault.is_none()))));
     }
 
     fn memory(&self, out: &mut Exposition) {
@@ -387,6 +403,7 @@ pub(super) mod testing {
 
     use super::*;
     use crate::auth::InquiryOptions;
+    use crate::net::clock::Clock;
     use crate::net::link::{Door, Waker};
 
     /// Those of a daemon that has done nothing.
@@ -395,6 +412,7 @@ pub(super) mod testing {
         let link = || Arc::new(Link::new(4, Arc::clone(&door)));
         let options = InquiryOptions { waiting_max: 1, answers_max: 1, kept_for: Duration::ZERO };
         Sources {
+            health: Arc::new(Health::new(Clock::start())),
             certificates: None,
             journal: Some(Arc::default()),
             audit: Some(AuditFigures::default()),

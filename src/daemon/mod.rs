@@ -1,8 +1,10 @@
 //! Puts the daemon together: keys, certificates, catalog, links, named threads; and takes it apart in order.
 
+mod activation;
 mod audit;
 mod authorizer;
 mod certificates;
+mod controls;
 mod data_dir;
 mod hub_seat;
 mod hub_thread;
@@ -13,53 +15,56 @@ mod metrics;
 mod options;
 mod performance;
 mod publish_socket;
+mod reload;
 mod revocation_file;
 mod revoker;
 mod seat;
+mod shared;
 #[cfg(test)]
 mod testing;
 mod utilisation;
+mod watch;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::auth::{Revocations, Verifier};
-use crate::base::audit::Entry;
-use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX};
 use crate::base::memory::Memory;
-use crate::config::Config;
-use crate::hub::HubStats;
+use crate::config::{Config, Reread};
 use crate::hub::catalog::Catalog;
-use crate::hub::ports::Input;
 use crate::net::clock::Clock;
-use crate::net::link::{Door, Link, Waker};
-use crate::net::listener::Listener;
+use crate::net::link::Link;
 use crate::net::sys;
-use crate::net::tls::{Identity, ServerTls};
+use crate::net::tls::Identity;
 use crate::ops::admin::{self, Action, Admin};
-use crate::ops::health::{Health, State};
+use crate::ops::health::{Health, Reloaded};
+use crate::ops::lifecycle::State;
+use crate::ops::log;
+use crate::ops::notify::Notifier;
 use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::Registry;
-use crate::reactor::stats::ReactorStats;
-use crate::reactor::{Control, Reactor, ReactorParts, ReactorPoll};
+use crate::reactor::{Control, Reactor, ReactorParts};
 
+use self::activation::Passed;
 use self::audit::{AdminTrail, AuditHandle, AuditSeat};
-use self::authorizer::Client;
+use self::authorizer::{Client, CurrentClient};
 use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
 use self::journal::{Journal, JournalHandle};
 use self::lock::AddressLock;
+use self::reload::Reloader;
 use self::revocation_file::RevocationFile;
 use self::revoker::Revoker;
+use self::shared::Shared;
 
-/// Control messages a reactor may have waiting: the drain is told once, and sessions are ended one revocation at a time.
-const CONTROL_SLOTS: usize = 8;
+/// How long a reactor that hangs is waited for when it is to be told of the drain.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Where revocations are kept in the data directory.
 const REVOCATIONS: &str = "revocations.ndjson";
 
@@ -95,13 +100,15 @@ impl From<String> for StartError {
 pub struct Running {
     ready: Ready,
     health: Arc<Health>,
+    notifier: Arc<Notifier>,
     controls: Vec<Arc<Link<Control>>>,
     reactors: Vec<JoinHandle<()>>,
     hub: HubHandle,
     journal: Option<JournalHandle>,
     audit: Option<AuditHandle>,
     trail: AdminTrail,
-    certificates: Option<Arc<Served>>,
+    reloader: Reloader,
+    owns_publish_socket: bool,
     drain_timeout: Duration,
     /// Held until the threads have ended.
     _data_dir: Option<DataDir>,
@@ -120,14 +127,19 @@ pub struct Loaded {
 
 /// Reads what the configuration names: keys, certificates, catalog, revocations, the authorizer's secret.
 pub fn load(config: &Config) -> Result<Loaded, StartError> {
-    let catalog = options::catalog(&config.catalog).map_err(StartError::Config)?;
-    let verifier = options::verifier(config).map_err(StartError::Config)?;
     if let Some(dir) = &config.data_dir {
         DataDir::check(dir).map_err(StartError::System)?;
         revocation_file::read(&dir.join(REVOCATIONS), Clock::start().now().wall_ms / 1000).map_err(StartError::Config)?;
     }
-    let (certificates, notes) = certificates::read(&config.tls).map_err(StartError::Config)?;
-    let authorizer = config.authorizer.as_ref().map(Client::new).transpose().map_err(StartError::Config)?;
+    read(config).map_err(StartError::Config)
+}
+
+/// The same of what may change while the daemon runs.
+fn read(config: &Config) -> Result<Loaded, String> {
+    let catalog = options::catalog(&config.catalog)?;
+    let verifier = options::verifier(config)?;
+    let (certificates, notes) = certificates::read(&config.tls)?;
+    let authorizer = config.authorizer.as_ref().map(Client::new).transpose()?;
     Ok(Loaded { catalog, verifier, certificates, notes, authorizer })
 }
 
@@ -156,7 +168,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let journal = data_dir.as_ref().map(|dir| Journal::open(dir, clock)).transpose()?;
     let instance = options::instance()?;
     let audit = data_dir.as_ref().map(|dir| AuditSeat::open(dir, instance)).transpose()?;
-    let bound = listeners::bind(config)?;
+    let bound = listeners::bind(config, Passed::of_process()?)?;
     let seat = HubSeat::start(config.reactors)?;
     let shared = Shared {
         clock,
@@ -169,43 +181,43 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         urgent: Arc::clone(&seat.urgent),
         bulk: Arc::clone(&seat.bulk),
         audit: audit.as_ref().and_then(|audit| audit.trail(config)),
+        health: Arc::new(Health::new(clock)),
+        notifier: Arc::new(Notifier::of_process()),
+        figures: Arc::default(),
+        certificates: served,
     };
     let mut parts =
         bound.listeners.into_iter().enumerate().map(|(index, own)| shared.parts(index as u16, own)).collect::<Result<Vec<_>, _>>()?;
-
-    let authorizer = authorizer.map(|client| start_authorizer(config, &client, &mut parts, clock)).transpose()?;
-
+    let authorizer = authorizer.map(|client| start_authorizer(config, client, &mut parts, clock)).transpose()?;
+    let desk = || authorizer.as_ref().map(|(desk, _)| Arc::clone(desk));
     let started = journal.map(|journal| journal.start(config, clock, &seat.door, Arc::clone(&shared.memory))).transpose()?;
     let (journal, for_hub) = started.map_or((None, None), |(handle, for_hub)| (Some(handle), Some(for_hub)));
-    let (health, figures) = (Arc::new(Health::default()), Arc::new(Mutex::new(HubStats::default())));
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
     let revoker = shared.revoker(revocation_file, controls.clone(), trail.clone());
-    let sources = metrics::Sources {
-        certificates: served.clone(),
-        journal: journal.as_ref().map(JournalHandle::stats),
-        audit: audit.as_ref().map(|audit| audit.figures.clone()),
-        authorizer,
-        ..sources(&shared, &parts, &figures)
-    };
+    let watch = shared.watch(&seat, &parts, journal.as_ref(), audit.as_ref(), desk());
+    let sources = shared.sources(&parts, journal.as_ref(), audit.as_ref(), desk());
+    let reloader = shared.reloader(instance, controls.clone(), authorizer);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources.clone())).transpose()?;
-    let admin = serve_admin(config, &health, sources, revoker)?;
+    let admin = serve_admin(bound.admin, &shared.health, sources, revoker)?;
     let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
-    let hub = seat.occupy(config, clock, inboxes, for_hub, figures, Arc::clone(&shared.memory))?;
+    let hub = seat.occupy(config, clock, inboxes, for_hub, Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
     let reactors = start_reactors(config, instance, parts)?;
-    health.enter(State::Ready);
+    watch.start()?;
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
     tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
     let running = Running {
         ready,
-        health,
+        health: shared.health,
+        notifier: shared.notifier,
         controls,
         reactors,
         hub,
         journal,
         audit,
         trail,
-        certificates: served,
+        reloader,
+        owns_publish_socket: bound.owns_publish_socket,
         drain_timeout: config.drain_timeout,
         _data_dir: data_dir,
         _locks: bound.locks,
@@ -220,34 +232,28 @@ impl Running {
         &self.ready
     }
 
-    /// Reads again what can be taken on without a restart. Each part stands for itself: one that is bad stays as it was.
-    pub fn reload(&self) {
-        if self.certificates.is_none() {
-            tracing::warn!(
-                event = "reload_ignored",
-                "there are no certificates, and nothing else is reloaded yet: restart to take on a new configuration"
-            );
+    /// Takes on a configuration that was read again, or what is wrong with it. It holds if all of it is sound, as far as it can without a restart,
+    /// and no connection is dropped for it; else nothing changes. Whether it holds.
+    pub fn reload(&mut self, reread: Result<&Reread, String>) -> bool {
+        self.notifier.tell("RELOADING=1");
+        let applied = reread.and_then(|reread| self.reloader.apply(&reread.loaded.config).map(|()| reread));
+        if let Ok(reread) = applied {
+            self.drain_timeout = reread.loaded.config.drain_timeout;
         }
-        let parts = [("certificates", self.certificates.as_ref().map(|served| served.reload()))];
-        for (part, outcome) in parts {
-            match outcome {
-                None => {}
-                Some(Ok(())) => {
-                    tracing::info!(event = "reloaded", part);
-                    self.trail.note(&format!("reload {part}"), None, "", 1);
-                }
-                Some(Err(error)) => {
-                    tracing::error!(event = "reload_failed", part, "what was served before is served on: {error}");
-                    self.trail.note(&format!("reload {part}"), None, "failed", 1);
-                }
-            }
-        }
+        let is_applied = applied.is_ok();
+        self.trail.note("reload", None, if is_applied { "" } else { "refused" }, 1);
+        self.health.reloaded(match applied {
+            Ok(reread) => Reloaded::Applied { waiting: reread.waiting.clone() },
+            Err(reason) => Reloaded::Refused { reason },
+        });
         self.look_after();
+        self.notifier.tell("READY=1");
+        is_applied
     }
 
     /// What is to be looked at when the daemon starts, reloads, and once a day.
     pub fn look_after(&self) {
-        if let Some(served) = &self.certificates {
+        if let Some(served) = &self.reloader.certificates {
             served.warn_of_expiry();
         }
     }
@@ -255,12 +261,12 @@ impl Running {
     /// Tells clients to come back elsewhere, waits for them to leave, and ends all threads.
     pub fn stop(self) {
         self.health.enter(State::Draining);
+        self.notifier.tell("STOPPING=1");
         tracing::info!(event = "draining", within_ms = self.drain_timeout.as_millis() as u64);
         for control in &self.controls {
-            if control.push(Control::Drain { within: self.drain_timeout }).is_err() {
+            if !controls::tell(control, Control::Drain { within: self.drain_timeout }, Instant::now() + DRAIN_PATIENCE) {
                 tracing::error!(event = "drain_not_told", "a reactor's control link is full; it will not drain");
             }
-            control.ring();
         }
         for reactor in self.reactors {
             join(reactor);
@@ -272,56 +278,11 @@ impl Running {
         if let Some(audit) = self.audit {
             audit.stop();
         }
-        if let Some(path) = &self.ready.publish_socket {
-            publish_socket::remove(path);
+        if let Some(path) = self.ready.publish_socket.filter(|_| self.owns_publish_socket) {
+            publish_socket::remove(&path);
         }
+        self.health.enter(State::Stopped);
         tracing::info!(event = "stopped");
-    }
-}
-
-/// What all reactors share.
-struct Shared {
-    clock: Clock,
-    catalog: Arc<Catalog>,
-    verifier: Arc<Verifier>,
-    revocations: Arc<RwLock<Revocations>>,
-    registry: Arc<Registry>,
-    memory: Arc<Memory>,
-    tls: Option<ServerTls>,
-    urgent: Arc<Link<Input>>,
-    bulk: Arc<Link<Input>>,
-    audit: Option<Arc<Link<Entry>>>,
-}
-
-impl Shared {
-    fn parts(&self, index: u16, listeners: Vec<Listener>) -> Result<ReactorParts, String> {
-        let (poll, waker) = ReactorPoll::new().map_err(|error| format!("cannot make a poll for reactor {index}: {error}"))?;
-        let door = Door::new(Waker::Poll(waker));
-        Ok(ReactorParts {
-            index,
-            clock: self.clock,
-            catalog: Arc::clone(&self.catalog),
-            verifier: Arc::clone(&self.verifier),
-            revocations: Arc::clone(&self.revocations),
-            tls: self.tls.clone(),
-            registry: Arc::clone(&self.registry),
-            poll,
-            inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR + REPLAY_FETCHES_MAX, Arc::clone(&door))),
-            control: Arc::new(Link::new(CONTROL_SLOTS, Arc::clone(&door))),
-            words: Arc::new(Link::new(AUTHORIZER_PENDING_PER_REACTOR, Arc::clone(&door))),
-            authorizer: None,
-            door,
-            urgent: Arc::clone(&self.urgent),
-            bulk: Arc::clone(&self.bulk),
-            audit: self.audit.clone(),
-            memory: Arc::clone(&self.memory),
-            stats: Arc::new(ReactorStats::default()),
-            listeners,
-        })
-    }
-
-    fn revoker(&self, file: Option<RevocationFile>, controls: Vec<Arc<Link<Control>>>, trail: AdminTrail) -> Revoker {
-        Revoker { clock: self.clock, list: Arc::clone(&self.revocations), file: Mutex::new(file), controls, trail }
     }
 }
 
@@ -348,41 +309,32 @@ fn open_data_dir(config: &Config, clock: Clock) -> Result<(Option<DataDir>, Revo
 }
 
 /// Starts the threads that ask the authorizer, and shows every reactor the desk at which they take the questions.
-fn start_authorizer(config: &Config, client: &Client, parts: &mut [ReactorParts], clock: Clock) -> Result<Arc<Authorizer>, String> {
+fn start_authorizer(
+    config: &Config,
+    client: Client,
+    parts: &mut [ReactorParts],
+    clock: Clock,
+) -> Result<(Arc<Authorizer>, CurrentClient), String> {
     let words = parts.iter().map(|parts| Arc::clone(&parts.words)).collect();
     let desk = Arc::new(Authorizer::new(options::inquiries(config), words));
     for parts in parts {
         parts.authorizer = Some(Arc::clone(&desk));
     }
-    authorizer::start(client, &desk, clock)?;
-    Ok(desk)
+    let client = Arc::new(RwLock::new(client));
+    authorizer::start(&client, &desk, clock)?;
+    Ok((desk, client))
 }
 
-/// Those of all threads; certificates and authorizer are added where there are any.
-fn sources(shared: &Shared, parts: &[ReactorParts], hub: &Arc<Mutex<HubStats>>) -> metrics::Sources {
-    metrics::Sources {
-        certificates: None,
-        journal: None,
-        audit: None,
-        authorizer: None,
-        memory: Arc::clone(&shared.memory),
-        hub: Arc::clone(hub),
-        reactors: parts.iter().map(|parts| Arc::clone(&parts.stats)).collect(),
-        inboxes: parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(),
-        ingest: [Arc::clone(&shared.urgent), Arc::clone(&shared.bulk)],
-    }
-}
-
-fn serve_admin(config: &Config, health: &Arc<Health>, sources: metrics::Sources, revoker: Revoker) -> Result<SocketAddr, String> {
+fn serve_admin(listener: TcpListener, health: &Arc<Health>, sources: metrics::Sources, revoker: Revoker) -> Result<SocketAddr, String> {
     let revoker = Arc::new(revoker);
     let disconnecter = Arc::clone(&revoker);
     let actions: Vec<(&str, Action)> = vec![
         ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),
         ("/v1/disconnect", Box::new(move |body| disconnecter.disconnect(body))),
+        ("/v1/log-level", Box::new(log::change_level)),
     ];
     let admin = Admin { health: Arc::clone(health), metrics: Box::new(move || sources.render()), actions };
-    let addr = config.admin_listen;
-    admin::serve(addr, admin).map_err(|error| format!("cannot listen on {addr}: {error}; give another --admin-listen"))
+    admin::serve(listener, admin).map_err(|error| format!("cannot serve --admin-listen: {error}"))
 }
 
 fn start_reactors(config: &Config, instance: u32, parts: Vec<ReactorParts>) -> Result<Vec<JoinHandle<()>>, String> {

@@ -16,6 +16,7 @@ use crate::net::link::Link;
 use crate::reactor::{Control, EndSessions};
 
 use super::audit::AdminTrail;
+use super::controls;
 use super::revocation_file::RevocationFile;
 
 /// How long the reactors are waited for.
@@ -102,16 +103,7 @@ impl Revoker {
         let deadline = Instant::now() + PATIENCE;
         let (ended, answers) = bounded(self.controls.len());
         for control in &self.controls {
-            let mut message = Control::End(EndSessions { whom: whom.clone(), code, ended: ended.clone() });
-            // A link is full if its reactor hangs: nobody asks for so much.
-            while let Err(back) = control.push(message) {
-                if deadline <= Instant::now() {
-                    break;
-                }
-                message = back;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            control.ring();
+            controls::tell(control, Control::End(EndSessions { whom: whom.clone(), code, ended: ended.clone() }), deadline);
         }
         Sessions { answers, reactors: self.controls.len(), deadline }
     }

@@ -3,6 +3,7 @@
 //! A default catalog is built in; a configuration adds types to it, or overrides one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -46,7 +47,7 @@ pub struct Entry {
 pub struct EntryError(pub String);
 
 /// The table. See the module.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Catalog {
     /// Publishers choose what is looked up, but only the configuration what is in it: a fast hash will do.
     exact: HashMap<String, Route, RandomState>,
@@ -57,10 +58,12 @@ pub struct Catalog {
 }
 
 /// An entry, prepared for use.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Route {
     entry: Entry,
     rooms: Vec<Template>,
+    /// An event of that type was published.
+    is_used: AtomicBool,
     /// The type, or one of the family, is the protocol's own.
     may_be_reserved: bool,
 }
@@ -87,7 +90,7 @@ impl Catalog {
 
     /// All entries, by type.
     pub fn entries(&self) -> Vec<&Entry> {
-        let mut entries: Vec<&Entry> = self.exact.values().chain(&self.families).map(|route| &route.entry).collect();
+        let mut entries: Vec<&Entry> = self.routes().map(|route| &route.entry).collect();
         entries.sort_by(|a, b| a.kind.cmp(&b.kind));
         entries
     }
@@ -96,13 +99,45 @@ impl Catalog {
     /// owner may be given in its place. A type outside it must give room and lane.
     pub fn resolve(&self, draft: &Draft<'_>) -> Result<Event, Refusal> {
         let event = match self.route(&draft.kind) {
-            Some(route) => resolve_known(route, draft)?,
+            Some(route) => {
+                let event = resolve_known(route, draft)?;
+                route.mark_used();
+                event
+            }
             None => resolve_unknown(draft)?,
         };
         if event.mode != Mode::State {
             refuse_state_only(draft, &event)?;
         }
         Ok(event)
+    }
+
+    /// Takes the place of a catalog that is in use. Lane and mode of a type that was used do not change: its numbers, states and members are those of
+    /// that lane. All that do are named.
+    pub fn succeed(&self, before: &Catalog) -> Result<(), Vec<String>> {
+        let used: Vec<&Route> = before.routes().filter(|route| route.is_used.load(Ordering::Relaxed)).collect();
+        let mut changed = Vec::new();
+        // Either side may have an entry of its own for what the other has in a family.
+        for kind in used.iter().copied().chain(self.routes()).map(|route| prefix(&route.entry)) {
+            let (Some(old), Some(new)) = (before.route(kind), self.route(kind)) else { continue };
+            let is_same = (old.entry.lane, old.entry.mode) == (new.entry.lane, new.entry.mode);
+            if !is_same && old.is_used.load(Ordering::Relaxed) && !changed.contains(&new.entry.kind) {
+                changed.push(new.entry.kind.clone());
+            }
+        }
+        if !changed.is_empty() {
+            return Err(changed);
+        }
+        for route in used {
+            if let Some(new) = self.route(prefix(&route.entry)) {
+                new.mark_used();
+            }
+        }
+        Ok(())
+    }
+
+    fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.exact.values().chain(&self.families)
     }
 
     fn route(&self, kind: &str) -> Option<&Route> {
@@ -121,7 +156,7 @@ impl Catalog {
         let is_family = entry.kind.ends_with('*');
         let may_be = |reserved: &&str| if is_family { reserved.starts_with(prefix(&entry)) } else { **reserved == *entry.kind };
         let may_be_reserved = RESERVED_TYPES.iter().any(may_be);
-        let route = Route { entry, rooms, may_be_reserved };
+        let route = Route { entry, rooms, is_used: AtomicBool::new(false), may_be_reserved };
         if is_family {
             self.families.retain(|family| family.entry.kind != route.entry.kind);
             self.families.push(route);
@@ -130,6 +165,15 @@ impl Catalog {
             self.exact.insert(route.entry.kind.clone(), route);
         }
         Ok(())
+    }
+}
+
+impl Route {
+    /// All reactors look at it, and only the first use writes.
+    fn mark_used(&self) {
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
     }
 }
 

@@ -71,6 +71,7 @@ impl Auditor {
         let (mut batch, mut is_failing, mut has_old) = (Batch::default(), false, true);
         let mut minute = self.clock.now().wall_ms / MINUTE;
         loop {
+            self.door.turn();
             let (is_ending, now_ms) = (self.stop.load(Ordering::Relaxed), self.clock.now().wall_ms);
             let is_minute_over = now_ms / MINUTE != std::mem::replace(&mut minute, now_ms / MINUTE);
             let is_last = is_ending && self.inbox.len() + batch.entries.len() <= BATCH_ENTRIES;

@@ -31,6 +31,7 @@ impl Keeper {
     pub fn run(mut self) {
         let mut is_told = false;
         loop {
+            self.door.turn();
             let facts: Vec<Fact> = std::iter::from_fn(|| self.inbox.pop()).take(BATCH_FACTS).collect();
             let is_ending = self.stop.load(Ordering::Relaxed);
             if facts.is_empty() && is_ending {
@@ -64,6 +65,7 @@ impl Keeper {
                 return false;
             }
             std::thread::park_timeout(RETRY);
+            self.door.turn();
         }
         if is_told {
             tracing::info!(event = "tables_recovered", "states and owners are kept again");

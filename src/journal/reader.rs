@@ -32,9 +32,11 @@ impl Reader {
     /// Runs until told to stop.
     pub fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
+            self.door.turn();
             while let Some(fetch) = self.inbox.pop() {
+                self.door.turn();
                 let frames = self.log.read(&fetch, REPLAY_PART_EVENTS, REPLAY_PART_BYTES);
-                push(&self.reports, Report::Fetched(Box::new(Fetched { fetch, frames })), &self.stop);
+                push(&self.reports, Report::Fetched(Box::new(Fetched { fetch, frames })), &self.door, &self.stop);
             }
             self.door.arm();
             if self.inbox.is_empty() && !self.stop.load(Ordering::Relaxed) {

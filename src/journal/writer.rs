@@ -51,6 +51,7 @@ impl Writer {
     pub fn run(mut self) {
         let (mut batch, mut written, mut trim_at) = (Vec::new(), 0, Instant::now());
         loop {
+            self.door.turn();
             self.fill(&mut batch);
             if !batch.is_empty() {
                 if !self.write(&batch) {
@@ -84,6 +85,7 @@ impl Writer {
     fn write(&mut self, batch: &[Entry]) -> bool {
         let mut is_told = false;
         loop {
+            self.door.turn();
             let begun = Instant::now();
             match self.log.append(batch) {
                 Ok(()) => {
@@ -134,7 +136,7 @@ impl Writer {
     }
 
     fn report(&self, report: Report) {
-        push(&self.reports, report, &self.stop);
+        push(&self.reports, report, &self.door, &self.stop);
     }
 
     fn sleep(&self) {
@@ -147,9 +149,10 @@ impl Writer {
 }
 
 /// Pushes and rings, waiting for room: the hub never waits for us. When all ends, nobody may be there to make room.
-pub(super) fn push(reports: &Link<Report>, report: Report, stop: &AtomicBool) {
+pub(super) fn push(reports: &Link<Report>, report: Report, door: &Door, stop: &AtomicBool) {
     let mut report = report;
     while let Err(back) = reports.push(report) {
+        door.turn(); // it is the hub that does not come round
         if stop.load(Ordering::Relaxed) {
             return;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::Thread;
 
 use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
 
 use super::bell::Bell;
 use super::sync::{AtomicBool, AtomicUsize, Ordering};
@@ -20,12 +21,14 @@ pub enum Waker {
 pub struct Door {
     bell: Bell,
     waker: Waker,
+    /// How often the consumer was here; wraps. Producers do not look at it, so it is not beside what they do look at.
+    turns: CachePadded<AtomicUsize>,
 }
 
 impl Door {
     /// A door for the thread that sleeps as `waker` says.
     pub fn new(waker: Waker) -> Arc<Door> {
-        Arc::new(Door { bell: Bell::default(), waker })
+        Arc::new(Door { bell: Bell::default(), waker, turns: CachePadded::new(AtomicUsize::new(0)) })
     }
 
     /// After pushing one or more items: wakes the consumer if it sleeps.
@@ -46,6 +49,16 @@ impl Door {
     /// After sleeping, or when the last look found something.
     pub fn disarm(&self) {
         self.bell.disarm();
+    }
+
+    /// The consumer has come round once more. Only it may call this.
+    pub fn turn(&self) {
+        self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often the consumer has come round; wraps. One that has not since the last look, though it was rung for, stands still.
+    pub fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
     }
 }
 

@@ -35,6 +35,11 @@ pub fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
+    /// Wraps a listening TCP socket, which its maker has made non-blocking.
+    pub fn from_tcp(listener: std::net::TcpListener) -> Listener {
+        Listener::Tcp(TcpListener::from_std(listener))
+    }
+
     /// Wraps a bound unix socket, which its binder has made non-blocking. The file and its mode are the binder's business.
     pub fn from_unix(listener: std::os::unix::net::UnixListener) -> Listener {
         Listener::Unix(UnixListener::from_std(listener))

@@ -2,8 +2,10 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::fcntl_getfd;
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -27,6 +29,23 @@ pub fn raise_descriptors() -> io::Result<Option<u64>> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     Ok(maximum)
+}
+
+/// The first descriptor that a service manager passes (`sd_listen_fds(3)`).
+const PASSED_FIRST: c_int = 3;
+
+/// So many descriptors from the third on, those that are open: a service manager has opened them for this process. They can be had once.
+#[expect(unsafe_code, reason = "a number in the environment is all that is known of them")]
+pub fn passed_descriptors(count: u32) -> Vec<OwnedFd> {
+    static ARE_TAKEN: AtomicBool = AtomicBool::new(false);
+    if count == 0 || ARE_TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let numbers = (PASSED_FIRST..).take(count as usize);
+    // SAFETY: the descriptor is borrowed for this one call, which says whether it is open and does nothing else.
+    let open = numbers.filter(|number| fcntl_getfd(unsafe { BorrowedFd::borrow_raw(*number) }).is_ok());
+    // SAFETY: it is open, and nobody else's: this process was started with it, for us to take, and this function gives it out once.
+    open.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
 }
 
 /// `SIOCOUTQ` of tcp(7), which has the number of `TIOCOUTQ`.

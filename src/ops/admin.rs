@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz` and a few actions, on its own thread, so that a scrape never waits for a push nor a
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/healthz` and a few actions, on its own thread, so that a scrape never waits for a push nor a
 //! push for a scrape. One request a connection, each on a short-lived thread with a deadline; a few at a time.
 
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::base::codes::{self, ErrorCode, Refusal};
 use crate::base::limits::{ADMIN_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use crate::wire::http::{self, BodyLen, HttpRefusal, Request};
 
-use super::health::{Health, State};
+use super::health::Health;
 
 /// A request must be there, and its answer taken, within this.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub type Action = Box<dyn Fn(&[u8]) -> Result<String, Refusal> + Send + Sync>;
 
 /// What the listener tells and does.
 pub struct Admin {
-    /// The daemon's state.
+    /// The daemon's state and that of its parts.
     pub health: Arc<Health>,
     /// Makes the text of `/metrics`.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
@@ -31,9 +31,8 @@ pub struct Admin {
     pub actions: Vec<(&'static str, Action)>,
 }
 
-/// Binds the listener and serves it on a thread of its own until the process ends.
-pub fn serve(addr: SocketAddr, admin: Admin) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(addr)?;
+/// Serves the listener on a thread of its own until the process ends. Where it is bound to.
+pub fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<SocketAddr> {
     let bound = listener.local_addr()?;
     let admin = Arc::new(admin);
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || accept(&listener, &admin))?;
@@ -149,19 +148,24 @@ fn respond(out: &mut Vec<u8>, request: &Request<'_>, input: &mut Input<'_>, admi
         }
         ("/livez", _) if is_read => http::write_response(out, 200, TEXT, false, &[], b"live\n"),
         ("/readyz", _) if is_read => {
-            let state = admin.health.state();
-            let status = if state == State::Ready { 200 } else { 503 };
-            http::write_response(out, status, TEXT, false, &[], format!("{}\n", state.name()).as_bytes());
+            let readiness = admin.health.readiness();
+            let status = if readiness.is_ready { 200 } else { 503 };
+            http::write_response(out, status, TEXT, false, &[], format!("{}\n", readiness.word).as_bytes());
+        }
+        ("/healthz", _) if is_read => {
+            let (is_alive, report) = admin.health.report();
+            let status = if is_alive { 200 } else { 503 };
+            http::write_response(out, status, "application/json", false, &[], format!("{report}\n").as_bytes());
         }
         (_, Some((_, act))) if request.method == "POST" => {
             let answer = act(&read_body(request, input)?)?;
             http::write_response(out, 200, "application/json", false, &[], answer.as_bytes());
         }
-        ("/metrics" | "/livez" | "/readyz", _) => return Err(refused(405, codes::BAD_STATE, "use GET", Some("Allow: GET"))),
+        ("/metrics" | "/livez" | "/readyz" | "/healthz", _) => return Err(refused(405, codes::BAD_STATE, "use GET", Some("Allow: GET"))),
         (_, Some(_)) => return Err(refused(405, codes::BAD_STATE, "use POST", Some("Allow: POST"))),
         _ => {
             let paths: Vec<&str> = admin.actions.iter().map(|(path, _)| *path).collect();
-            let message = format!("the admin listener has GET /metrics, /livez and /readyz, and POST {}", paths.join(" and "));
+            let message = format!("the admin listener has GET /metrics, /livez, /readyz and /healthz, and POST {}", paths.join(" and "));
             return Err(refused(404, codes::NOT_FOUND, message, None));
         }
     }

@@ -1,9 +1,15 @@
 //! The log: lines on stderr, as text for people or JSON for collectors. Never on the hot path.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
+use serde::Deserialize;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, fmt, reload};
+
+use crate::base::codes::{INVALID_FIELD, Refusal};
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +74,68 @@ impl LogLevel {
     }
 }
 
+/// Sets the level of the log that was started.
+static SET_LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
 /// Starts the log of this process. To be called once, before the first thread.
 ///
 /// stdout stays free: it carries the line that says the daemon is ready.
 pub fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
-    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level.filter());
-    match format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).finish().try_init(),
+    let (filter, handle) = reload::Layer::new(level.filter());
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).try_init()?;
+    SET_LEVEL.get_or_init(|| handle);
+    Ok(())
+}
+
+/// Writes lines of that level and above from now on; nothing if the log was not started.
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = SET_LEVEL.get() {
+        handle.reload(level.filter()).expect("the log lives as long as the process");
     }
+}
+
+/// `{"level":"debug"}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeLevel {
+    level: Box<str>,
+}
+
+/// `POST /v1/log-level`. It holds until the next change, SIGHUP, or start.
+pub fn change_level(body: &[u8]) -> Result<String, Refusal> {
+    let names = LogLevel::ALL.map(LogLevel::name);
+    let invalid = |what: String| Refusal::new(INVALID_FIELD, format!("{what}: write {{\"level\":…}} with one of {}", names.join(", ")));
+    let asked: ChangeLevel = serde_json::from_slice(body).map_err(|error| invalid(format!("not a JSON object with `level`: {error}")))?;
+    let level = LogLevel::ALL.into_iter().find(|level| level.name() == &*asked.level);
+    let level = level.ok_or_else(|| invalid(format!("`{}` is no level", asked.level)))?;
+    set_level(level);
+    tracing::info!(event = "log_level", level_now = level.name());
+    Ok(format!(r#"{{"ok":true,"level":"{}"}}"#, level.name()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A second start is an error and changes nothing: a line must not come twice, nor a level be undone.
+    /// OBS-21: a second start is an error and changes nothing: a line must not come twice, nor a level be undone. The level may change at any time.
     #[test]
-    fn the_log_starts_once() {
+    fn the_log_starts_once_and_its_level_can_be_changed() {
         start(LogFormat::Json, LogLevel::Error).unwrap();
         start(LogFormat::Text, LogLevel::Trace).unwrap_err();
         assert!(tracing::enabled!(tracing::Level::ERROR));
         assert!(!tracing::enabled!(tracing::Level::WARN));
+        set_level(LogLevel::Warn);
+        assert!(tracing::enabled!(tracing::Level::WARN));
+        assert!(!tracing::enabled!(tracing::Level::INFO));
+        assert_eq!(change_level(br#"{"level":"debug"}"#).unwrap(), r#"{"ok":true,"level":"debug"}"#);
+        assert!(tracing::enabled!(tracing::Level::DEBUG));
+        for bad in [&br#"{"level":"loud"}"#[..], b"{}", b"", br#"{"level":"info","x":1}"#] {
+            assert!(change_level(bad).unwrap_err().message.contains("error, warn, info, debug, trace"));
+        }
     }
 }

@@ -3,5 +3,8 @@
 pub mod admin;
 pub mod exposition;
 pub mod health;
+pub mod lifecycle;
 pub mod log;
+pub mod notify;
 pub mod process;
+pub mod pulse;

@@ -94,6 +94,16 @@ impl Authorizer {
         self.words.iter().for_each(|link| link.ring());
     }
 
+    /// How long answers that allow are kept from now on, if they do not say.
+    pub fn keep_for(&self, kept_for: Duration) {
+        self.desk.lock().inquiries.keep_for(kept_for);
+    }
+
+    /// Whether it is not asked for the time being, after failures.
+    pub fn is_resting(&self, now: Mono) -> bool {
+        self.desk.lock().inquiries.is_resting(now)
+    }
+
     /// The figures now.
     pub fn figures(&self) -> AuthorizerFigures {
         let desk = self.desk.lock();

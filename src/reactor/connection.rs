@@ -14,7 +14,9 @@ use std::sync::Arc;
 use crate::auth::Whom;
 use crate::base::codes::{CLOSE_MESSAGE_TIMEOUT, CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
-use crate::base::limits::{CLOSE_LINGER, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
+use crate::base::limits::{
+    CLOSE_LINGER, DRAIN_GRACE, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
+};
 use crate::base::time::Mono;
 use crate::hub::ports::{AckAnswer, Answer, Join, Joined};
 use crate::net::clock::Clock;
@@ -413,6 +415,8 @@ impl Connection {
         match &self.protocol {
             Protocol::WebSocket(_) => self.eof.then_some(Reason::Eof),
             Protocol::Lines(lines) if is_settled && lines.is_settled() => self.end_of_settled(core),
+            // Its request may be on its way, and is to have an answer.
+            Protocol::Http(http) if http.is_new() && !self.eof => None,
             Protocol::Http(http) if is_settled && !http.awaits_answers() && (self.eof || http.is_idle()) => self.end_of_settled(core),
             Protocol::Lines(_) | Protocol::Http(_) => None,
         }
@@ -440,7 +444,7 @@ impl Connection {
 
     /// The daemon stops: clients are told, requests are finished.
     pub(super) fn drain(&mut self, after_ms: u64, core: &mut Core) {
-        match &self.protocol {
+        match &mut self.protocol {
             Protocol::WebSocket(websocket) if self.ending.is_none() => {
                 // Who brought no token gets no frame but the Close (AUT-01).
                 if websocket.session.user().is_some() {
@@ -449,7 +453,8 @@ impl Connection {
                     self.begin_close(CLOSE_SHUTDOWN, Reason::Code(CLOSE_SHUTDOWN), false, core);
                 }
             }
-            Protocol::WebSocket(_) | Protocol::Http(_) | Protocol::Lines(_) => {}
+            Protocol::Http(http) => http.hurry(core.now.mono.plus(DRAIN_GRACE)),
+            Protocol::WebSocket(_) | Protocol::Lines(_) => {}
         }
     }
 
@@ -556,7 +561,10 @@ impl Connection {
             return None;
         }
         match &mut self.protocol {
-            Protocol::Http(http) => (http.deadline() <= now).then_some(Reason::Timeout),
+            Protocol::Http(http) => {
+                let reason = if core.is_draining() { Reason::Code(CLOSE_SHUTDOWN) } else { Reason::Timeout };
+                (http.deadline() <= now).then_some(reason)
+            }
             Protocol::WebSocket(websocket) => {
                 let next = websocket.on_time(self.id.slot, core, &mut self.outbox);
                 self.apply(next.into(), core);

@@ -38,6 +38,8 @@ pub(super) struct Http {
     due: Mono,
     /// A request with a good token came since [`Http::take_useful`] was asked.
     was_useful: bool,
+    /// No request has come yet.
+    is_new: bool,
 }
 
 /// For a year browsers come by TLS alone. Other names below this one are not ours to speak for.
@@ -52,7 +54,15 @@ enum Route {
 impl Http {
     /// For a connection on which nothing was read yet.
     pub(super) fn new(peer: Option<IpAddr>, now: Mono) -> Http {
-        Http { peer, answers: Answers::default(), body: None, reader: None, due: now.plus(HANDSHAKE_TIMEOUT), was_useful: false }
+        Http {
+            peer,
+            answers: Answers::default(),
+            body: None,
+            reader: None,
+            due: now.plus(HANDSHAKE_TIMEOUT),
+            was_useful: false,
+            is_new: true,
+        }
     }
 
     /// A proxy has said who connected.
@@ -102,6 +112,7 @@ impl Http {
                 return Took { used: input.len(), more: false, whole: false, then: Then::Finish };
             }
         };
+        self.is_new = false;
         *client = self.peer.map(|peer| core.options.client(peer, &request));
         self.reader = reader(&request, core);
         if let Some(methods) = preflight(&request) {
@@ -231,6 +242,18 @@ impl Http {
     /// Whether a request is being served, or was since this was asked last.
     pub(super) fn take_useful(&mut self) -> bool {
         std::mem::replace(&mut self.was_useful, false) || !self.is_idle()
+    }
+
+    /// Whether no request has come yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The daemon stops: a request that is not here by then is not awaited.
+    pub(super) fn hurry(&mut self, until: Mono) {
+        if self.body.is_none() {
+            self.due = self.due.min(until);
+        }
     }
 
     /// Whether no request is being served.

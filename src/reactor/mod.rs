@@ -77,7 +77,7 @@ use self::tokens::Tokens;
 use self::uplink::Uplink;
 use self::websocket::WebSocket;
 
-pub use self::options::{CompressionOptions, Control, EndSessions, ReactorOptions, ReactorParts, ReactorPoll};
+pub use self::options::{CompressionOptions, Control, EndSessions, ReactorOptions, ReactorParts, ReactorPoll, Reload};
 
 /// Events taken in one turn.
 const EVENTS_PER_TURN: usize = 1024;
@@ -194,6 +194,7 @@ impl Reactor {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.door.turn();
         self.wait(events)?;
         self.work(events.iter().map(|event| (event.token(), Readiness::from(event))));
         Ok(())
@@ -353,6 +354,7 @@ impl Reactor {
             match control {
                 Control::Drain { within } => self.drain(within),
                 Control::End(ending) => self.end_sessions(&ending),
+                Control::Reload(reload) => self.reload(*reload),
             }
         }
     }
@@ -368,7 +370,21 @@ impl Reactor {
                 conn.drain(after_ms, &mut self.core);
             }
             self.enlist(slot);
+            self.schedule(slot);
         }
+    }
+
+    fn reload(&mut self, reload: Reload) {
+        let core = &mut self.core;
+        core.options = reload.options;
+        core.catalog = reload.catalog;
+        core.tokens.trust(reload.verifier);
+        // Limits of time may be shorter now.
+        for slot in self.conns.taken() {
+            self.schedule(slot);
+        }
+        // Who asked may have given up.
+        reload.done.try_send(()).ok();
     }
 
     /// Ends the sessions that are meant, and tells how many there were.

@@ -143,6 +143,22 @@ pub enum Control {
     },
     /// End some sessions.
     End(EndSessions),
+    /// Go on with other settings.
+    Reload(Box<Reload>),
+}
+
+/// What may change while a reactor runs. Connections stay as they are: tokens that were accepted hold until they expire or are revoked, also those
+/// whose key is gone.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// `compression`, `heartbeat`, `queue_bytes_max` and `instance` are those from before.
+    pub options: ReactorOptions,
+    /// The table of event types.
+    pub catalog: Arc<Catalog>,
+    /// Checks tokens from now on.
+    pub verifier: Arc<Verifier>,
+    /// Hears when it is done; its channel has room for all reactors.
+    pub done: Sender<()>,
 }
 
 /// Sessions to be ended.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::base::bucket::{Bucket, Rate};
 use crate::base::limits::ADDRESSES_MAX;
@@ -46,7 +46,7 @@ pub enum Full {
 /// See the module.
 #[derive(Debug)]
 pub struct Registry {
-    limits: RegistryLimits,
+    limits: RwLock<RegistryLimits>,
     total: AtomicUsize,
     users: Mutex<HashMap<Arc<str>, u32>>,
     addresses: Mutex<Addresses>,
@@ -67,18 +67,28 @@ struct Address {
 impl Registry {
     /// An empty registry.
     pub fn new(limits: RegistryLimits) -> Registry {
-        Registry { limits, total: AtomicUsize::new(0), users: Mutex::default(), addresses: Mutex::default() }
+        Registry { limits: RwLock::new(limits), total: AtomicUsize::new(0), users: Mutex::default(), addresses: Mutex::default() }
+    }
+
+    /// Holds to other limits from now on. Who is connected stays so.
+    pub fn set_limits(&self, limits: RegistryLimits) {
+        *self.limits.write() = limits;
+    }
+
+    fn limits(&self) -> RegistryLimits {
+        *self.limits.read()
     }
 
     /// Counts a handshake of that address; or says how long until there may be one more.
     pub fn handshake(&self, address: Option<IpAddr>, now: Mono) -> Result<(), Duration> {
-        let (Some(address), Some(rate)) = (address, self.limits.handshakes) else { return Ok(()) };
+        let (Some(address), Some(rate)) = (address, self.limits().handshakes) else { return Ok(()) };
         self.addresses.lock().get(address, now).map_or(Ok(()), |known| known.handshakes.take(1, rate, now))
     }
 
     /// Counts one client more, if there may be one more. Ended by [`Registry::release`].
     pub fn admit(&self, user: &Arc<str>, address: Option<IpAddr>, now: Mono) -> Result<(), Full> {
-        let one_more = |total| (total < self.limits.connections_max).then_some(total + 1);
+        let connections_max = self.connections_max();
+        let one_more = |total| (total < connections_max).then_some(total + 1);
         self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| Full::Server)?;
         let admitted = self.admit_address(address, now).and_then(|()| self.admit_user(user).inspect_err(|_| self.release_address(address)));
         if admitted.is_err() {
@@ -88,7 +98,7 @@ impl Registry {
     }
 
     fn admit_address(&self, address: Option<IpAddr>, now: Mono) -> Result<(), Full> {
-        let (Some(address), Some(max)) = (address, self.limits.per_ip_max) else { return Ok(()) };
+        let (Some(address), Some(max)) = (address, self.limits().per_ip_max) else { return Ok(()) };
         let mut addresses = self.addresses.lock();
         let Some(known) = addresses.get(address, now) else { return Ok(()) };
         let is_full = known.clients >= max;
@@ -97,9 +107,10 @@ impl Registry {
     }
 
     fn admit_user(&self, user: &Arc<str>) -> Result<(), Full> {
+        let per_user_max = self.limits().per_user_max;
         let mut users = self.users.lock();
         let count = users.entry(Arc::clone(user)).or_default();
-        let admitted = *count < self.limits.per_user_max;
+        let admitted = *count < per_user_max;
         *count += u32::from(admitted);
         if *count == 0 {
             users.remove(user);
@@ -129,7 +140,12 @@ impl Registry {
 
     /// Whether there may be one more; [`Registry::admit`] decides.
     pub fn has_room(&self) -> bool {
-        self.connections() < self.limits.connections_max
+        self.connections() < self.connections_max()
+    }
+
+    /// Clients that there may be.
+    pub fn connections_max(&self) -> usize {
+        self.limits().connections_max
     }
 
     /// Clients that are connected.
@@ -198,6 +214,20 @@ mod tests {
         assert_eq!((registry.connections(), registry.users()), (2, 2));
         assert_eq!(registry.admit(&a, ip("192.0.2.1"), NOW), Ok(()));
         assert!(!registry.has_room());
+    }
+
+    /// LIM-03: lower limits end nobody, and let in nobody until there are few enough.
+    #[test]
+    fn limits_change_under_those_who_are_there() {
+        let registry = registry(3, 9, None);
+        let user: Arc<str> = "a".into();
+        (0..3).for_each(|_| registry.admit(&user, None, NOW).unwrap());
+        registry.set_limits(RegistryLimits { connections_max: 2, per_user_max: 2, per_ip_max: None, handshakes: None });
+        assert_eq!((registry.connections(), registry.admit(&user, None, NOW)), (3, Err(Full::Server)));
+        (0..2).for_each(|_| registry.release(&user, None));
+        assert_eq!((registry.admit(&user, None, NOW), registry.admit(&user, None, NOW)), (Ok(()), Err(Full::Server)));
+        registry.set_limits(RegistryLimits { connections_max: 9, per_user_max: 2, per_ip_max: None, handshakes: None });
+        assert_eq!(registry.admit(&user, None, NOW), Err(Full::User));
     }
 
     /// LIM-02.

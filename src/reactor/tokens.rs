@@ -23,6 +23,12 @@ impl Tokens {
         Tokens { verifier, revocations, cache: TokenCache::default() }
     }
 
+    /// Checks with another verifier from now on. What the former one found good is checked again.
+    pub(super) fn trust(&mut self, verifier: Arc<Verifier>) {
+        self.verifier = verifier;
+        self.cache = TokenCache::default();
+    }
+
     /// What a token grants. A refusal is counted here.
     pub(super) fn check(&mut self, token: &str, now: Now, stats: &ReactorStats) -> Result<Grants, TokenError> {
         let checked = self.known_or_verified(token, now, stats).and_then(|grants| {
@@ -73,6 +79,18 @@ mod tests {
         assert_eq!(tokens.check(&token, NOW, &stats).unwrap_err(), TokenError::Revoked);
         assert_eq!(stats.signature_checks.value(), 1);
         assert_eq!(stats.token_errors().get("revoked"), Some(&1));
+    }
+
+    /// AUT-09: a key that is taken away is of no use from then on, also where it was just found good.
+    #[test]
+    fn another_verifier_is_asked_about_tokens_that_were_known() {
+        let (mut tokens, stats) = (Tokens::new(verifier(), Arc::default()), ReactorStats::default());
+        let token = token("u1", &[], &[], 1_700_000_600);
+        tokens.check(&token, NOW, &stats).unwrap();
+        tokens.trust(Arc::default());
+        tokens.check(&token, NOW, &stats).unwrap_err();
+        tokens.trust(verifier());
+        assert_eq!(&*tokens.check(&token, NOW, &stats).unwrap().user, "u1");
     }
 
     /// AUT-08: a bad token is not remembered as one, nor as a good one.

@@ -134,7 +134,7 @@ def test_what_an_administrator_reloads_is_in_the_trail(house, tmp_path):
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: any(line.get("event") == "reloaded" for line in house.log()), "the certificates are served")
     house.end()
-    assert [(row["subject"], row["reason"]) for row in trail(house.data, "admin")] == [("reload certificates", None)]
+    assert [(row["subject"], row["reason"]) for row in trail(house.data, "admin")] == [("reload", None)]
 
 
 def test_a_kill_costs_the_last_moment_at_most(house):

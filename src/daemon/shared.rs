@@ -1,0 +1,154 @@
+//! What all threads share, and those get of it who are not on the hot path: the reactors' parts, the watch, the figures' sources.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::auth::{Revocations, Verifier};
+use crate::base::audit::Entry;
+use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX};
+use crate::base::memory::Memory;
+use crate::hub::HubStats;
+use crate::hub::catalog::Catalog;
+use crate::hub::ports::Input;
+use crate::net::clock::Clock;
+use crate::net::link::{Door, Link, Waker};
+use crate::net::listener::Listener;
+use crate::net::tls::ServerTls;
+use crate::ops::health::Health;
+use crate::ops::notify::Notifier;
+use crate::reactor::authorizer::Authorizer;
+use crate::reactor::registry::Registry;
+use crate::reactor::stats::ReactorStats;
+use crate::reactor::{Control, ReactorParts, ReactorPoll};
+
+use super::audit::{AdminTrail, AuditSeat};
+use super::authorizer::CurrentClient;
+use super::certificates::Served;
+use super::controls;
+use super::hub_seat::HubSeat;
+use super::journal::JournalHandle;
+use super::metrics::Sources;
+use super::reload::Reloader;
+use super::revocation_file::RevocationFile;
+use super::revoker::Revoker;
+use super::watch::{Watch, Watched};
+
+/// See the module.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) revocations: Arc<RwLock<Revocations>>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) urgent: Arc<Link<Input>>,
+    pub(super) bulk: Arc<Link<Input>>,
+    pub(super) audit: Option<Arc<Link<Entry>>>,
+    pub(super) health: Arc<Health>,
+    pub(super) notifier: Arc<Notifier>,
+    /// The hub's.
+    pub(super) figures: Arc<Mutex<HubStats>>,
+    /// Where TLS is spoken.
+    pub(super) certificates: Option<Arc<Served>>,
+}
+
+impl Shared {
+    /// What one reactor gets.
+    pub(super) fn parts(&self, index: u16, listeners: Vec<Listener>) -> Result<ReactorParts, String> {
+        let (poll, waker) = ReactorPoll::new().map_err(|error| format!("cannot make a poll for reactor {index}: {error}"))?;
+        let door = Door::new(Waker::Poll(waker));
+        Ok(ReactorParts {
+            index,
+            clock: self.clock,
+            catalog: Arc::clone(&self.catalog),
+            verifier: Arc::clone(&self.verifier),
+            revocations: Arc::clone(&self.revocations),
+            tls: self.tls.clone(),
+            registry: Arc::clone(&self.registry),
+            poll,
+            inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR + REPLAY_FETCHES_MAX, Arc::clone(&door))),
+            control: Arc::new(Link::new(controls::SLOTS, Arc::clone(&door))),
+            words: Arc::new(Link::new(AUTHORIZER_PENDING_PER_REACTOR, Arc::clone(&door))),
+            authorizer: None,
+            door,
+            urgent: Arc::clone(&self.urgent),
+            bulk: Arc::clone(&self.bulk),
+            audit: self.audit.clone(),
+            memory: Arc::clone(&self.memory),
+            stats: Arc::new(ReactorStats::default()),
+            listeners,
+        })
+    }
+
+    /// Who watches the threads, and what has none.
+    pub(super) fn watch(
+        &self,
+        seat: &HubSeat,
+        parts: &[ReactorParts],
+        journal: Option<&JournalHandle>,
+        audit: Option<&AuditSeat>,
+        authorizer: Option<Arc<Authorizer>>,
+    ) -> Watch {
+        let mut threads = vec![Watched::new("hub".to_owned(), &seat.door)];
+        threads.extend(parts.iter().map(|parts| Watched::new(format!("reactor-{}", parts.index), &parts.door)));
+        threads.extend(journal.into_iter().flat_map(JournalHandle::doors).map(|(name, door)| Watched::disk(name, door)));
+        threads.extend(audit.map(|audit| Watched::dispensable("audit", audit.door())));
+        Watch {
+            clock: self.clock,
+            threads,
+            health: Arc::clone(&self.health),
+            notifier: Arc::clone(&self.notifier),
+            registry: Arc::clone(&self.registry),
+            hub: Arc::clone(&self.figures),
+            memory: Arc::clone(&self.memory),
+            authorizer,
+            certificates: self.certificates.clone(),
+        }
+    }
+
+    /// What the admin listener does about tokens and sessions.
+    pub(super) fn revoker(&self, file: Option<RevocationFile>, controls: Vec<Arc<Link<Control>>>, trail: AdminTrail) -> Revoker {
+        Revoker { clock: self.clock, list: Arc::clone(&self.revocations), file: Mutex::new(file), controls, trail }
+    }
+
+    /// What SIGHUP works on.
+    pub(super) fn reloader(
+        &self,
+        instance: u32,
+        controls: Vec<Arc<Link<Control>>>,
+        authorizer: Option<(Arc<Authorizer>, CurrentClient)>,
+    ) -> Reloader {
+        Reloader {
+            instance,
+            catalog: Arc::clone(&self.catalog),
+            registry: Arc::clone(&self.registry),
+            certificates: self.certificates.clone(),
+            authorizer,
+            controls,
+        }
+    }
+
+    /// Whence the figures come.
+    pub(super) fn sources(
+        &self,
+        parts: &[ReactorParts],
+        journal: Option<&JournalHandle>,
+        audit: Option<&AuditSeat>,
+        authorizer: Option<Arc<Authorizer>>,
+    ) -> Sources {
+        Sources {
+            health: Arc::clone(&self.health),
+            certificates: self.certificates.clone(),
+            journal: journal.map(JournalHandle::stats),
+            audit: audit.map(|audit| audit.figures.clone()),
+            authorizer,
+            memory: Arc::clone(&self.memory),
+            hub: Arc::clone(&self.figures),
+            reactors: parts.iter().map(|parts| Arc::clone(&parts.stats)).collect(),
+            inboxes: parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect(),
+            ingest: [Arc::clone(&self.urgent), Arc::clone(&self.bulk)],
+        }
+    }
+}
