@@ -152,7 +152,7 @@ impl HotPath {
             outbox.push(entry, Limits { bytes_max: 1 << 20 });
         });
         written.clear();
-        outbox.fill(written, 64 * 1024, |_| false);
+        outbox.fill(Lane::Metric, written, 64 * 1024, |_| false);
         let mut finished = 0;
         outbox.wrote(written.len(), |frame| finished += frame.bytes);
         finished

@@ -189,6 +189,10 @@ pub const AWAITED_PER_CONN_MAX: usize = 2 * ROOMS_PER_CONN_MAX;
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when the process is out of descriptors.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// A connection without a token is not ended to make place for others before it is as old as this: its request may be on the way.
+pub const STRANGER_GRACE: Duration = Duration::from_millis(250);
+/// How long accepting rests when there are too many of those.
+pub const STRANGERS_REST: Duration = Duration::from_millis(5);
 /// An HTTP body must be complete within this.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A WebSocket message that was begun must be complete within this.

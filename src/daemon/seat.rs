@@ -9,6 +9,10 @@ use crate::net::link::{Door, Waker};
 
 use super::spawn;
 
+/// How far these threads step back for the hub and the reactors (`nice`): where cores are few, a push would wait for the commit of the event that
+/// it is about. `benches/journal.rs` shows it.
+const NICE: i32 = 5;
+
 /// What the thread does.
 pub(super) trait Work: Send + 'static {
     fn run(self);
@@ -26,6 +30,7 @@ impl<W: Work> Seat<W> {
     pub(super) fn start(name: &str) -> Result<Seat<W>, String> {
         let (work, inbox) = bounded::<W>(1);
         let thread = spawn(name, move || {
+            let _ = rustix::process::setpriority_process(None, NICE); // on Linux, of this thread alone; a sandbox may forbid it
             if let Ok(work) = inbox.recv() {
                 work.run();
             }

@@ -276,9 +276,9 @@ impl Outbox {
     }
 
     /// Copies whole frames in order of priority, about `budget` bytes: at least one piece if any waits, and at most
-    /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one. `deflate` compresses a frame where that is to be done
+    /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one, and nothing of lanes below `lowest` that was not begun. `deflate` compresses a frame where that is to be done
     /// first, or says false to leave it for the next time.
-    pub fn fill(&self, out: &mut Vec<u8>, budget: usize, deflate: impl FnMut(&Frame) -> bool) {
+    pub fn fill(&self, lowest: Lane, out: &mut Vec<u8>, budget: usize, deflate: impl FnMut(&Frame) -> bool) {
         let revs = self.revs.as_deref();
         let mut filler = Filler { start: out.len(), out, budget, lower: 0, window_bits: self.window_bits, revs, deflate };
         let rests_fit = self.raw.as_ref().is_none_or(|raw| filler.rest(&raw.bytes[raw.written..]))
@@ -292,14 +292,14 @@ impl Outbox {
             && (self.replies.is_empty() || self.replies.iter().all(|entry| filler.reply(&entry.frame)))
             && filler.piece(close);
         if go_on {
-            self.fill_lanes(&mut filler);
+            self.fill_lanes(lowest, &mut filler);
         }
     }
 
-    fn fill_lanes(&self, filler: &mut Filler<'_, impl FnMut(&Frame) -> bool>) {
-        for lane in Lane::ALL {
+    fn fill_lanes(&self, lowest: Lane, filler: &mut Filler<'_, impl FnMut(&Frame) -> bool>) {
+        for lane in &Lane::ALL[..=lowest.index()] {
             let queue = &self.lanes[lane.index()];
-            if !queue.iter().all(|entry| filler.lane_frame(lane, &entry.frame)) {
+            if !queue.iter().all(|entry| filler.lane_frame(*lane, &entry.frame)) {
                 return;
             }
         }

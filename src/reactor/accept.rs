@@ -57,6 +57,11 @@ impl Listeners {
         self.listeners.iter().any(|listening| listening.ready).then(|| self.rest_until.unwrap_or(now))
     }
 
+    /// Accepts nothing before then.
+    pub(super) fn rest(&mut self, until: Mono) {
+        self.rest_until = Some(until);
+    }
+
     /// Accepts what one turn allows. `accepted` gets the slots of the new connections.
     pub(super) fn accept(&mut self, index: u16, registry: &Registry, conns: &mut Slots, core: &mut Core, accepted: &mut Vec<u32>) {
         if self.rest_until.is_some_and(|until| until > core.now.mono) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::auth::Whom;
 use crate::base::codes::{CLOSE_MESSAGE_TIMEOUT, CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
+use crate::base::lane::Lane;
 use crate::base::limits::{
     CLOSE_LINGER, DRAIN_GRACE, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
 };
@@ -299,9 +300,11 @@ impl Connection {
         if may_be_slow && let Some(reason) = self.mind_slowness(core) {
             return Some(reason);
         }
+        // Nothing of the other lanes goes along while alerts wait with those of their rooms.
+        let lowest = if dirty == Dirty::Urgent && core.awaits_alerts(self.id.slot) { Lane::Alert } else { Lane::Metric };
         let mut left = WRITE_BYTES_PER_TURN;
         while self.writable && left > 0 && if dirty == Dirty::Urgent { self.outbox.is_urgent() } else { !self.is_flushed() } {
-            match self.write(core, io) {
+            match self.write(lowest, core, io) {
                 Ok(n) => left = left.saturating_sub(n),
                 Err(reason) => return Some(reason),
             }
@@ -316,10 +319,10 @@ impl Connection {
         self.over(core, io)
     }
 
-    /// One write of the most urgent whole frames.
-    fn write(&mut self, core: &Core, io: &mut Io) -> Result<usize, Reason> {
+    /// One write of the most urgent whole frames, down to that lane.
+    fn write(&mut self, lowest: Lane, core: &Core, io: &mut Io) -> Result<usize, Reason> {
         io.output.clear();
-        self.outbox.fill(&mut io.output, WRITE_BYTES, compress(&mut io.compressor));
+        self.outbox.fill(lowest, &mut io.output, WRITE_BYTES, compress(&mut io.compressor));
         match self.stream.write(&io.output, core.now.mono, &mut io.scratch) {
             Ok(0) if io.output.is_empty() => Ok(0),
             Ok(n) if n > 0 => {

@@ -48,6 +48,7 @@ use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::RoomId;
 use crate::base::limits::{
     AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST,
+    STRANGERS_REST,
 };
 use crate::base::memory::Level;
 use crate::base::time::Mono;
@@ -105,6 +106,8 @@ pub struct Reactor {
     timers_rest: Option<Mono>,
     /// Connections to be served; a slot may be there after its connection has gone.
     serve: Vec<u32>,
+    /// Some of them are opening, and have to wait for the next turn.
+    openings_wait: bool,
     backlog: Backlog,
     pressure: Pressure,
     strangers: Strangers,
@@ -166,6 +169,7 @@ impl Reactor {
             wheel: Wheel::new(TICK, now.mono),
             timers_rest: None,
             serve: Vec::new(),
+            openings_wait: false,
             backlog: Backlog::default(),
             pressure: Pressure::new(queue_bytes_max),
             strangers: Strangers::default(),
@@ -281,7 +285,12 @@ impl Reactor {
         self.enlist(slot);
     }
 
+    /// Accepts what came, but not while some that were accepted have not been looked at: those would be taken for idle and evicted, though their
+    /// token lies in the socket. The others wait in the kernel meanwhile.
     fn accept(&mut self) {
+        if self.openings_wait || !self.make_place() {
+            return;
+        }
         let mut accepted = Vec::new();
         self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &mut self.core, &mut accepted);
         for slot in accepted {
@@ -289,32 +298,39 @@ impl Reactor {
                 conn.account(&mut self.pressure);
                 if conn.is_stranger() {
                     self.core.strangers += 1;
-                    self.strangers.add(conn.id);
+                    self.strangers.add(conn.id, self.core.now.mono);
                 }
             }
             self.schedule(slot);
         }
-        self.evict_strangers();
+        self.make_place();
     }
 
-    /// However many connections hang there without a token, those who have one get in.
-    fn evict_strangers(&mut self) {
+    /// However many connections hang there without a token, those who have one get in. False if all have only just come.
+    fn make_place(&mut self) -> bool {
         let Reactor { conns, strangers, core, .. } = self;
         strangers.tidy(core.strangers, |id| !conns.by_id(id).is_some_and(|conn| conn.is_stranger()));
         while self.core.strangers > self.core.options.strangers_max {
             let conns = &mut self.conns;
-            let Some(id) = self.strangers.evict(|id| conns.by_id(id).map_or(Standing::Off, Connection::standing)) else { return };
+            let standing = |id| conns.by_id(id).map_or(Standing::Off, Connection::standing);
+            let Some(id) = self.strangers.evict(self.core.now.mono, standing) else {
+                self.listeners.rest(self.core.now.mono.plus(STRANGERS_REST));
+                return false;
+            };
             self.close(id.slot, Reason::Evicted);
         }
+        true
     }
 
     /// Serves those with input, each within its budget; those that have more are served again next turn. Those that are opening share a slice of
     /// time, so that a storm of them does not delay live pushes; at least one is served.
     fn serve(&mut self) {
         let mut opening = Duration::ZERO;
+        self.openings_wait = false;
         for slot in std::mem::take(&mut self.serve) {
             let Some(conn) = self.conns.at(slot) else { continue };
             if opening >= OPENING_SLICE && conn.is_opening() {
+                self.openings_wait = true;
                 self.serve.push(slot);
                 continue;
             }

@@ -42,7 +42,7 @@ fn drain_by(outbox: &mut Outbox, mut deflate: impl FnMut(&Frame) -> bool) -> Vec
     let mut all = Vec::new();
     while !outbox.is_empty() {
         let before = all.len();
-        outbox.fill(&mut all, WRITE_BYTES, &mut deflate);
+        outbox.fill(Lane::Metric, &mut all, WRITE_BYTES, &mut deflate);
         assert!(all.len() > before, "an outbox that is not empty fills nothing");
         outbox.wrote(all.len() - before, |_| {});
     }
@@ -131,12 +131,12 @@ fn one_write_takes_a_bounded_part_of_the_lower_lanes_but_at_least_one_frame() {
         push(&mut outbox, &frame(1, Lane::Metric, Kind::Transient, &[b'm'; 1000]));
     }
     let mut out = Vec::new();
-    outbox.fill(&mut out, WRITE_BYTES, never);
+    outbox.fill(Lane::Metric, &mut out, WRITE_BYTES, never);
     assert!(out.len() > LOWER_LANE_WRITE_BYTES - 1100 && out.len() <= LOWER_LANE_WRITE_BYTES, "{}", out.len());
     let mut outbox = Outbox::default();
     push(&mut outbox, &frame(1, Lane::Metric, Kind::Transient, &vec![b'm'; 40_000]));
     out.clear();
-    outbox.fill(&mut out, WRITE_BYTES, never);
+    outbox.fill(Lane::Metric, &mut out, WRITE_BYTES, never);
     assert_eq!(out.len(), outbox.bytes());
 }
 
@@ -145,7 +145,7 @@ fn a_large_rest_is_copied_piece_by_piece() {
     let mut outbox = Outbox::default();
     outbox.push_raw(Mono(1), |out| out.resize(200_000, b'x'));
     let mut out = Vec::new();
-    outbox.fill(&mut out, WRITE_BYTES, never);
+    outbox.fill(Lane::Metric, &mut out, WRITE_BYTES, never);
     assert_eq!(out.len(), WRITE_BYTES);
     assert_eq!(drain(&mut outbox).len(), 200_000);
 }
@@ -308,7 +308,7 @@ proptest! {
                 }
                 Op::Write(n) => {
                     let (mut out, mut left) = (Vec::new(), at_once);
-                    outbox.fill(&mut out, WRITE_BYTES, |frame| {
+                    outbox.fill(Lane::Metric, &mut out, WRITE_BYTES, |frame| {
                         assert!(window_bits > 0);
                         let may = left > 0;
                         left = left.saturating_sub(1);

@@ -121,7 +121,7 @@ impl Desk {
         let mut bytes = Vec::new();
         while !self.outbox.is_empty() {
             let before = bytes.len();
-            self.outbox.fill(&mut bytes, 1 << 20, |_| false);
+            self.outbox.fill(Lane::Metric, &mut bytes, 1 << 20, |_| false);
             self.outbox.wrote(bytes.len() - before, |_| {});
         }
         let mut texts = Vec::new();

@@ -409,6 +409,8 @@ impl Storm {
                 if wakes > self.reactor.io.clock.mono() {
                     continue;
                 }
+            } else if has_callers && wakes > now {
+                manual::pass(Duration::from_millis(1)); // accepting may rest
             }
             self.turn(true);
         }

@@ -104,7 +104,7 @@ proptest! {
         let (mut sent, mut rev, mut wire) = (HashMap::new(), 0, Vec::new());
         let mut write = |outbox: &mut Outbox, peer: &mut Peer, n: usize| {
             let mut out = Vec::new();
-            outbox.fill(&mut out, WRITE_BYTES, never);
+            outbox.fill(Lane::Metric, &mut out, WRITE_BYTES, never);
             let n = n.min(out.len());
             outbox.wrote(n, |written| {
                 assert_eq!(written.bytes, written.form.as_websocket().len());
@@ -164,7 +164,7 @@ fn a_delta_that_is_started_is_gone_on_with() {
     drain(&mut outbox);
     push(&mut outbox, &state(1, 0, 2, Some(1), false));
     let mut bytes = Vec::new();
-    outbox.fill(&mut bytes, WRITE_BYTES, never);
+    outbox.fill(Lane::Metric, &mut bytes, WRITE_BYTES, never);
     bytes.truncate(5);
     outbox.wrote(5, |_| panic!("not finished yet"));
     push(&mut outbox, &state(1, 0, 3, Some(2), false));
