@@ -210,7 +210,7 @@ struct Daemon {
 impl Daemon {
     fn start(name: &str, is_durable: bool) -> Daemon {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::remove_dir_all(&dir).ok();
         std::fs::create_dir_all(dir.join("data")).expect("the directory can be written to");
         let mut random = [0; 32];
         getrandom::fill(&mut random).expect("the system has random numbers");
@@ -239,7 +239,7 @@ impl Daemon {
 
     fn stop(self) {
         self.running.stop();
-        let _ = std::fs::remove_dir_all(&self.dir);
+        std::fs::remove_dir_all(&self.dir).ok();
     }
 
     fn connect(&self) -> BufReader<UnixStream> {

@@ -30,7 +30,8 @@ impl<W: Work> Seat<W> {
     pub(super) fn start(name: &str) -> Result<Seat<W>, String> {
         let (work, inbox) = bounded::<W>(1);
         let thread = spawn(name, move || {
-            let _ = rustix::process::setpriority_process(None, NICE); // on Linux, of this thread alone; a sandbox may forbid it
+            // On Linux, of this thread alone. A sandbox may forbid it.
+            rustix::process::setpriority_process(None, NICE).ok();
             if let Ok(work) = inbox.recv() {
                 work.run();
             }

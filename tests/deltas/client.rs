@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tickerd::base::ids::{ConnId, RoomId};
+use tickerd::base::lane::Lane;
 use tickerd::base::time::Mono;
 use tickerd::hub::ports::Joined;
 use tickerd::net::outbox::{Entry, Limits, Outbox, PushOutcome};
@@ -109,7 +110,7 @@ impl Client {
         let mut left = if all { usize::MAX } else { self.speed };
         while left > 0 && !self.outbox.is_empty() {
             let before = self.input.len();
-            self.outbox.fill(&mut self.input, WRITE_BYTES, |_| panic!("nobody agreed on compression"));
+            self.outbox.fill(Lane::Metric, &mut self.input, WRITE_BYTES, |_| panic!("nobody agreed on compression"));
             let n = (self.input.len() - before).min(left);
             self.input.truncate(before + n);
             left -= n;
