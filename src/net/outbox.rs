@@ -297,9 +297,12 @@ impl Outbox {
     }
 
     fn fill_lanes(&self, lowest: Lane, filler: &mut Filler<'_, impl FnMut(&Frame) -> bool>) {
-        for lane in &Lane::ALL[..=lowest.index()] {
+        for lane in Lane::ALL {
             let queue = &self.lanes[lane.index()];
-            if !queue.iter().all(|entry| filler.lane_frame(*lane, &entry.frame)) {
+            if queue.len() == 0 {
+                continue;
+            }
+            if lane.index() > lowest.index() || !queue.iter().all(|entry| filler.lane_frame(lane, &entry.frame)) {
                 return;
             }
         }
