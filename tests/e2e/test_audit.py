@@ -88,14 +88,14 @@ def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
     assert sessions == {"ann": ann.welcome["data"]["session"], "bob": bob.welcome["data"]["session"]}
     happened = [(row["kind"], row["user"], row["room"], row["subject"], row["reason"], row["count"]) for row in trail(house.data)]
     of_ann = [entry for entry in happened if entry[1] == "ann"]
-    assert of_ann == [
+    assert of_ann[:4] == [
         ("connect", "ann", None, None, None, 1),
         ("join", "ann", ROOM, None, None, 1),
         ("ack", "ann", ROOM, "update:1", None, 1),
         ("leave", "ann", ROOM, None, "unsubscribed", 1),
-        ("disconnect", "ann", None, None, "denied", 1),
-        ("admin", "ann", None, "disconnect", None, 1),
     ]
+    # Two threads tell these: either may be first.
+    assert sorted(of_ann[4:]) == [("admin", "ann", None, "disconnect", None, 1), ("disconnect", "ann", None, None, "denied", 1)]
     assert [entry for entry in happened if entry[1] == "bob"] == [
         ("connect", "bob", None, None, None, 1),
         ("deny", "bob", ROOM, None, "access_denied", 1),
@@ -160,9 +160,11 @@ def test_a_flood_that_the_disk_does_not_take_is_counted_to_the_last_entry(house)
     client = daemon.connect(mint(rooms=[ROOM]))
     for n in range(4000):
         client.send(type="subscribe", room=ROOM)
-        client.send(type="unsubscribe", room=ROOM)
-        if n % 100 == 99:
-            assert client.request(type="ping")["type"] == "ok"
+        if n % 100 < 99:
+            client.send(type="unsubscribe", room=ROOM)
+        else:
+            # Its answer says that all before it is done, which a ping's would not: that need not wait for the hub.
+            assert client.request(type="unsubscribe", room=ROOM)["type"] == "ok"
             client.pending.clear()
     wait_until(lambda: daemon.metric("audit_lost_total") > 1000 and daemon.metric("audit_failures_total") > 0, "entries are dropped")
     holder.execute("ROLLBACK")

@@ -106,7 +106,7 @@ def test_sessions_are_resumed_over_reactors(serve_tls, authority):
         before = handshakes(daemon, "resumed")
         for _ in range(12):
             raw = context.wrap_socket(socket.create_connection(daemon.address, DEADLINE_S), server_hostname="127.0.0.1", session=session)
-            raw.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            raw.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
             assert raw.recv(100).startswith(b"HTTP/1.1 404")
             assert raw.session_reused == (session is not None)
             session = raw.session
@@ -118,7 +118,7 @@ def test_the_end_is_told(serve_tls, authority):
     """A stream that ends without close_notify could have been cut short: ours says it, after the last answer, and to a peer that half-closed."""
     daemon = serve_tls()
     with RawHttp(daemon.address, authority.context()) as raw:
-        raw.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        raw.send(b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert raw.response().status == 404
         raw.socket.suppress_ragged_eofs = False
         assert raw.socket.recv(10) == b""  # raises SSLEOFError if there was no close_notify
@@ -201,7 +201,7 @@ def shake_bytewise(daemon, context, size):
                 raw.sendall(data[at : at + size])
 
         pump(tls.do_handshake)
-        tls.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        tls.write(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
         flush()
         return pump(lambda: tls.read(100))
 
