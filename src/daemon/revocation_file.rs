@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::auth::{Revocation, Revocations};
@@ -95,14 +96,14 @@ impl RevocationFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// Writes all that holds to another file, which then takes this one's place: a crash leaves either of them whole.
 fn rewrite(path: &Path, list: &Revocations) -> io::Result<File> {
     let other = path.with_extension("ndjson.new");
     let text: String = list.iter().map(|revocation| revocation.to_json() + "\n").collect();
-    let mut file = File::create(&other)?;
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&other)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&other, path)?;

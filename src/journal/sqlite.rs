@@ -1,6 +1,8 @@
 //! What our files of `SQLite` have in common: how they are told from others, opened, read beside the daemon, and set aside when they are damaged.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ pub(super) fn open(path: &Path, schema: Schema) -> Result<Connection, OpenError>
             OpenError::Other(format!("cannot open {}: {error}; give --data-dir a directory that this user may write", path.display()))
         }
     };
+    // Made here, for SQLite would let everybody read it, and what it puts beside it has the same mode. What is wrong with the place, it tells.
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok();
     let mut db = Connection::open(path).map_err(told)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
     db.pragma_update(None, "journal_mode", "WAL").map_err(told)?;

@@ -179,6 +179,17 @@ def test_a_flood_that_the_disk_does_not_take_is_counted_to_the_last_entry(house)
     assert events == ["audit_failing", "audit_recovered"]
 
 
+def test_nobody_else_reads_what_is_in_the_data_directory(house):
+    """OBS-15: also where the directory was there before, and others may look into it."""
+    house.data.mkdir(mode=0o755)
+    daemon = house.start()
+    daemon.publish(equity(text=SECRET_DATA))
+    admin(daemon, "/v1/revoke", jti="some-token")
+    wait_until(lambda: trail(house.data, "admin"), "it is written")
+    modes = {file.name: oct(file.stat().st_mode & 0o077) for file in house.data.rglob("*") if file.is_file() and file.name != "lock"}
+    assert {"state.db", "audit.db", "revocations.ndjson"} <= modes.keys() and set(modes.values()) == {"0o0"}, modes
+
+
 def test_a_full_disk_stops_nothing_and_is_told_once(house):
     """DLV-16: on a file system of 2 MiB; when there is room again, what waited is written."""
     house.data.mkdir()
