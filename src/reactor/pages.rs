@@ -1,4 +1,4 @@
-//! What browsers are given: the client and the dashboard, as files that are part of the program. No I/O.
+//! What browsers are given: the client, the dashboard and the API documents, as files that are part of the program. No I/O.
 
 use crate::wire::http::{Request, write_response};
 
@@ -11,6 +11,8 @@ pub(super) struct Page {
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// RFC 9512.
+const YAML: &str = "application/yaml";
 
 static PAGES: &[Page] = &[
     Page { path: "/", content_type: "text/html; charset=utf-8", body: include_bytes!("../web/dashboard/index.html") },
@@ -21,6 +23,8 @@ static PAGES: &[Page] = &[
     Page { path: "/client.js", content_type: SCRIPT, body: include_bytes!("../web/client.js") },
     Page { path: "/react.js", content_type: SCRIPT, body: include_bytes!("../web/react.js") },
     Page { path: "/client.d.ts", content_type: "text/plain; charset=utf-8", body: include_bytes!("../web/client.d.ts") },
+    Page { path: "/asyncapi.yaml", content_type: YAML, body: include_bytes!("../web/asyncapi.yaml") },
+    Page { path: "/openapi.yaml", content_type: YAML, body: include_bytes!("../web/openapi.yaml") },
 ];
 
 /// Everything comes from here, and nothing is inline: text that gets into a page as markup runs nothing.

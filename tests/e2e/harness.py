@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import jwt
+from contract import check_answer, check_http, check_message
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as websocket_connect
 
@@ -265,7 +266,10 @@ class Lines:
         chunk = self.socket.recv(1 << 20)
         assert chunk, "the daemon closed the publish socket"
         *lines, self.rest = (self.rest + chunk).split(b"\n")
-        return [json.loads(line) for line in lines]
+        answers = [json.loads(line) for line in lines]
+        for answer in answers:
+            check_answer(answer)
+        return answers
 
     def close(self):
         self.socket.close()
@@ -294,12 +298,14 @@ class Pump:
 
 
 def http_request(address, method, path, body=None, headers=None):
-    """One request on a connection of its own: status, headers, body."""
+    """One request to the daemon on a connection of its own: status, headers, body, as openapi.yaml has them."""
     connection = http.client.HTTPConnection(*address, timeout=DEADLINE_S)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
-        return response.status, response.headers, response.read()
+        answer = response.status, response.headers, response.read()
+        check_http(method, path, *answer)
+        return answer
     finally:
         connection.close()
 
@@ -364,7 +370,11 @@ def exchange(address, data, tls=None):
     """One raw request: its answer."""
     with RawHttp(address, tls) as raw:
         raw.send(data)
-        return raw.response()
+        response = raw.response()
+    request_line = re.match(rb"([A-Z]+) (/\S*) HTTP/1\.1\r\n", data)
+    if request_line:
+        check_http(*map(bytes.decode, request_line.groups()), response.status, response.headers, response.body)
+    return response
 
 
 # ---- clients -------------------------------------------------------------------------------------------------------
@@ -409,6 +419,7 @@ class Client:
     def _read(self, ends):
         while True:
             message = Message(self.websocket.recv(timeout=max(0.0, ends - time.monotonic())))
+            check_message(message)
             if message["type" if "type" in message else "ok"] != "heartbeat":
                 return message
 

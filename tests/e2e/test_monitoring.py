@@ -4,12 +4,13 @@ import json
 import re
 import time
 import urllib.parse
+import urllib.request
 
 import pytest
 from alert_cases import CASES, promtool_tests
 from authorizer import Authorizer, send
 from certificates import Authority
-from harness import PATIENCE_S, ROOT, Client, equity, handshake_status, http_request, mint, note, risk_alert
+from harness import DEADLINE_S, PATIENCE_S, ROOT, Client, equity, handshake_status, mint, note, risk_alert
 from servers import Server, free_port, run
 
 MONITORING = ROOT / "systemd/monitoring"
@@ -112,6 +113,6 @@ def dashboard_queries():
 
 def found(port, query):
     """The samples of a query, but for those that are no number."""
-    status, _, body = http_request(("127.0.0.1", port), "GET", "/api/v1/query?" + urllib.parse.urlencode({"query": query}))
-    assert status == 200, f"{query}: {body.decode()}"
-    return [sample for sample in json.loads(body)["data"]["result"] if sample["value"][1] != "NaN"]
+    url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+    with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
+        return [sample for sample in json.load(answer)["data"]["result"] if sample["value"][1] != "NaN"]
