@@ -1,6 +1,7 @@
 """Servers of others that tests start beside the daemon: Prometheus, nginx, HAProxy. `tests/run tools` unpacks them below target/."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -31,10 +32,16 @@ def run(name, *arguments, **options):
 
 
 def free_port():
-    """A port of loopback that is free now: for a server that cannot say which one it took."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback that is free now, for a server that cannot say which one it took: none of those that the kernel gives to others."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 class Server:

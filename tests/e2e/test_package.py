@@ -48,8 +48,9 @@ def test_the_package_is_installed_removed_and_purged(package, tmp_path):
     assert key.stat().st_mode & 0o777 == 0o600 and key.stat().st_size > 32
     for name in ("tickerd.service", "tickerd.socket"):
         assert (tmp_path / "usr/lib/systemd/system" / name).read_text() == (ROOT / "systemd" / name).read_text()
-    monitoring = ROOT / "systemd/monitoring"
-    assert {file.name for file in (tmp_path / "usr/share/doc/tickerd/monitoring").iterdir()} == {file.name for file in monitoring.iterdir()}
+    for name in ("monitoring", "proxy"):
+        installed = {file.name for file in (tmp_path / "usr/share/doc/tickerd" / name).iterdir()}
+        assert installed == {file.name for file in (ROOT / "systemd" / name).iterdir()}
     checked = machine.run("check", "--config", tmp_path / "etc/tickerd/tickerd.toml", "--data-dir", tmp_path / "var/lib/tickerd")
     assert checked.returncode == 0, checked.stderr
     secret = key.read_bytes()

@@ -84,9 +84,10 @@ def split_frames(buffer, window_bits=0):
 class RawClient:
     """A client on a bare socket, which reads only when told to."""
 
-    def __init__(self, address, token, receive_buffer_bytes=None, tls=None, **headers):
+    def __init__(self, address, token, receive_buffer_bytes=None, tls=None, source="", **headers):
         self.socket = socket.socket()
         self.socket.settimeout(DEADLINE_S)
+        self.socket.bind((source, 0))
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.connect(address)

@@ -1,0 +1,207 @@
+"""The samples of systemd/proxy, as they are but for addresses and files, in the real nginx and HAProxy before two real daemons (SCL-02, SCL-03, SCL-05)."""
+
+import json
+import signal
+import time
+
+import pytest
+from certificates import Authority
+from harness import DEADLINE_S, PATIENCE_S, PUBLISHER, ROOT, Client, Daemon, RawHttp, mint, note, wait_until
+from servers import Server, free_port, run
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from wire import RawClient
+
+SAMPLES = ROOT / "systemd/proxy"
+CLIENTS = 20
+CLIENT_ADDRESS = "127.0.0.9"
+
+
+class House:
+    """Two daemons behind a proxy, each of which can end and come back where it was."""
+
+    def __init__(self, directory, proxy):
+        self.directory, self.running, self.starts = directory, [], 0
+        self.authority = Authority(directory)
+        certificate, key, _ = self.authority.issue()
+        self.tls_in_daemon = {"tls_cert": certificate, "tls_key": key} if proxy == "haproxy-tcp" else {}
+        self.flags = {"behind_proxy": "127.0.0.0/8", "handshakes_per_ip": 0, "client_address": "proxy-v2" if self.tls_in_daemon else None}
+        self.ports = [(free_port(), free_port()) for _ in range(2)]
+        self.daemons = [self.start(0), self.start(1)]
+        self.address = "127.0.0.1", free_port()
+        self.server = SERVERS[proxy](self, certificate, key)
+        self.server.wait_for(self.address[1])
+
+    def start(self, n):
+        listen, admin = (f"127.0.0.1:{port}" for port in self.ports[n])
+        self.starts += 1
+        directory = self.directory / f"daemon-{self.starts}"
+        daemon = Daemon(directory, reactors=1, listen=listen, admin_listen=admin, drain_timeout="3s", **self.flags, **self.tls_in_daemon)
+        self.running.append(daemon)
+        return daemon
+
+    def kill(self, daemon):
+        self.running.remove(daemon)
+        daemon.process.kill()
+        daemon.process.wait()
+
+    def end(self):
+        for daemon in self.running:
+            daemon.end()
+
+    def sample(self, name, replaced):
+        """The sample as it is shipped, but for what differs on each machine."""
+        text = (SAMPLES / name).read_text()
+        for ours, theirs in replaced.items():
+            assert ours in text, ours
+            text = text.replace(ours, theirs)
+        file = self.directory / name
+        file.write_text(text)
+        return file
+
+    def nginx(self, certificate, key):
+        log = self.directory / "access.log"
+        site = self.sample("nginx.conf", {
+            "127.0.0.1:8080": f"127.0.0.1:{self.ports[0][0]}", "127.0.0.1:8081": f"127.0.0.1:{self.ports[1][0]}",
+            "443 ssl": f"127.0.0.1:{self.address[1]} ssl", "/etc/ssl/tickerd.pem": str(certificate), "/etc/ssl/tickerd.key": str(key),
+            "/var/log/nginx/tickerd.log": str(log),
+        })  # fmt: skip
+        paths = "".join(f"{name}_temp_path {self.directory / name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        main = self.directory / "main.conf"
+        main.write_text(
+            f"user root; daemon off; pid {self.directory / 'nginx.pid'}; error_log stderr; worker_processes 2;"
+            f"events {{ worker_connections 1024; }} http {{ {paths} include {site}; }}"
+        )
+        code, printed = run("nginx", "-t", "-e", "stderr", "-c", main)
+        assert code == 0, printed
+        return Server("nginx", "-e", "stderr", "-c", main, log=self.directory / "nginx.log")
+
+    def haproxy(self, certificate, key):
+        both = self.directory / "both.pem"
+        both.write_bytes(certificate.read_bytes() + key.read_bytes())
+        name, backends = ("haproxy-tcp.cfg", ("8443", "8444")) if self.tls_in_daemon else ("haproxy.cfg", ("8080", "8081"))
+        replaced = {"bind :443": f"bind 127.0.0.1:{self.address[1]}", "log /dev/log local0": "log stdout format raw local0", "maxconn 100000": "maxconn 1000"}
+        for backend, admin, ports in zip(backends, ("9100", "9101"), self.ports, strict=True):
+            replaced |= {f"127.0.0.1:{backend} port {admin}": f"127.0.0.1:{ports[0]} port {ports[1]}"}
+        if not self.tls_in_daemon:
+            replaced |= {"/etc/ssl/tickerd.pem": str(both)}
+        file = self.sample(name, replaced)
+        code, printed = run("haproxy", "-c", "-f", file)
+        assert code == 0 and "WARNING" not in printed, printed
+        return Server("haproxy", "-db", "-f", file, log=self.directory / "haproxy.log")
+
+    def connect(self, user="u1"):
+        return Client(self.address, mint(user, rooms=["*"]), tls=self.authority.context_of_threads())
+
+    def crowd(self):
+        """Clients in one room, by the daemon that has them."""
+        clients = [self.connect(f"u{n}") for n in range(CLIENTS)]
+        for client in clients:
+            client.subscribe("r:1")
+        return clients
+
+    def members(self, n):
+        return self.daemons[n].metric("tickerd_members")
+
+
+SERVERS = {"nginx": House.nginx, "haproxy": House.haproxy, "haproxy-tcp": House.haproxy}
+
+
+@pytest.fixture(params=SERVERS)
+def house(request, tmp_path):
+    house = House(tmp_path, request.param)
+    with house.server:
+        yield house
+    house.end()
+
+
+def clients_of(daemon):
+    lines = map(json.loads, daemon.stderr().splitlines())
+    return [line.get("client") for line in lines if line.get("message") == "connection closed"]
+
+
+def test_clients_and_publishers_go_through_and_are_who_they_are(house):
+    """WebSockets are shared out; events come at once; a client's own X-Forwarded-For is nobody's word."""
+    clients = house.crowd()
+    wait_until(lambda: house.members(0) == house.members(1) == CLIENTS / 2, "each has half of them")
+    for daemon in house.daemons:
+        daemon.publish(note("r:1", "alert", data=1))
+    assert [client.recv_type("note")["data"] for client in clients] == [1] * CLIENTS
+    with RawHttp(house.address, house.authority.context()) as raw:
+        body = json.dumps(note("r:1", data=2)).encode()
+        token = mint(**PUBLISHER)
+        raw.send(f"POST /v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert raw.response().json["members"] == CLIENTS / 2
+    before = [len(clients_of(daemon)) for daemon in house.daemons]
+    with RawClient(house.address, mint("u99"), tls=house.authority.context(), source=CLIENT_ADDRESS, X_Forwarded_For="203.0.113.9"):
+        pass
+    new = lambda: [client for daemon, n in zip(house.daemons, before, strict=True) for client in clients_of(daemon)[n:] if client != "127.0.0.1"]
+    wait_until(lambda: new() == [CLIENT_ADDRESS], f"{CLIENT_ADDRESS} is logged as the client, and nobody else")
+
+
+def come_back(house, clients, deadline_s):
+    """Every client that is closed connects again, at once and until it works; how many had to, and how long the last one took."""
+    ends, back = time.monotonic() + deadline_s, []
+    for n, client in enumerate(clients):
+        try:
+            while True:
+                client.recv(0.01)
+        except TimeoutError:
+            continue
+        except ConnectionClosed:
+            pass
+        began = time.monotonic()
+        while True:
+            try:
+                clients[n] = house.connect(f"u{n}")
+                break
+            except (InvalidHandshake, ConnectionClosed, OSError):
+                assert time.monotonic() < ends, "it cannot come back"
+                time.sleep(0.05)
+        clients[n].subscribe("r:1")
+        back.append(time.monotonic() - began)
+    return back
+
+
+def test_one_of_two_is_killed_and_comes_back(house):
+    """Its clients are on the other within seconds, the other's stay; then it gets new ones again."""
+    clients = house.crowd()
+    killed, other = house.daemons
+    house.kill(killed)
+    took = []
+
+    def all_are_there():
+        took.extend(come_back(house, clients, DEADLINE_S))
+        return house.members(1) == CLIENTS
+
+    wait_until(all_are_there, "all are on the other", PATIENCE_S)
+    assert len(took) == CLIENTS / 2 and max(took) < 5, took
+    other.publish(note("r:1", data="after"))
+    assert [client.recv_type("note")["data"] for client in clients] == ["after"] * CLIENTS
+    restarted = house.start(0)
+
+    def gets_new_ones():
+        house.connect("u98").close()
+        return restarted.metric("tickerd_handshakes_total", "upgraded") > 0
+
+    wait_until(gets_new_ones, "the restarted one gets clients again", PATIENCE_S)
+
+
+def test_a_drain_moves_clients_and_refuses_nobody(house):
+    """SIGTERM: each client is told when to come back, and whoever connects meanwhile is taken by the other at once."""
+    clients = house.crowd()
+    drained, other = house.daemons
+    drained.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: '"event":"draining"' in drained.stderr(), "it drains")
+    new = [house.connect(f"n{n}") for n in range(CLIENTS)]
+    assert drained.process.wait(DEADLINE_S) == 0
+    told = []
+    for client in clients:
+        try:
+            while True:
+                told += [message for message in [client.recv(0.01)] if message["type"] == "disconnect"]
+        except (TimeoutError, ConnectionClosed):
+            pass
+    assert len(told) == CLIENTS / 2 and {notice["code"] for notice in told} == {4101}
+    come_back(house, clients, DEADLINE_S)
+    wait_until(lambda: house.members(1) == CLIENTS, "all are in their room, on the other")
+    assert other.metric('tickerd_connections{kind="websocket"}') == CLIENTS + len(new)
