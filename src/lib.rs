@@ -3,7 +3,7 @@
 //! # Threads, and what each owns
 //!
 //! ```text
-//!  publishers: HTTP, unix socket, WebSocket            clients: WebSocket
+//!  publishers: HTTP, unix socket, WebSocket            clients: WebSocket, SSE
 //!           │                                               ▲
 //!           ▼                                               │ one write per flush, lanes in order
 //!  ┌─ reactor-0 ─────┐   ┌─ reactor-1 ─────┐   …   (thread per core: one Poll, own listeners, own connections)
@@ -65,8 +65,8 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: SSE and long
-//! poll, Redis, analytics.
+//! through byte for byte), and anonymous access. Not here yet: long poll, Redis,
+//! analytics.
 
 pub mod auth;
 pub mod base;

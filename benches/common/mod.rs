@@ -104,6 +104,7 @@ impl HotPath {
             since: None,
             history: None,
             delta: false,
+            poll: None,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.outputs);
         let Some(Output::Joined(joined)) = self.outputs.link.pop() else { panic!("a join by pattern is granted") };

@@ -47,6 +47,8 @@ error_codes! {
     OVER_CAPACITY = 202 "over_capacity" "rate" 503;
     /// This connection has joined as many rooms as it may.
     TOO_MANY_ROOMS = 203 "too_many_rooms" "rate" 429;
+    /// The user, or the address, has as many connections as allowed.
+    TOO_MANY_CONNECTIONS = 204 "too_many_connections" "rate" 429;
     /// Not one JSON object, or not UTF-8.
     BAD_JSON = 300 "bad_json" "protocol" 400;
     /// No such `type` of command.

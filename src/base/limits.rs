@@ -26,6 +26,12 @@ pub const TOKENS_CACHED_MAX: usize = 1024;
 pub const TOKEN_CACHED_FOR: Duration = Duration::from_secs(60);
 /// A longer token is not remembered.
 pub const TOKEN_CACHED_BYTES_MAX: usize = 2 * 1024;
+/// How long a ticket stands for its token.
+pub const TICKET_TTL: Duration = Duration::from_secs(30);
+/// Tickets given out in that time.
+pub const TICKETS_MAX: usize = 32 * 1024;
+/// The same for one user.
+pub const TICKETS_PER_USER_MAX: usize = 100;
 /// Revocations that hold at a time.
 pub const REVOCATIONS_MAX: usize = 100_000;
 /// Words of the authorizer that one reactor may wait for; the link back has as many slots.
@@ -40,6 +46,8 @@ pub const AUTHORIZER_ANSWER_BYTES_MAX: u64 = 16 * 1024;
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 /// One client command (a publishing WebSocket's message: [`PUBLISH_BYTES_MAX`]).
 pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
+/// A position as a text: `since` and `Last-Event-ID`.
+pub const CURSOR_BYTES_MAX: usize = 2 * IDENT_BYTES_MAX;
 /// The raw text of a command's `id`.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Rooms that one connection may have joined.

@@ -19,7 +19,7 @@ use super::acks;
 use super::lag::Lag;
 use super::ports::{Consent, Join, Joined, Outlet, Output, Since};
 use super::position::{self, Era, Start};
-use super::room::Room;
+use super::room::{Key, Room, Sent};
 use super::rooms::Eviction;
 
 impl Hub {
@@ -47,17 +47,23 @@ impl Hub {
         let room = self.rooms.by_id(id).expect("it was admitted to in this call");
         let era = join.since.as_ref().map_or(Era::Present, |since| self.rooms.era(room, &since.epoch));
         let starts = starts(room, era, &join);
-        let redelivered = acks::redelivered(&self.unacknowledged, room, &join.user, &starts, &mut self.scratch);
+        let states_after = join.poll.and_then(|poll| poll.states_after).filter(|_| era == Era::Present);
+        let redelivered = match states_after {
+            Some(_) => Vec::new(),
+            None => acks::redelivered(&self.unacknowledged, room, &join.user, &starts, &mut self.scratch),
+        };
         self.stats.redelivered += redelivered.len() as u64;
-        let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: Vec::new() };
-        let rest = answer.write(&join, &starts, redelivered);
+        let mut answer = Answer { room, scratch: &mut self.scratch, frames: Vec::new() };
+        let rest = answer.write(&join, &starts, redelivered, &States { lag: &self.lags[reactor], after: states_after });
         self.stats.gaps += answer.frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::Gap { .. })).count() as u64;
         let frames = answer.frames;
         let floor = Lane::ALL.map(|lane| match rest[lane.index()] {
             Some(_) => u64::MAX, // until the replay sets it
             None => floor(room, &self.lags[reactor], lane),
         });
-        let joined = Joined { conn: join.conn, room: id, name: Arc::clone(&room.name), floor, delta: join.delta, frames };
+        let (epoch, from) = (Arc::clone(&room.epoch.name), starts.each_ref().map(|start| start.from));
+        let (name, states_until) = (Arc::clone(&room.name), join.poll.map_or(0, |_| states_until(room)));
+        let joined = Joined { conn: join.conn, room: id, name, floor, delta: join.delta, epoch, from, states_until, frames };
         self.replays.end_of(join.conn, id);
         if rest.iter().any(Option::is_some) {
             let last = lane_of_caught_up(&joined.frames).max(lane_of_rest(&rest));
@@ -84,8 +90,9 @@ impl Hub {
         let frames = if let Some(room) = self.rooms.by_id(id) {
             reply::ok(&mut self.scratch, request);
             let first = Arc::new(Frame::reply(&self.scratch));
-            let mut answer = Answer { room, lag: &self.lags[reactor], scratch: &mut self.scratch, frames: vec![first] };
-            answer.put_states(false);
+            let lag = &self.lags[reactor];
+            let mut answer = Answer { room, scratch: &mut self.scratch, frames: vec![first] };
+            answer.put_states(|key, sent| sent.data_at.is_some() && !lag.owes_key(key.id));
             answer.put_caught_up();
             answer.frames
         } else {
@@ -107,17 +114,33 @@ fn floor(room: &Room, lag: &Lag, lane: Lane) -> u64 {
     lag.behind_at(room.id, lane).map_or(0, |_| room.lanes[lane.index()].live + 1)
 }
 
+/// Which of the states that members have go into an answer to a join.
+struct States<'a> {
+    lag: &'a Lag,
+    /// For a poll: those that were changed later.
+    after: Option<u64>,
+}
+
+impl States<'_> {
+    /// Also those deleted, for one who may hold them from before. Those owed to the lagging reactor come by themselves, once, if need be after
+    /// `caught_up`; but who polls may have gone by then.
+    fn has(&self, join: &Join, key: &Key, sent: &Sent) -> bool {
+        (sent.data_at.is_some() || join.since.is_some())
+            && (join.poll.is_some() || !self.lag.owes_key(key.id))
+            && self.after.is_none_or(|after| sent.frame.tag.released.0 > after)
+    }
+}
+
 /// The frames of an answer in the making.
 struct Answer<'a> {
     room: &'a Room,
-    lag: &'a Lag,
     scratch: &'a mut Vec<u8>,
     frames: Vec<Arc<Frame>>,
 }
 
 impl Answer<'_> {
     /// Puts all that memory has, and returns what of each lane is to come from the journal, and `caught_up` after it.
-    fn write(&mut self, join: &Join, starts: &PerLane<Start>, redelivered: Vec<Arc<Frame>>) -> PerLane<Option<u64>> {
+    fn write(&mut self, join: &Join, starts: &PerLane<Start>, redelivered: Vec<Arc<Frame>>, wanted: &States<'_>) -> PerLane<Option<u64>> {
         self.put_subscribed(join, starts);
         self.frames.extend(redelivered);
         let rest = Lane::ALL.map(|lane| {
@@ -131,7 +154,12 @@ impl Answer<'_> {
                 self.frames.extend((starts[lane.index()].replay..=stream.live).filter_map(|seq| stream.event(seq)).cloned());
             }
         }
-        self.put_states(join.since.is_some());
+        let first = self.frames.len();
+        self.put_states(|key, sent| wanted.has(join, key, sent));
+        if join.poll.is_some() {
+            // An answer may be cut.
+            self.frames[first..].sort_by_key(|frame| frame.tag.released);
+        }
         if rest.iter().all(Option::is_none) {
             self.put_caught_up();
         }
@@ -159,21 +187,13 @@ impl Answer<'_> {
             let epoch = if gap.to.is_some() { &*self.room.epoch.name } else { since.map_or("", |since| &*since.epoch) };
             self.scratch.clear();
             reply::gap(self.scratch, &self.room.name, lane, epoch, gap.from, gap.to);
-            self.put(lane, Kind::Gap { to: u64::MAX });
+            self.put(lane, Kind::Gap { to: start.replay - 1 });
         }
     }
 
-    /// The states that members have; also those deleted, for one who may hold them from before. Those owed to the lagging reactor
-    /// come by themselves, once, if need be after `caught_up`.
-    fn put_states(&mut self, with_deleted: bool) {
-        for key in &self.room.states.keys {
-            if let Some(sent) = &key.sent
-                && (sent.data_at.is_some() || with_deleted)
-                && !self.lag.owes_key(key.id)
-            {
-                self.frames.push(Arc::clone(&sent.frame));
-            }
-        }
+    fn put_states(&mut self, is_wanted: impl Fn(&Key, &Sent) -> bool) {
+        let sent = self.room.states.keys.iter().filter_map(|key| key.sent.as_ref().filter(|sent| is_wanted(key, sent)));
+        self.frames.extend(sent.map(|sent| Arc::clone(&sent.frame)));
     }
 
     /// Last, in the lowest lane that replays.
@@ -188,6 +208,11 @@ impl Answer<'_> {
         let tag = Tag { room: self.room.id, lane, kind, accepted: Mono::NEVER, released: Mono::NEVER };
         self.frames.push(Arc::new(Frame::text(tag, self.scratch)));
     }
+}
+
+/// The last change of a state that the room's members may have.
+fn states_until(room: &Room) -> u64 {
+    room.states.keys.iter().filter_map(|key| key.sent.as_ref()).map(|sent| sent.frame.tag.released.0).max().unwrap_or_default()
 }
 
 /// The lowest lane of these frames.

@@ -203,6 +203,8 @@ pub struct Hub {
     stats: HubStats,
     /// What the events and states take that are not released.
     held_bytes: usize,
+    /// When the last change of a state was released: no two are at the same time, so that it tells which ones a poll has seen.
+    state_released: Mono,
     /// There is little memory.
     is_short: bool,
 }
@@ -228,6 +230,7 @@ impl Hub {
             patch: Vec::new(),
             stats: HubStats::default(),
             held_bytes: 0,
+            state_released: Mono::default(),
             is_short: false,
             options,
         }

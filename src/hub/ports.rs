@@ -97,6 +97,16 @@ pub struct Join {
     pub history: Option<u32>,
     /// It wants deltas.
     pub delta: bool,
+    /// It is a long poll's.
+    pub poll: Option<Poll>,
+}
+
+/// A join that is to be over with its answer, or with the next thing that comes: all that the answer lacks must be in the next one's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Poll {
+    /// An earlier one's [`Joined::states_until`], if it was in the same epoch: states that were changed later are wanted, and nothing is to be
+    /// given again that waits for an acknowledgment.
+    pub states_after: Option<u64>,
 }
 
 /// A user has taken note of something.
@@ -298,6 +308,12 @@ pub struct Joined {
     pub floor: PerLane<u64>,
     /// It wants deltas: for each key one whose base is the last state of it that went to the member, else the full state.
     pub delta: bool,
+    /// The history in which the numbers count.
+    pub epoch: Arc<str>,
+    /// The first `seq` that comes, for each lane, as an event or in a `gap`.
+    pub from: PerLane<u64>,
+    /// For a poll: the last change of a state that members may have, by its [`Tag::released`](crate::wire::frame::Tag).
+    pub states_until: u64,
     /// `subscribed`, the replay, the states, `caught_up`, in order.
     pub frames: Vec<Arc<Frame>>,
 }

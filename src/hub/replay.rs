@@ -215,7 +215,7 @@ impl Part<'_> {
             self.scratch.clear();
             reply::gap(self.scratch, self.name, self.lane, self.epoch, *next, Some(to - 1));
             self.gaps += 1;
-            self.put(self.lane, Kind::Notice);
+            self.put(self.lane, Kind::Gap { to: to - 1 });
             *next = to;
         }
     }

@@ -178,8 +178,18 @@ impl Bench {
 
     fn join_as(&mut self, conn: ConnId, user: &str, by_pattern: bool, since: Option<Since>, history: Option<u32>) -> Vec<Value> {
         let request = Some(RequestId::from(7));
-        let join =
-            Join { conn, request, room: "r".into(), user: user.into(), by_pattern, consent: Consent::None, since, history, delta: false };
+        let join = Join {
+            conn,
+            request,
+            room: "r".into(),
+            user: user.into(),
+            by_pattern,
+            consent: Consent::None,
+            since,
+            history,
+            delta: false,
+            poll: None,
+        };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
         match self.out.outputs.pop().expect("every join is answered").1 {
             Output::Joined(joined) => texts(&joined.frames),

@@ -12,6 +12,7 @@
 
 mod queue;
 mod revs;
+mod sse;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::wire::frame::{Frame, Kind, Tag};
 
 use queue::Queue;
 use revs::Revs;
+use sse::Events;
 
 /// Empty queues give their memory back beyond this many slots.
 const IDLE_SLOTS: usize = 16;
@@ -77,6 +79,8 @@ pub struct Outbox {
     window_bits: u8,
     /// There while it wants deltas of any room.
     revs: Option<Box<Revs>>,
+    /// There if the peer reads server-sent events.
+    events: Option<Box<Events>>,
 }
 
 /// A frame that is written.
@@ -106,6 +110,8 @@ struct Started {
     entry: Entry,
     is_delta: bool,
     written: usize,
+    /// Its bytes, if they are a server-sent event's.
+    encoded: Box<[u8]>,
 }
 
 impl Started {
@@ -279,6 +285,9 @@ impl Outbox {
     /// [`LOWER_LANE_WRITE_BYTES`] of updates and metrics beyond a first one, and nothing of lanes below `lowest` that was not begun. `deflate` compresses a frame where that is to be done
     /// first, or says false to leave it for the next time.
     pub fn fill(&self, lowest: Lane, out: &mut Vec<u8>, budget: usize, deflate: impl FnMut(&Frame) -> bool) {
+        if let Some(events) = &self.events {
+            return self.fill_events(events, lowest, out, budget);
+        }
         let revs = self.revs.as_deref();
         let mut filler = Filler { start: out.len(), out, budget, lower: 0, window_bits: self.window_bits, revs, deflate };
         let rests_fit = self.raw.as_ref().is_none_or(|raw| filler.rest(&raw.bytes[raw.written..]))
@@ -310,6 +319,11 @@ impl Outbox {
 
     /// Removes the first `n` bytes of what [`Outbox::fill`] copied, and reports each frame that is finished by them.
     pub fn wrote(&mut self, n: usize, mut finished: impl FnMut(Written<'_>)) {
+        if let Some(mut events) = self.events.take() {
+            self.wrote_events(&mut events, n, &mut finished);
+            self.events = Some(events);
+            return self.shrink();
+        }
         debug_assert!(n <= self.bytes, "more was written than waited");
         self.bytes -= n;
         let mut left = self.wrote_raw(n);
@@ -349,7 +363,7 @@ impl Outbox {
                 written -= len;
             } else if written > 0 {
                 self.bytes += len - written;
-                self.started = Some(Box::new(Started { entry, is_delta: false, written }));
+                self.started = Some(Box::new(Started { entry, is_delta: false, written, encoded: Box::default() }));
                 written = 0;
             } else if self.push(entry, limits) == PushOutcome::Conflated {
                 conflated += 1;
@@ -395,7 +409,7 @@ impl Outbox {
         let len = self.written_frame(form_of(&entry.frame, is_delta)).len();
         self.bytes -= entry.frame.as_websocket().len() - len;
         if n < len {
-            self.started = Some(Box::new(Started { entry, is_delta, written: n }));
+            self.started = Some(Box::new(Started { entry, is_delta, written: n, encoded: Box::default() }));
             return 0;
         }
         finished(written(&entry, is_delta, len));
@@ -449,6 +463,11 @@ impl Outbox {
     /// Whether something waits that goes before updates and metrics, but for the rest of one of those.
     pub fn is_urgent(&self) -> bool {
         self.raw.is_some() || self.control.is_some() || !self.replies.is_empty() || self.lanes[Lane::Alert.index()].len() > 0
+    }
+
+    /// The replies that wait.
+    pub fn replies(&self) -> impl Iterator<Item = &Frame> {
+        self.replies.iter().map(|entry| &*entry.frame)
     }
 
     /// Whether a Close frame is queued or sent.

@@ -1,5 +1,7 @@
 //! One connection: its socket, its outbox, what it speaks, and how it ends. All reads and writes of sockets are here and in [`input`].
 
+mod answers;
+mod closing;
 mod end;
 mod holding;
 mod input;
@@ -11,24 +13,19 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::auth::Whom;
 use crate::base::codes::{CLOSE_MESSAGE_TIMEOUT, CLOSE_NORMAL, CLOSE_SHUTDOWN, CLOSE_SLOW_CONSUMER, CloseCode};
 use crate::base::ids::ConnId;
 use crate::base::lane::Lane;
-use crate::base::limits::{
-    CLOSE_LINGER, DRAIN_GRACE, SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN,
-};
+use crate::base::limits::{SLOW_SHARE, TLS_UNSENT_BYTES_MAX, UNREAD_ANSWER_BYTES_MAX, WRITE_BYTES, WRITE_BYTES_PER_TURN};
 use crate::base::time::Mono;
-use crate::hub::ports::{AckAnswer, Answer, Join, Joined};
 use crate::net::clock::Clock;
 use crate::net::outbox::{Entry, Limits, Outbox, PushOutcome, is_sheddable};
 use crate::net::stream::{Scratch, Stream};
 use crate::wire::frame::Frame;
-use crate::wire::reply;
 
-use super::authorizer::Word;
 use super::compressor::Compressor;
 use super::core::{Core, Next};
+use super::events::Events;
 use super::flush::{Dirty, Listed};
 use super::http::Http;
 use super::lines::Lines;
@@ -110,6 +107,7 @@ pub(super) enum Direct {
 enum Protocol {
     Http(Box<Http>),
     WebSocket(Box<WebSocket>),
+    Events(Box<Events>),
     Lines(Box<Lines>),
 }
 
@@ -145,6 +143,8 @@ pub(super) enum Then {
     Finish,
     /// Speak WebSocket from now on.
     Upgrade(Box<WebSocket>, Next),
+    /// Give events from now on.
+    Stream(Box<Events>),
 }
 
 impl Connection {
@@ -191,6 +191,7 @@ impl Connection {
         match self.protocol {
             Protocol::Http(_) => ConnKind::Http,
             Protocol::WebSocket(_) => ConnKind::WebSocket,
+            Protocol::Events(_) => ConnKind::Events,
             Protocol::Lines(_) => ConnKind::Lines,
         }
     }
@@ -207,23 +208,20 @@ impl Connection {
                 self.protocol = Protocol::WebSocket(websocket);
                 self.apply(next.into(), core);
             }
+            Then::Stream(events) => {
+                core.count_kind(ConnKind::Http, false);
+                core.count_kind(ConnKind::Events, true);
+                self.protocol = Protocol::Events(events);
+            }
         }
     }
 
-    /// Says the last word of a WebSocket: what is in the lanes is dropped, the memberships end.
-    fn begin_close(&mut self, code: CloseCode, reason: Reason, peer_done: bool, core: &mut Core) {
-        if self.ending.is_none() {
-            core.close(&mut self.outbox, code);
-            let rooms = self.leave_rooms(core);
-            self.ending = Some(Box::new(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms }));
-        }
-    }
-
-    /// Ends a connection that speaks no WebSocket once its answers are out.
-    fn finish(&mut self, reason: Reason, core: &Core) {
-        if self.ending.is_none() {
-            let until = core.now.mono.plus(CLOSE_LINGER);
-            self.ending = Some(Box::new(Ending { reason, until, peer_done: self.eof, rooms: 0 }));
+    /// The client's session, of one who has one.
+    fn session(&self) -> Option<&Session> {
+        match &self.protocol {
+            Protocol::WebSocket(websocket) => Some(&websocket.session),
+            Protocol::Events(events) => Some(&events.session),
+            Protocol::Http(_) | Protocol::Lines(_) => None,
         }
     }
 
@@ -246,6 +244,7 @@ impl Connection {
             && match &self.protocol {
                 Protocol::Http(http) => http.is_blocked() || is_unread,
                 Protocol::WebSocket(websocket) => websocket.session.is_blocked(),
+                Protocol::Events(_) => false,
                 Protocol::Lines(lines) => lines.is_blocked() || is_unread,
             }
     }
@@ -289,7 +288,7 @@ impl Connection {
         match &self.protocol {
             Protocol::Http(http) => http.is_idle(),
             Protocol::WebSocket(websocket) => websocket.session.user().is_none(),
-            Protocol::Lines(_) => false,
+            Protocol::Events(_) | Protocol::Lines(_) => false,
         }
     }
 
@@ -348,7 +347,7 @@ impl Connection {
 
     /// Writes a batch as it is, if nothing else waits.
     pub(super) fn write_batch(&mut self, batch: &mut Batch, core: &Core, io: &mut Io) -> Direct {
-        if !self.writable || !self.is_flushed() || self.ending.is_some() {
+        if !self.writable || !self.is_flushed() || self.ending.is_some() || self.outbox.has_events() {
             return Direct::NotNow;
         }
         let window_bits = self.outbox.window_bits();
@@ -416,7 +415,7 @@ impl Connection {
         }
         let is_settled = is_flushed && !self.more;
         match &self.protocol {
-            Protocol::WebSocket(_) => self.eof.then_some(Reason::Eof),
+            Protocol::WebSocket(_) | Protocol::Events(_) => self.eof.then_some(Reason::Eof),
             Protocol::Lines(lines) if is_settled && lines.is_settled() => self.end_of_settled(core),
             // Its request may be on its way, and is to have an answer.
             Protocol::Http(http) if http.is_new() && !self.eof => None,
@@ -437,98 +436,6 @@ impl Connection {
         drop(self.stream.reset_on_close());
     }
 
-    /// Tells a client to come back in `after_ms`, and closes.
-    fn disconnect(&mut self, code: CloseCode, after_ms: u64, core: &mut Core) {
-        core.text.clear();
-        reply::disconnect(&mut core.text, code, after_ms);
-        self.say(core);
-        self.begin_close(code, Reason::Code(code), false, core);
-    }
-
-    /// The daemon stops: clients are told, requests are finished.
-    pub(super) fn drain(&mut self, after_ms: u64, core: &mut Core) {
-        match &mut self.protocol {
-            Protocol::WebSocket(websocket) if self.ending.is_none() => {
-                // Who brought no token gets no frame but the Close (AUT-01).
-                if websocket.session.user().is_some() {
-                    self.disconnect(CLOSE_SHUTDOWN, after_ms, core);
-                } else {
-                    self.begin_close(CLOSE_SHUTDOWN, Reason::Code(CLOSE_SHUTDOWN), false, core);
-                }
-            }
-            Protocol::Http(http) => http.hurry(core.now.mono.plus(DRAIN_GRACE)),
-            Protocol::WebSocket(_) | Protocol::Lines(_) => {}
-        }
-    }
-
-    /// Ends the session if it is meant; whether it was. A request for which the token was checked before is finished.
-    pub(super) fn end_session(&mut self, whom: &Whom, code: CloseCode, core: &mut Core) -> bool {
-        let is_meant = match &self.protocol {
-            Protocol::WebSocket(websocket) => self.ending.is_none() && websocket.session.grants().is_some_and(|grants| whom.covers(grants)),
-            Protocol::Http(_) | Protocol::Lines(_) => false,
-        };
-        if is_meant {
-            self.begin_close(code, Reason::Code(code), false, core);
-        }
-        is_meant
-    }
-
-    /// The hub has answered a publish.
-    pub(super) fn on_answer(&mut self, answer: Answer, core: &mut Core) {
-        let (ticket, outcome) = (answer.ticket, answer.outcome);
-        match &mut self.protocol {
-            Protocol::Http(http) => {
-                let then = http.on_answer(ticket, outcome, core, &mut self.outbox);
-                self.apply(then, core);
-            }
-            Protocol::WebSocket(websocket) => websocket.session.on_answer(ticket, outcome, core, &mut self.outbox),
-            Protocol::Lines(lines) => lines.on_answer(ticket, outcome, core, &mut self.outbox),
-        }
-    }
-
-    /// The hub has answered an acknowledgment.
-    pub(super) fn on_acked(&mut self, answer: AckAnswer, core: &mut Core) {
-        if let (Protocol::WebSocket(_), None) = (&self.protocol, &self.ending) {
-            Session::on_acked(&answer.request, answer.outcome, core, &mut self.outbox);
-        }
-    }
-
-    /// The hub has granted a join. Each grant is ended by exactly one leave, so one that is not wanted any more is left at once.
-    pub(super) fn on_joined(&mut self, joined: Joined, core: &mut Core) {
-        match &mut self.protocol {
-            Protocol::WebSocket(websocket) if self.ending.is_none() => websocket.session.on_joined(joined, core, &mut self.outbox),
-            _ => core.uplink.leave(joined.room, self.id, joined.delta),
-        }
-    }
-
-    /// The hub says that neither pattern nor ownership allows a join: the authorizer is to be asked.
-    pub(super) fn on_unowned(&mut self, join: Box<Join>, core: &mut Core) {
-        if let (Protocol::WebSocket(websocket), None) = (&mut self.protocol, &self.ending) {
-            websocket.session.on_unowned(join, core, &mut self.outbox);
-        }
-    }
-
-    /// The authorizer has said something about a join.
-    pub(super) fn on_word(&mut self, word: &Word, core: &mut Core) {
-        if let (Protocol::WebSocket(websocket), None) = (&mut self.protocol, &self.ending) {
-            websocket.session.on_word(word, core, &mut self.outbox);
-        }
-    }
-
-    /// The hub has denied a join or answers a snapshot.
-    pub(super) fn on_reply(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core) {
-        if let (Protocol::WebSocket(websocket), None) = (&mut self.protocol, &self.ending) {
-            websocket.session.on_reply(frames, core, &mut self.outbox);
-        }
-    }
-
-    /// Past events of a room that it is a member of.
-    pub(super) fn on_replayed(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core) {
-        for frame in frames {
-            core.queue(&mut self.outbox, frame);
-        }
-    }
-
     /// When [`Connection::on_time`] has something to do.
     pub(super) fn deadline(&self, core: &Core) -> Mono {
         if let Some(ending) = &self.ending {
@@ -537,6 +444,7 @@ impl Connection {
         self.slow_deadline(core).min(self.message_deadline()).min(match &self.protocol {
             Protocol::Http(http) => http.deadline(),
             Protocol::WebSocket(websocket) => websocket.deadline(core),
+            Protocol::Events(events) => events.deadline(core),
             Protocol::Lines(_) => Mono::NEVER,
         })
     }
@@ -570,6 +478,11 @@ impl Connection {
             }
             Protocol::WebSocket(websocket) => {
                 let next = websocket.on_time(self.id.slot, core, &mut self.outbox);
+                self.apply(next.into(), core);
+                None
+            }
+            Protocol::Events(events) => {
+                let next = events.on_time(self.id.slot, core, &mut self.outbox);
                 self.apply(next.into(), core);
                 None
             }

@@ -88,6 +88,11 @@ impl Core {
         self.tokens.check(token, self.now, &self.stats)
     }
 
+    /// Whether what a token granted a moment ago holds still.
+    pub(super) fn check_grants(&self, grants: &Grants) -> Result<(), TokenError> {
+        self.tokens.check_grants(grants, self.now, &self.stats)
+    }
+
     /// Tells the audit trail what happened, if there is one.
     pub(super) fn note(&mut self, kind: Kind, reason: &'static str, entry: impl FnOnce(Noted) -> Noted) {
         self.audit.note(self.now, kind, reason, &self.stats, entry);

@@ -1,29 +1,31 @@
-//! The HTTP side of a connection: `GET /v1/ws`, `POST /v1/publish`, and refusals. Requests are served one at a time. No I/O.
+//! The HTTP side of a connection: what its requests lead to, `POST /v1/publish`, the upgrade to WebSocket, and refusals. Requests are served one at a time. No I/O.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{
-    AUTH_FAILED, BAD_STATE, CLOSE_CONNECTION_LIMIT, CLOSE_OVER_CAPACITY, ErrorCode, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY,
-    RATE_LIMITED, Refusal, SHUTTING_DOWN, TOO_LARGE,
+    BAD_STATE, CLOSE_CONNECTION_LIMIT, CLOSE_OVER_CAPACITY, FORBIDDEN, INVALID_FIELD, NOT_FOUND, OVER_CAPACITY, Refusal, TOO_LARGE,
 };
 use crate::base::ids::{ConnId, Ticket};
 use crate::base::limits::{HANDSHAKE_TIMEOUT, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT, HTTP_IDLE_TIMEOUT, PUBLISH_BYTES_MAX, SHED_RETRY};
 use crate::base::time::{Mono, millis};
 use crate::net::outbox::Outbox;
-use crate::wire::http::{
-    BodyLen, Head, HttpRefusal, Request, Upgrade, add_headers, parse_head, strip_body, token_of, write_response, write_switching,
-};
+use crate::wire::http::{BodyLen, Head, HttpRefusal, Request, Upgrade, parse_head, strip_body, token_of, write_response, write_switching};
 
 use super::body::Body;
 use super::connection::{Then, Took};
 use super::core::{Core, Next};
+use super::events::Events;
 use super::memory::Demand;
 use super::pages::{self, Page};
 use super::publisher::{Answers, Outcome};
 use super::stats::{HANDSHAKES, Handshake};
 use super::websocket::WebSocket;
+
+pub(super) mod answers;
+mod streams;
+
+use answers::{answer, bad_origin, not_allowed, refuse, shutting_down, status, too_many_handshakes, unauthorized};
 
 /// See the module.
 #[derive(Debug)]
@@ -42,13 +44,16 @@ pub(super) struct Http {
     is_new: bool,
 }
 
-/// For a year browsers come by TLS alone. Other names below this one are not ours to speak for.
-const HSTS: &str = "max-age=31536000";
+const NO_SUCH_PATH: &str =
+    "no such path: there are GET /, GET /client.js, GET /v1/ws, GET /v1/events, POST /v1/ticket and POST /v1/publish";
 
 /// What a request head leads to.
 enum Route {
     Publish(Box<Body>),
     WebSocket(Box<WebSocket>, Next),
+    Events(Box<Events>),
+    /// The answer, as JSON.
+    Answer(Vec<u8>),
 }
 
 impl Http {
@@ -127,6 +132,11 @@ impl Http {
             Ok(Route::WebSocket(websocket, next)) => {
                 Took { used, more: used < input.len(), whole: true, then: Then::Upgrade(websocket, next) }
             }
+            Ok(Route::Events(mut events)) => {
+                events.set_reader(self.reader.take());
+                Took { used, more: false, whole: true, then: Then::Stream(events) }
+            }
+            Ok(Route::Answer(json)) => Took { used, ..self.give_answer(&json, &request, used < input.len(), core, outbox) },
             Ok(Route::Publish(body)) => {
                 if request.expects_continue() && used == input.len() {
                     outbox.push_raw(core.now.mono, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
@@ -169,33 +179,12 @@ impl Http {
         if keep_alive { Then::Go } else { Then::Finish }
     }
 
-    /// Writes an answer, with the headers that all answers have.
     fn answer(&self, core: &Core, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut headers = Vec::new();
-        if core.tls.is_some() {
-            headers.push(("Strict-Transport-Security", HSTS));
-        }
-        if !core.options.origins.is_empty() {
-            headers.push(("Vary", "Origin"));
-        }
-        headers.extend(self.reader.as_deref().map(|origin| ("Access-Control-Allow-Origin", origin)));
-        outbox.push_raw(core.now.mono, |out| {
-            let start = out.len();
-            write(out);
-            add_headers(out, start, &headers);
-        });
+        answer(self.reader.as_deref(), core, outbox, write);
     }
 
-    /// The answer to HEAD has no body (RFC 9110 section 9.3.2): one would be taken for the next answer.
     fn refuse(&self, refusal: &HttpRefusal, keep_alive: bool, method: &str, core: &Core, outbox: &mut Outbox) {
-        core.stats.refused(refusal.refusal.error);
-        self.answer(core, outbox, |out| {
-            let start = out.len();
-            refusal.write(out, keep_alive);
-            if method == "HEAD" {
-                strip_body(out, start);
-            }
-        });
+        refuse(self.reader.as_deref(), refusal, keep_alive, method, core, outbox);
     }
 
     /// NET-06: a browser asks before a page of another origin may send a request with a token.
@@ -204,13 +193,22 @@ impl Http {
         if self.reader.is_some() {
             let allowed = [
                 ("Access-Control-Allow-Methods", methods),
-                ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+                ("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID"),
                 ("Access-Control-Max-Age", "600"),
             ];
             self.answer(core, outbox, |out| write_response(out, 204, "", keep_alive, &allowed, b""));
         } else {
             self.refuse(&bad_origin().into(), keep_alive, request.method, core, outbox);
         }
+        self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
+        Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
+    }
+
+    /// Gives a short answer; a request that has one has no body.
+    fn give_answer(&mut self, json: &[u8], request: &Request<'_>, has_more: bool, core: &Core, outbox: &mut Outbox) -> Took {
+        let keep_alive = request.keep_alive() && !core.is_draining();
+        self.was_useful = true;
+        self.answer(core, outbox, |out| write_response(out, 200, "application/json", keep_alive, &[], json));
         self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
         Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
     }
@@ -286,7 +284,12 @@ fn is_listed(origin: &str, core: &Core) -> bool {
 fn preflight(request: &Request<'_>) -> Option<&'static str> {
     let asks = request.method == "OPTIONS" && request.values("access-control-request-method").next().is_some();
     let has_body = !matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
-    (asks && !has_body && request.path == "/v1/publish").then_some("POST")
+    let methods = match request.path {
+        "/v1/publish" | "/v1/ticket" => "POST",
+        "/v1/events" => "GET",
+        _ => return None,
+    };
+    (asks && !has_body).then_some(methods)
 }
 
 fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
@@ -305,7 +308,9 @@ fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut C
             })
         }
         "/v1/publish" => publish(request, client, core).map(Route::Publish),
-        _ => Err(Refusal::new(NOT_FOUND, "no such path: there are GET /, GET /client.js, GET /v1/ws and POST /v1/publish").into()),
+        "/v1/events" => streams::events(request, id, client, core).map(Route::Events),
+        "/v1/ticket" => streams::ticket(request, client, core).map(Route::Answer),
+        _ => Err(Refusal::new(NOT_FOUND, NO_SUCH_PATH).into()),
     }
 }
 
@@ -331,15 +336,7 @@ fn publish(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Re
 }
 
 fn publisher(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Grants, HttpRefusal> {
-    let token = token_of(request, None, core.options.query_token)?;
-    let Some(token) = token else {
-        core.turn_away(client, "publish", AUTH_FAILED.name);
-        return Err(unauthorized(Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer")));
-    };
-    let grants = core.check_token(token).map_err(|error| {
-        core.turn_away(client, "publish", error.label());
-        unauthorized(error.refusal())
-    })?;
+    let grants = streams::caller(request, client, "publish", core)?;
     if !grants.has(Scope::Publish) {
         core.turn_away(client, "publish", FORBIDDEN.name);
         return Err(Refusal::new(FORBIDDEN, "the token lacks the scope publish").into());
@@ -420,35 +417,10 @@ fn check_origin(upgrade: &Upgrade<'_>, core: &Core) -> Result<(), HttpRefusal> {
     }
 }
 
-fn bad_origin() -> Refusal {
-    Refusal::new(FORBIDDEN, "pages of this origin may not connect: the operator lists origins by --origin")
-}
-
 fn no_upgrade(request: &Request<'_>) -> HttpRefusal {
     if request.method != "GET" {
         return not_allowed("Allow: GET", "a WebSocket is opened by GET");
     }
     let refusal = status(426, BAD_STATE, "this path speaks WebSocket: send an Upgrade, and see that proxies pass it on");
     HttpRefusal { extra_header: Some("Upgrade: websocket"), ..refusal }
-}
-
-fn not_allowed(allow: &'static str, message: &str) -> HttpRefusal {
-    HttpRefusal { extra_header: Some(allow), ..status(405, BAD_STATE, message) }
-}
-
-fn unauthorized(refusal: Refusal) -> HttpRefusal {
-    HttpRefusal { status: 401, refusal, extra_header: Some("WWW-Authenticate: Bearer") }
-}
-
-fn too_many_handshakes(wait: Duration) -> HttpRefusal {
-    let message = "too many handshakes from your address: connect again after retry_after_ms, and keep connections open";
-    Refusal::passing(RATE_LIMITED, message, millis(wait)).into()
-}
-
-fn shutting_down() -> HttpRefusal {
-    Refusal::passing(SHUTTING_DOWN, "the server is stopping: come back later", 1_000).into()
-}
-
-fn status(status: u16, error: ErrorCode, message: &str) -> HttpRefusal {
-    HttpRefusal { status, refusal: Refusal::new(error, message), extra_header: None }
 }

@@ -16,6 +16,8 @@ use crate::base::bucket::{Bucket, Rate};
 use crate::base::limits::ADDRESSES_MAX;
 use crate::base::time::Mono;
 
+use super::tickets::Tickets;
+
 /// How often addresses that are not used any more are looked for, when there are too many.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,8 @@ pub struct Registry {
     total: AtomicUsize,
     users: Mutex<HashMap<Arc<str>, u32>>,
     addresses: Mutex<Addresses>,
+    /// What stands for tokens in addresses.
+    pub(super) tickets: Tickets,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +71,13 @@ struct Address {
 impl Registry {
     /// An empty registry.
     pub fn new(limits: RegistryLimits) -> Registry {
-        Registry { limits: RwLock::new(limits), total: AtomicUsize::new(0), users: Mutex::default(), addresses: Mutex::default() }
+        Registry {
+            limits: RwLock::new(limits),
+            total: AtomicUsize::new(0),
+            users: Mutex::default(),
+            addresses: Mutex::default(),
+            tickets: Tickets::default(),
+        }
     }
 
     /// Holds to other limits from now on. Who is connected stays so.

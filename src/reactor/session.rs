@@ -11,23 +11,22 @@ use std::time::Duration;
 
 use crate::auth::{Grants, Scope, TokenError, Verdict};
 use crate::base::codes::{
-    ACCESS_DENIED, AUTH_BACKEND_UNAVAILABLE, BAD_STATE, CLOSE_AUTH_TIMEOUT, CLOSE_CONNECTION_LIMIT, CLOSE_INVALID_TOKEN,
-    CLOSE_OVER_CAPACITY, CLOSE_RATE, CLOSE_TOKEN_EXPIRED, CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, RATE_LIMITED, Refusal,
-    TOO_MANY_ROOMS, USER_MISMATCH,
+    ACCESS_DENIED, AUTH_BACKEND_UNAVAILABLE, BAD_STATE, CLOSE_AUTH_TIMEOUT, CLOSE_INVALID_TOKEN, CLOSE_RATE, CLOSE_TOKEN_EXPIRED,
+    CLOSE_TOO_MANY_ERRORS, NOT_MEMBER, QUEUE_FULL, RATE_LIMITED, Refusal, TOO_MANY_ROOMS, USER_MISMATCH,
 };
-use crate::base::ids::{ConnId, RoomId, SessionName, Ticket};
+use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::limits::{
     AWAITED_PER_CONN_MAX, BAD_COMMANDS_MAX, COMMAND_BYTES_MAX, EXPIRY_NOTICE, PUBLISH_BYTES_MAX, ROOMS_PER_CONN_MAX, SNAPSHOT_COMMANDS,
 };
 use crate::base::thin_deque::ThinDeque;
 use crate::base::time::{Mono, Now, millis};
 use crate::hub::access_denied;
-use crate::hub::ports::{Consent, Join, Joined, Since};
+use crate::hub::ports::{Consent, Join, Joined, Poll, Since};
 use crate::net::outbox::Outbox;
 use crate::wire::command::{self, Command, SinceText};
 use crate::wire::event::Rejected;
 use crate::wire::frame::Frame;
-use crate::wire::reply::{self, Welcome};
+use crate::wire::reply;
 use crate::wire::request_id::RequestId;
 
 use super::authorizer::Word;
@@ -35,10 +34,10 @@ use super::core::{Core, Next};
 use super::limiter::Limiter;
 use super::memory::Demand;
 use super::publisher::{Answers, Outcome, publish_line};
-use super::registry::Full;
 
 mod acks;
 mod noted;
+mod opening;
 
 /// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
 const AUTHORIZER_RETRY_MS: u32 = 10_000;
@@ -78,10 +77,13 @@ struct Asking {
 }
 
 /// What a client wants of a room.
-struct Wish {
-    since: Option<SinceText>,
-    history: Option<u32>,
-    delta: bool,
+#[derive(Debug, Default)]
+pub(super) struct Wish {
+    pub(super) since: Option<SinceText>,
+    pub(super) history: Option<u32>,
+    pub(super) delta: bool,
+    /// It is to be over with the answer.
+    pub(super) poll: Option<Poll>,
 }
 
 /// A command that waits for a join.
@@ -110,41 +112,6 @@ impl Session {
             bad_in_a_row: 0,
             expiry_noticed: false,
             limiter: Limiter::default(),
-        }
-    }
-
-    /// Begins with these grants, if the registry admits one more connection of the user.
-    pub(super) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
-        match core.registry.admit(&grants.user, self.limited(), core.now.mono) {
-            Ok(()) => {}
-            Err(Full::User) => return Next::Close(CLOSE_CONNECTION_LIMIT),
-            Err(Full::Server | Full::Address) => return Next::Close(CLOSE_OVER_CAPACITY),
-        }
-        core.strangers -= 1;
-        let grants = self.grants.insert(grants);
-        let session = SessionName { instance: core.options.instance, id: self.id }.to_string();
-        let mut capabilities = [command::VERBS, command::OPTIONS].concat();
-        if grants.has(Scope::Publish) {
-            capabilities.push("publish");
-        }
-        let welcome = Welcome {
-            session: &session,
-            user: &grants.user,
-            expires_at_s: (grants.expires_at_ms != u64::MAX).then_some(grants.expires_at_ms / 1000),
-            heartbeat_ms: core.options.heartbeat.as_millis() as u64,
-            rooms_max: ROOMS_PER_CONN_MAX,
-            message_bytes_max: message_bytes_max(Some(grants)),
-            capabilities: &capabilities,
-        };
-        let ts_ms = core.now.wall_ms;
-        core.reply(outbox, |out| reply::welcome(out, ts_ms, &welcome));
-        Next::Go
-    }
-
-    /// Gives back what the session holds.
-    pub(super) fn end(&mut self, core: &mut Core) {
-        if let Some(grants) = self.grants.take() {
-            core.registry.release(&grants.user, self.limited());
         }
     }
 
@@ -224,7 +191,7 @@ impl Session {
         match command {
             Command::Auth { id, token } => return self.refresh(id.as_ref(), &token, core, outbox),
             Command::Subscribe { id, room, since, history, delta } => {
-                let wish = Wish { since, history, delta };
+                let wish = Wish { since, history, delta, poll: None };
                 return self.subscribe(id.as_ref(), &room, wish, core, outbox);
             }
             Command::Unsubscribe { id, room } => self.unsubscribe(id.as_ref(), &room, core, outbox),
@@ -315,7 +282,8 @@ impl Session {
         core.reply(outbox, |out| reply::unsubscribed(out, name, ACCESS_DENIED));
     }
 
-    fn subscribe(&mut self, id: Option<&RequestId>, room: &str, wish: Wish, core: &mut Core, outbox: &mut Outbox) -> Next {
+    /// Asks for a membership.
+    pub(super) fn subscribe(&mut self, id: Option<&RequestId>, room: &str, wish: Wish, core: &mut Core, outbox: &mut Outbox) -> Next {
         let Some(grants) = &self.grants else { return Next::Go };
         let by_pattern = grants.may_read(room);
         if let Err(wait) = self.limiter.join(by_pattern, core.now.mono) {
@@ -335,6 +303,7 @@ impl Session {
             since: wish.since.map(|since| Since { epoch: since.epoch.into(), seq: since.seq }),
             history: wish.history,
             delta: wish.delta,
+            poll: wish.poll,
         };
         self.ask_to_join(Box::new(join), Vec::new(), core, outbox);
         Next::Go

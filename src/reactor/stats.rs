@@ -64,10 +64,12 @@ pub enum ConnKind {
     WebSocket,
     /// NDJSON on the publish socket.
     Lines,
+    /// Server-sent events.
+    Events,
 }
 
 /// The names of [`ConnKind`], in its order.
-pub const CONN_KINDS: [&str; 3] = ["http", "websocket", "lines"];
+pub const CONN_KINDS: [&str; 4] = ["http", "websocket", "lines", "events"];
 
 /// For what a connection was closed when memory was short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,7 +332,7 @@ impl ReactorStats {
     /// Counts a frame handed to a socket in so many bytes, and how long it took if it is a live event.
     pub fn sent(&self, frame: &Frame, bytes: usize, live: bool, written: Mono) {
         let tag = &frame.tag;
-        self.saved((frame.as_websocket().len() - bytes) as u64);
+        self.saved(frame.as_websocket().len().saturating_sub(bytes) as u64);
         if tag.kind == Kind::Reply {
             return self.replies_sent.inc();
         }

@@ -41,6 +41,16 @@ impl Tokens {
         checked
     }
 
+    /// Whether what a token granted a moment ago holds still. A refusal is counted here.
+    pub(super) fn check_grants(&self, grants: &Grants, now: Now, stats: &ReactorStats) -> Result<(), TokenError> {
+        let checked = match grants {
+            _ if self.revocations.read().covers(grants) => Err(TokenError::Revoked),
+            grants if grants.expires_at_ms <= now.wall_ms => Err(TokenError::Expired),
+            _ => Ok(()),
+        };
+        checked.inspect_err(|error| stats.token_refused(error.label()))
+    }
+
     fn known_or_verified(&mut self, token: &str, now: Now, stats: &ReactorStats) -> Result<Grants, TokenError> {
         if let Some(grants) = self.cache.get(token, now) {
             stats.tokens_known.inc();

@@ -228,7 +228,7 @@ fn silence_max(heartbeat: Duration) -> Duration {
 }
 
 /// Up to 10 % sooner, by the slot's hash (Fibonacci hashing): never later than announced.
-fn jittered(heartbeat: Duration, slot: u32) -> Duration {
+pub(super) fn jittered(heartbeat: Duration, slot: u32) -> Duration {
     let hash = slot.wrapping_mul(0x9E37_79B9) >> 16;
     heartbeat.saturating_sub(heartbeat / 10 * hash / 65_536)
 }

@@ -17,9 +17,9 @@ const RSV1: u8 = 0x40;
 pub enum Kind {
     /// An answer, a heartbeat, a notice of the connection's end: goes before all lanes.
     Reply,
-    /// A notice that keeps its place in its lane: `caught_up`, or a `gap` of one connection's replay.
+    /// A notice that keeps its place in its lane: `caught_up`, or an event that is given again.
     Notice,
-    /// A `gap` that concerns all local members of a room.
+    /// A `gap`, of one connection's replay or of all local members of a room.
     Gap {
         /// The last `seq` that is missing.
         to: u64,

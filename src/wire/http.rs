@@ -12,6 +12,7 @@ use crate::base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 mod answer;
 mod extensions;
+mod query;
 mod upgrade;
 
 pub use answer::{add_headers, strip_body, write_refusal, write_response, write_switching};

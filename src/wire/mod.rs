@@ -1,6 +1,7 @@
 //! What is on the wire, as bytes in and values out and back. No sockets, no clock.
 
 pub mod command;
+pub mod cursor;
 pub mod deflate;
 pub mod event;
 pub mod forwarded;
@@ -11,5 +12,6 @@ pub mod merge_patch;
 pub mod proxy;
 pub mod reply;
 pub mod request_id;
+pub mod sse;
 pub mod text;
 pub mod websocket;

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::base::codes::{CLOSE_SLOW_CONSUMER, CloseCode, ErrorCode, Refusal};
+use crate::base::codes::{CLOSE_SLOW_CONSUMER, CloseCode, ERRORS, ErrorCode, Refusal};
 use crate::base::lane::{Lane, PerLane};
 
 use super::request_id::RequestId;
@@ -280,6 +280,20 @@ pub fn answer(out: &mut Vec<u8>, id: Option<&RequestId>, outcome: &Result<Accept
     put(out, if slow_down { r#","slow_down":true}"# } else { "}" });
 }
 
+/// The refusal that an [`error`] is about; `None` for other texts.
+pub fn refusal_in(text: &[u8]) -> Option<Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Error {
+        code: u16,
+        message: String,
+        retry_after_ms: Option<u32>,
+    }
+    text.starts_with(br#"{"type":"error""#).then_some(())?;
+    let Error { code, message, retry_after_ms } = serde_json::from_slice(text).ok()?;
+    let error = *ERRORS.iter().find(|known| known.code == code)?;
+    Some(Refusal { error, message, retry_after_ms })
+}
+
 /// A refusal as an HTTP answer's body.
 pub fn refused(out: &mut Vec<u8>, refusal: &Refusal) {
     put(out, r#"{"ok":false"#);
@@ -377,6 +391,9 @@ mod tests {
         assert_eq!(welcome_text["data"]["capabilities"][1], "ping");
         let error_text = json(|out| error(out, Some(&id), &refusal));
         assert_eq!((&error_text["type"], &error_text["id"], &error_text["message"]), (&"error".into(), &7.into(), &hostile.into()));
+        let mut out = Vec::new();
+        error(&mut out, Some(&id), &refusal);
+        assert_eq!((refusal_in(&out), refusal_in(br#"{"type":"ok"}"#)), (Some(refusal.clone()), None));
         assert_eq!(json(|out| refused(out, &refusal))["retry_after_ms"], 20);
         assert_eq!(json(|out| gap(out, "r", Lane::Alert, hostile, 3, None))["to"], serde_json::Value::Null);
         assert_eq!(json(|out| heartbeat(out, 5, Some(1), 2))["rtt_us"], 1);

@@ -272,6 +272,7 @@ impl World {
             since,
             history: None,
             delta,
+            poll: None,
         };
         self.apply(Input::Join(Box::new(join)));
     }

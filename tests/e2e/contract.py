@@ -118,7 +118,7 @@ def operation_of(method, path):
 def paths_of(template, item):
     """The paths that a template stands for; one without an enumeration has to be asked for as it is written."""
     parameters = [parameter for operation in item.values() if isinstance(operation, dict) for parameter in operation.get("parameters", [])]
-    names = [name for parameter in parameters if parameter["in"] == "path" for name in parameter["schema"]["enum"]]
+    names = [name for parameter in parameters if parameter.get("in") == "path" for name in parameter["schema"]["enum"]]
     return [re.sub(r"\{\w+\}", name, template) for name in names] or [template]
 
 

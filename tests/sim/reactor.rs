@@ -153,6 +153,7 @@ impl Reactor {
                     since: kept.as_ref().map(|kept| kept.since.clone()),
                     history: *history,
                     delta: *delta,
+                    poll: None,
                 };
                 self.urgent.push_back(Input::Join(Box::new(join)));
             }

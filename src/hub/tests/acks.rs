@@ -37,6 +37,7 @@ impl Bench {
             since,
             history,
             delta: false,
+            poll: None,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
         match self.out.outputs.pop().expect("every join is answered").1 {

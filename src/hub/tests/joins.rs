@@ -108,7 +108,8 @@ fn the_authorizer_is_asked_where_nothing_else_allows_a_join() {
     bench.accept(Event { owner: Some("u1".into()), ..alert("1") }).unwrap();
     let mut outcome = |user: &str, by_pattern, consent| {
         let (request, room, user) = (None, "r".into(), user.into());
-        let join = Join { conn: conn(0, 1), request, room, user, by_pattern, consent, since: None, history: None, delta: false };
+        let join =
+            Join { conn: conn(0, 1), request, room, user, by_pattern, consent, since: None, history: None, delta: false, poll: None };
         bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
         match bench.out.outputs.pop().expect("every join is answered").1 {
             Output::Joined(_) => "joined",

@@ -1,4 +1,5 @@
 mod deltas;
+mod events;
 
 use proptest::prelude::*;
 

@@ -21,8 +21,10 @@ impl Connection {
         core.stats.dropped_by_close.add(self.outbox.frames() as u64);
         core.count_kind(self.kind(), false);
         self.tell_end(reason, rooms, core);
-        if let Protocol::WebSocket(websocket) = &mut self.protocol {
-            websocket.session.end(core);
+        match &mut self.protocol {
+            Protocol::WebSocket(websocket) => websocket.session.end(core),
+            Protocol::Events(events) => events.session.end(core),
+            Protocol::Http(_) | Protocol::Lines(_) => {}
         }
         core.strangers -= usize::from(is_stranger);
     }
@@ -30,16 +32,17 @@ impl Connection {
     /// OBS-15, OBS-17: a line in the log for each, and an entry in the audit trail for clients, and for those who did not become one.
     fn tell_end(&self, reason: Reason, rooms: usize, core: &mut Core) {
         let mut user = None;
-        match &self.protocol {
-            Protocol::WebSocket(websocket) if websocket.session.user().is_some() => {
-                user = websocket.session.user().cloned();
-                websocket.session.note_disconnected(reason.name(), core);
+        let session = self.session().filter(|session| session.user().is_some());
+        match (&self.protocol, session) {
+            (_, Some(session)) => {
+                user = session.user().cloned();
+                session.note_disconnected(reason.name(), core);
             }
-            Protocol::WebSocket(_) => core.turn_away(self.client(), "connect", reason.name()),
-            Protocol::Http(_) if matches!(reason, Reason::Tls | Reason::ProxyHeader | Reason::Evicted) => {
+            (Protocol::WebSocket(_) | Protocol::Events(_), None) => core.turn_away(self.client(), "connect", reason.name()),
+            (Protocol::Http(_), None) if matches!(reason, Reason::Tls | Reason::ProxyHeader | Reason::Evicted) => {
                 core.turn_away(self.client(), "connect", reason.name());
             }
-            Protocol::Http(_) | Protocol::Lines(_) => {}
+            (Protocol::Http(_) | Protocol::Lines(_), None) => {}
         }
         let session = user.as_ref().map(|_| field::display(SessionName { instance: core.options.instance, id: self.id }));
         let user = user.as_deref().unwrap_or("-");

@@ -20,6 +20,7 @@ impl Connection {
         let protocol = match &self.protocol {
             Protocol::Http(http) => http.held_bytes(),
             Protocol::WebSocket(websocket) => websocket.held_bytes(),
+            Protocol::Events(events) => events.session.held_bytes(),
             Protocol::Lines(lines) => lines.held_bytes(),
         };
         CONNECTION_BYTES + self.stream.own_bytes() + self.stream.unsent() + self.outbox.own_bytes() + self.rest.capacity() + protocol

@@ -10,7 +10,7 @@ use crate::wire::proxy;
 
 use super::super::core::Core;
 use super::super::stats::Reason;
-use super::{Connection, Io, Protocol};
+use super::{Connection, Io, Protocol, Then, Took};
 
 impl Connection {
     /// Takes what is left over, or reads once. A reason ends the connection.
@@ -128,6 +128,8 @@ impl Connection {
             let took = match &mut self.protocol {
                 Protocol::Http(http) => http.take(self.id, &mut self.client, input, core, &mut self.outbox),
                 Protocol::WebSocket(websocket) => websocket.take(input, core, &mut self.outbox),
+                // It has nothing to say; its end is what is listened for.
+                Protocol::Events(_) => Took { used: input.len(), more: false, whole: true, then: Then::Go },
                 Protocol::Lines(lines) => lines.take(self.id, input, self.eof, core, &mut self.outbox),
             };
             used += took.used;

@@ -66,7 +66,11 @@ impl Connection {
 
     /// Who brought no token gets no frame but the Close (AUT-01), and a publisher's answers are no messages.
     fn can_be_warned(&self) -> bool {
-        matches!(&self.protocol, Protocol::WebSocket(websocket) if websocket.session.user().is_some())
+        match &self.protocol {
+            Protocol::WebSocket(websocket) => websocket.session.user().is_some(),
+            Protocol::Events(events) => events.is_open(),
+            Protocol::Http(_) | Protocol::Lines(_) => false,
+        }
     }
 
     fn warn(&mut self, core: &mut Core) {
@@ -88,12 +92,12 @@ impl Connection {
     }
 
     /// The end of a reader that is too slow: all that waits is dropped, and what it still reads is followed by the reason, at a frame boundary.
-    /// Whoever does not read that far within [`CLOSE_LINGER`](crate::base::limits::CLOSE_LINGER) is reset, and whoever speaks no WebSocket at once.
+    /// Whoever does not read that far within [`CLOSE_LINGER`](crate::base::limits::CLOSE_LINGER) is reset, and a publisher at once.
     fn drop_slow(&mut self, core: &mut Core) -> Option<Reason> {
         if core.memory_level >= Level::Short {
             core.stats.closed_for_memory[Shed::Unread as usize].inc();
         }
-        if !matches!(self.protocol, Protocol::WebSocket(_)) {
+        if matches!(self.protocol, Protocol::Http(_) | Protocol::Lines(_)) {
             self.reset();
             return Some(Reason::Code(CLOSE_SLOW_CONSUMER));
         }

@@ -10,7 +10,7 @@ impl Connection {
     pub(in crate::reactor) fn is_stranger(&self) -> bool {
         match &self.protocol {
             Protocol::WebSocket(websocket) => websocket.session.user().is_none(),
-            Protocol::Http(_) | Protocol::Lines(_) => self.kind() == ConnKind::Http,
+            Protocol::Http(_) | Protocol::Events(_) | Protocol::Lines(_) => self.kind() == ConnKind::Http,
         }
     }
 

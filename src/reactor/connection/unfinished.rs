@@ -25,7 +25,7 @@ impl Connection {
     fn unfinished_bytes(&self) -> usize {
         let open = match &self.protocol {
             _ if self.ending.is_some() || self.more || self.is_blocked() => return 0,
-            Protocol::Lines(_) => return 0,
+            Protocol::Lines(_) | Protocol::Events(_) => return 0,
             Protocol::Http(http) => http.unfinished_bytes(),
             Protocol::WebSocket(websocket) => websocket.unfinished_bytes(),
         };
@@ -53,7 +53,7 @@ impl Connection {
     pub(super) fn message_deadline(&self) -> Mono {
         match self.protocol {
             Protocol::WebSocket(_) => self.begun.plus(MESSAGE_TIMEOUT),
-            Protocol::Http(_) | Protocol::Lines(_) => Mono::NEVER,
+            Protocol::Http(_) | Protocol::Events(_) | Protocol::Lines(_) => Mono::NEVER,
         }
     }
 
@@ -84,7 +84,7 @@ impl Connection {
                     self.begin_close(code, Reason::Code(code), false, core);
                 }
             }
-            Protocol::Lines(_) => {}
+            Protocol::Events(_) | Protocol::Lines(_) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::auth::{KeySet, MintClaims, SigningKey, Verifier, VerifyOptions, mint};
 use crate::base::bucket::Rate;
+use crate::base::codes::CLOSE_CONNECTION_LIMIT;
 use crate::base::lane::Lane;
 use crate::base::memory::{Level, Memory};
 use crate::hub::catalog::Catalog;
@@ -151,7 +152,17 @@ impl Desk {
     /// The hub grants the oldest join.
     fn grant(&mut self, room: RoomId, name: &str) {
         let frames = vec![Arc::new(Frame::reply(br#"{"type":"subscribed"}"#)), event(room, "replayed")];
-        let joined = Joined { conn: CONN, room, name: name.into(), floor: [0; 3], delta: false, frames };
+        let joined = Joined {
+            conn: CONN,
+            room,
+            name: name.into(),
+            floor: [0; 3],
+            delta: false,
+            epoch: "e".into(),
+            from: [1; 3],
+            states_until: 0,
+            frames,
+        };
         self.core.uplink.answered(1);
         self.session.on_joined(joined, &mut self.core, &mut self.outbox);
     }

@@ -36,6 +36,7 @@ impl World {
             history: if since.is_none() { *self.rng.pick(&[None, Some(5), Some(1000)]) } else { None },
             since,
             delta: self.rng.chance(50),
+            poll: None,
         };
         let due = if room == USER_ROOM { self.due() } else { Due::default() };
         self.asked[client].push_back((room, due));

@@ -1,0 +1,69 @@
+//! How a connection comes to its end: the last word, and who has it said.
+
+use crate::auth::Whom;
+use crate::base::codes::{CLOSE_SHUTDOWN, CloseCode};
+use crate::base::limits::{CLOSE_LINGER, DRAIN_GRACE};
+use crate::reactor::core::Core;
+use crate::reactor::stats::Reason;
+use crate::wire::reply;
+
+use super::{Connection, Ending, Protocol};
+
+impl Connection {
+    /// Says the last word to a client: what is in the lanes is dropped, the memberships end.
+    pub(super) fn begin_close(&mut self, code: CloseCode, reason: Reason, peer_done: bool, core: &mut Core) {
+        if self.ending.is_some() {
+            return;
+        }
+        match &mut self.protocol {
+            Protocol::Events(events) => events.close(code, core, &mut self.outbox),
+            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Lines(_) => core.close(&mut self.outbox, code),
+        }
+        let rooms = self.leave_rooms(core);
+        self.ending = Some(Box::new(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms }));
+    }
+
+    /// Ends a connection that speaks no WebSocket once its answers are out.
+    pub(super) fn finish(&mut self, reason: Reason, core: &Core) {
+        if self.ending.is_none() {
+            let until = core.now.mono.plus(CLOSE_LINGER);
+            self.ending = Some(Box::new(Ending { reason, until, peer_done: self.eof, rooms: 0 }));
+        }
+    }
+
+    /// Tells a client to come back in `after_ms`, and closes.
+    pub(super) fn disconnect(&mut self, code: CloseCode, after_ms: u64, core: &mut Core) {
+        if let Protocol::Events(events) = &mut self.protocol {
+            events.set_return(after_ms);
+        } else {
+            core.text.clear();
+            reply::disconnect(&mut core.text, code, after_ms);
+            self.say(core);
+        }
+        self.begin_close(code, Reason::Code(code), false, core);
+    }
+
+    /// The daemon stops: clients are told, requests are finished.
+    pub(in crate::reactor) fn drain(&mut self, after_ms: u64, core: &mut Core) {
+        match &mut self.protocol {
+            Protocol::WebSocket(_) | Protocol::Events(_) if self.ending.is_some() => {}
+            // Who brought no token gets no frame but the Close (AUT-01).
+            Protocol::WebSocket(websocket) if websocket.session.user().is_none() => {
+                self.begin_close(CLOSE_SHUTDOWN, Reason::Code(CLOSE_SHUTDOWN), false, core);
+            }
+            Protocol::WebSocket(_) | Protocol::Events(_) => self.disconnect(CLOSE_SHUTDOWN, after_ms, core),
+            Protocol::Http(http) => http.hurry(core.now.mono.plus(DRAIN_GRACE)),
+            Protocol::Lines(_) => {}
+        }
+    }
+
+    /// Ends the session if it is meant; whether it was. A request for which the token was checked before is finished.
+    pub(in crate::reactor) fn end_session(&mut self, whom: &Whom, code: CloseCode, core: &mut Core) -> bool {
+        let grants = self.session().and_then(|session| session.grants());
+        let is_meant = self.ending.is_none() && grants.is_some_and(|grants| whom.covers(grants));
+        if is_meant {
+            self.begin_close(code, Reason::Code(code), false, core);
+        }
+        is_meant
+    }
+}

@@ -1,0 +1,138 @@
+//! Requests of clients that speak no WebSocket: `GET /v1/events`, and the ticket that lets an `EventSource` in, which cannot send a token.
+
+use std::net::IpAddr;
+
+use crate::auth::{Grants, Scope};
+use crate::base::codes::{AUTH_FAILED, FORBIDDEN, INVALID_FIELD, OVER_CAPACITY, Refusal};
+use crate::base::ident::is_identifier;
+use crate::base::ids::ConnId;
+use crate::base::limits::TICKET_TTL;
+use crate::reactor::core::Core;
+use crate::reactor::events::Events;
+use crate::reactor::memory::Demand;
+use crate::reactor::session::Wish;
+use crate::reactor::tickets;
+use crate::wire::command::SinceText;
+use crate::wire::cursor::Cursor;
+use crate::wire::http::{BodyLen, HttpRefusal, Request, token_of};
+
+use super::answers::{bad_origin, not_allowed, shutting_down, too_many_handshakes, unauthorized};
+use super::is_listed;
+
+/// A client that is to get the events of a room.
+pub(super) fn events(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core) -> Result<Box<Events>, HttpRefusal> {
+    if request.method != "GET" {
+        return Err(not_allowed("Allow: GET", "events are read by GET"));
+    }
+    let grants = admitted(request, client, "events", core)?;
+    let room = room(request)?;
+    let position = match request.header("last-event-id")? {
+        Some(id) if !id.is_empty() => Some(Cursor::parse(id)?), // newer than the address, which an `EventSource` keeps
+        _ => since(request)?,
+    };
+    let wish = Wish { since: position.map(since_text), history: history(request)?, ..Wish::default() };
+    Events::open(id, client, grants, (&room, wish), core)
+}
+
+/// Gives a ticket for the token's identity: for an `EventSource`, which cannot send the token.
+pub(super) fn ticket(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Vec<u8>, HttpRefusal> {
+    if request.method != "POST" {
+        return Err(not_allowed("Allow: POST", "a ticket is made by POST"));
+    }
+    check_no_body(request)?;
+    check_open(request, client, core)?;
+    if request.param("ticket")?.is_some() {
+        return Err(Refusal::new(INVALID_FIELD, "a ticket is had for a token, not for another ticket").into());
+    }
+    let grants = caller(request, client, "ticket", core)?;
+    let ticket = core.registry.tickets.issue(tickets::random()?, grants, core.now.mono)?;
+    let expires_in_ms = TICKET_TTL.as_millis();
+    Ok(format!(r#"{{"ok":true,"ticket":"{ticket}","expires_in_ms":{expires_in_ms}}}"#).into_bytes())
+}
+
+/// Who may read a room's events, as far as the request tells.
+fn admitted(request: &Request<'_>, client: Option<IpAddr>, what: &'static str, core: &mut Core) -> Result<Grants, HttpRefusal> {
+    check_no_body(request)?;
+    check_open(request, client, core)?;
+    let origin = request.header("origin")?;
+    let grants = caller(request, client, what, core)?;
+    // A page's own server is asked by GET without an origin, but browsers say so.
+    let is_page = origin.is_some() || request.header("sec-fetch-site")? == Some("same-origin");
+    if core.options.require_origin && !is_page && !grants.has(Scope::Publish) {
+        let message = "the header origin is missing: this server is for pages, and for tokens with the scope publish";
+        return Err(Refusal::new(FORBIDDEN, message).into());
+    }
+    if !core.registry.has_room() {
+        return Err(Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000).into());
+    }
+    Ok(grants)
+}
+
+fn check_no_body(request: &Request<'_>) -> Result<(), HttpRefusal> {
+    match request.body_len()? {
+        BodyLen::None | BodyLen::Bytes(0) => Ok(()),
+        BodyLen::Bytes(_) => Err(Refusal::new(INVALID_FIELD, "this request has no body: leave it out").into()),
+    }
+}
+
+/// What a handshake of a WebSocket has to pass too: it is as much work.
+fn check_open(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<(), HttpRefusal> {
+    if core.is_draining() {
+        return Err(shutting_down());
+    }
+    core.spare_memory(Demand::Handshake)?;
+    let address = core.options.limited(client);
+    core.registry.handshake(address, core.now.mono).map_err(too_many_handshakes)?;
+    match request.header("origin")? {
+        Some(origin) if !core.options.origins.is_empty() && !is_listed(origin, core) => {
+            core.turn_away(client, "connect", "bad_origin");
+            Err(bad_origin().into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whom the request's token, or its ticket, speaks for.
+pub(super) fn caller(request: &Request<'_>, client: Option<IpAddr>, what: &'static str, core: &mut Core) -> Result<Grants, HttpRefusal> {
+    let token = token_of(request, None, core.options.query_token)?;
+    let ticket = if what == "publish" { None } else { request.param("ticket")? };
+    let checked = match (token, ticket) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::new(INVALID_FIELD, "the request has a token and a ticket: send one of them").into());
+        }
+        (Some(token), None) => core.check_token(token).map_err(|error| (error.label(), error.refusal())),
+        (None, Some(ticket)) => match core.registry.tickets.redeem(&ticket, core.now.mono) {
+            Some(grants) => core.check_grants(&grants).map(|()| grants).map_err(|error| (error.label(), error.refusal())),
+            None => Err((
+                "bad_ticket",
+                Refusal::new(AUTH_FAILED, "no such ticket: each is good once and for 30 s, get another by POST /v1/ticket"),
+            )),
+        },
+        (None, None) => Err((AUTH_FAILED.name, Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer"))),
+    };
+    checked.map_err(|(reason, refusal)| {
+        core.turn_away(client, what, reason);
+        unauthorized(refusal)
+    })
+}
+
+fn room(request: &Request<'_>) -> Result<String, HttpRefusal> {
+    let room = request.param("room")?.filter(|room| is_identifier(room));
+    let message = "the query must name one room, as `room=challenge:8f`: [A-Za-z0-9_.:%-]{1,200}, and a `%` in it is `%25` here";
+    room.map(String::from).ok_or_else(|| Refusal::new(INVALID_FIELD, message).into())
+}
+
+fn since(request: &Request<'_>) -> Result<Option<Cursor>, HttpRefusal> {
+    let since = request.param("since")?.filter(|since| !since.is_empty());
+    Ok(since.map(|since| Cursor::parse(&since)).transpose()?)
+}
+
+fn since_text(cursor: Cursor) -> SinceText {
+    SinceText { epoch: cursor.epoch.into(), seq: cursor.seq }
+}
+
+fn history(request: &Request<'_>) -> Result<Option<u32>, HttpRefusal> {
+    let Some(text) = request.param("history")? else { return Ok(None) };
+    let history = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    history.map(Some).ok_or_else(|| Refusal::new(INVALID_FIELD, "`history` must be an integer from 0 to 4294967295").into())
+}

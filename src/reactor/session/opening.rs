@@ -1,0 +1,69 @@
+//! A session's beginning and its end: what it takes of the registry, and what it is told first.
+
+use crate::auth::{Grants, Scope};
+use crate::base::codes::{CLOSE_CONNECTION_LIMIT, CLOSE_OVER_CAPACITY};
+use crate::base::ids::SessionName;
+use crate::base::limits::ROOMS_PER_CONN_MAX;
+use crate::net::outbox::Outbox;
+use crate::reactor::core::{Core, Next};
+use crate::reactor::registry::Full;
+use crate::wire::command;
+use crate::wire::reply::{self, Welcome};
+
+use super::{Session, message_bytes_max};
+
+impl Session {
+    /// Begins with these grants, if the registry admits one more connection of the user.
+    pub(in crate::reactor) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
+        match self.admit(grants, core) {
+            Ok(()) => {}
+            Err(Full::User) => return Next::Close(CLOSE_CONNECTION_LIMIT),
+            Err(Full::Server | Full::Address) => return Next::Close(CLOSE_OVER_CAPACITY),
+        }
+        let mut capabilities = [command::VERBS, command::OPTIONS].concat();
+        if self.grants.as_ref().is_some_and(|grants| grants.has(Scope::Publish)) {
+            capabilities.push("publish");
+        }
+        self.welcome(&capabilities, ROOMS_PER_CONN_MAX, core, outbox);
+        Next::Go
+    }
+
+    /// Has these grants from now on, if the registry admits one more connection of the user.
+    pub(in crate::reactor) fn admit(&mut self, grants: Grants, core: &mut Core) -> Result<(), Full> {
+        core.registry.admit(&grants.user, self.limited(), core.now.mono)?;
+        core.strangers -= 1;
+        self.grants = Some(grants);
+        Ok(())
+    }
+
+    /// Says who the client is here, and what it may do.
+    pub(in crate::reactor) fn welcome(&self, capabilities: &[&str], rooms_max: usize, core: &mut Core, outbox: &mut Outbox) {
+        let Some(grants) = &self.grants else { return };
+        let session = SessionName { instance: core.options.instance, id: self.id }.to_string();
+        let welcome = Welcome {
+            session: &session,
+            user: &grants.user,
+            expires_at_s: (grants.expires_at_ms != u64::MAX).then_some(grants.expires_at_ms / 1000),
+            heartbeat_ms: core.options.heartbeat.as_millis() as u64,
+            rooms_max,
+            message_bytes_max: message_bytes_max(Some(grants)),
+            capabilities,
+        };
+        let ts_ms = core.now.wall_ms;
+        core.reply(outbox, |out| reply::welcome(out, ts_ms, &welcome));
+    }
+
+    /// Gives back what the session holds.
+    pub(in crate::reactor) fn end(&mut self, core: &mut Core) {
+        if let Some(grants) = self.grants.take() {
+            core.registry.release(&grants.user, self.limited());
+        }
+    }
+
+    /// Ends what was admitted and is to be no client after all.
+    pub(in crate::reactor) fn dismiss(&mut self, reason: &'static str, core: &mut Core) {
+        self.note_disconnected(reason, core);
+        self.end(core);
+        core.strangers += 1;
+    }
+}
