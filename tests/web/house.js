@@ -99,7 +99,7 @@ export class Daemon {
 export async function pageServer(files = {}) {
   const server = createServer((request, response) => {
     const body = files[request.url] ?? (request.url === "/" ? "<!doctype html><title>page</title>" : undefined);
-    const type = request.url.endsWith(".js") ? "text/javascript" : "text/html; charset=utf-8";
+    const type = { js: "text/javascript", css: "text/css" }[request.url.split(".").at(-1)] ?? "text/html; charset=utf-8";
     response.writeHead(body === undefined ? 404 : 200, { "Content-Type": type, "Cache-Control": "no-store" });
     response.end(body);
   });
