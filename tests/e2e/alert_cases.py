@@ -41,8 +41,9 @@ def component(name, is_up):
     return metric("tickerd_component_up", f'component="{name}"', f"{is_up}x90")
 
 
-def websockets(count):
-    return metric("tickerd_connections", 'kind="websocket"', f"{count}x90")
+def clients(count):
+    """One of them gets server-sent events."""
+    return metric("tickerd_connections", 'kind="websocket"', f"{count - 1}x90") | metric("tickerd_connections", 'kind="events"', "1x90")
 
 
 def drops(per_minute, why):
@@ -82,10 +83,10 @@ CASES = {
         metric("tickerd_tls_certificate_expiry_seconds", "", f"{2 * DAY_S - 1}x90"),
         metric("tickerd_tls_certificate_expiry_seconds", "", f"{2 * DAY_S}x90"),
     ),
-    "TickerdFewConnections": (websockets(99), websockets(100)),
-    "TickerdConnectionsNearLimit": (websockets(9_001), websockets(9_000)),
+    "TickerdFewConnections": (clients(99), clients(100)),
+    "TickerdConnectionsNearLimit": (clients(9_001), clients(9_000)),
     "TickerdHandshakesFail": (handshakes(60), handshakes(50)),
-    "TickerdReconnectStorm": (handshakes(0) | websockets(9_000), handshakes(0) | websockets(11_000)),
+    "TickerdReconnectStorm": (handshakes(0) | clients(9_000), handshakes(0) | clients(11_000)),
     "TickerdSlowClients": (
         metric("tickerd_closed_total", 'reason="slow_consumer"', "0+1.2x90"),
         metric("tickerd_closed_total", 'reason="slow_consumer"', "0+0.9x90") | metric("tickerd_closed_total", 'reason="eof"', "0+50x90"),

@@ -8,6 +8,7 @@ import pytest
 from certificates import Authority
 from harness import DEADLINE_S, PATIENCE_S, PUBLISHER, ROOT, Client, Daemon, RawHttp, mint, note, wait_until
 from servers import Server, free_port, run
+from streams import EventStream
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from wire import RawClient
 
@@ -136,6 +137,16 @@ def test_clients_and_publishers_go_through_and_are_who_they_are(house):
         pass
     new = lambda: [client for daemon, n in zip(house.daemons, before, strict=True) for client in clients_of(daemon)[n:] if client != "127.0.0.1"]
     wait_until(lambda: new() == [CLIENT_ADDRESS], f"{CLIENT_ADDRESS} is logged as the client, and nobody else")
+
+
+def test_server_sent_events_come_one_by_one(house):
+    """Nothing on the way waits for a buffer to fill. (By HTTP/1.0, so that nginx does not cut the stream into chunks.)"""
+    with EventStream(house.address, "r:1", mint(rooms=["r:1"]), version="1.0", tls=house.authority.context()) as events:
+        assert [message["type"] for message in events.opened()] == ["welcome", "subscribed", "caught_up"]
+        for n in range(5):
+            for daemon in house.daemons:
+                daemon.publish(note("r:1", "alert", data=n))
+            assert events.recv(2)["data"] == n
 
 
 def come_back(house, clients, deadline_s):

@@ -138,6 +138,42 @@ def test_the_export_of_a_data_directory(tmp_path):
         end(daemon)
 
 
+def test_a_backup_while_the_daemon_runs_and_what_comes_of_it(tmp_path):
+    """OPS-02: the commands of "Backup"; a daemon on the copy has states, events and revocations, and clients resume there."""
+    subprocess.run([BINARY, "token", "--generate-key", "desk.key"], cwd=tmp_path, check=True)
+    subprocess.run("tickerd token --key desk.key --sub u1 --room challenge:8f > u1.token", cwd=tmp_path, env=environment(), shell=True, check=True)
+    serve = "exec tickerd serve --jwt-key desk.key --data-dir {} --publish-socket desk.sock --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0"
+    events = ['{"type":"RISK_ALERT","data":{"challenge_id":"8f","user_id":"u1","n":%d}}' % n for n in range(100)]
+    events.append('{"type":"EQUITY_UPDATED","data":{"challenge_id":"8f","user_id":"u1","current_equity":"1.00"}}')
+    daemon = spawn(serve.format("data"), tmp_path)
+    try:
+        admin = json.loads(daemon.stdout.readline())["admin"]
+        subprocess.run([BINARY, "publish", "--socket", "desk.sock"], input="\n".join(events).encode(), cwd=tmp_path, check=True)
+        wait_until(lambda: "1.00" in exported(tmp_path, "data"), "the state is on disk")
+        revoke = f"""curl -sS http://{admin}/v1/revoke -H 'Content-Type: application/json' -d '{{"sub":"u2"}}'"""
+        subprocess.run(["bash", "-ec", revoke], check=True, capture_output=True)
+        subprocess.run(["bash", "-ec", block_with("mkdir backup")], cwd=tmp_path, env=environment(), check=True)
+        before = exported(tmp_path, "data")
+    finally:
+        end(daemon)
+    assert exported(tmp_path, "backup") == before and before.count("RISK_ALERT") == 100
+    assert '"sub":"u2"' in (tmp_path / "backup/revocations.ndjson").read_text()
+    daemon = spawn(serve.format("backup"), tmp_path)
+    try:
+        url = f"ws://{json.loads(daemon.stdout.readline())['listen'][0]}/v1/ws"
+        epoch = json.loads(before.splitlines()[0])["epoch"]
+        resume = f"tickerd subscribe --url {url} --token-file u1.token --room challenge:8f --since {epoch}:alert.97 --count 3"
+        resumed = subprocess.run(["bash", "-ec", resume], cwd=tmp_path, env=environment(), check=True, capture_output=True, timeout=20).stdout.decode()
+        assert '"recovered":true' in resumed and [n for n in (97, 98, 99) if f'"n":{n}}}' in resumed] == [97, 98, 99], resumed
+    finally:
+        end(daemon)
+
+
+def exported(directory, data_dir):
+    command = [BINARY, "export", "--data-dir", data_dir, "--states"]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True).stdout.decode()
+
+
 def test_the_audit_trail_and_the_performance_records(tmp_path):
     """The commands of "What survives" that read them, with the public tool."""
     subprocess.run([BINARY, "token", "--generate-key", "desk.key"], cwd=tmp_path, check=True)
@@ -161,6 +197,6 @@ def test_the_audit_trail_and_the_performance_records(tmp_path):
 
 def test_every_command_block_of_readme_is_run_by_a_test():
     """A new block wants a test of its own here, or a place in CI."""
-    known = ["tickerd serve", "tickerd subscribe", "curl", "tickerd loadtest", "tickerd export", "tests/run"]
+    known = ["tickerd serve", "tickerd subscribe", "curl", "tickerd loadtest", "tickerd export", "tests/run", "mkdir backup"]
     for block in shell_blocks():
         assert any(text in block for text in known), block
