@@ -26,6 +26,8 @@
 //! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
 //! - **audit**, only with `--data-dir`: writes the audit trail, which reactors and administrators tell it by a link, and a performance record for each
 //!   minute. Nobody waits for it.
+//! - **redis-write**, **redis-read**, **redis-fetch**, only with `--redis`: give the hub's events to Redis in batches, read what Redis made of the events of
+//!   all nodes, read past events. The hub then pushes nothing before it comes by the feed: see [`bridge`] and [`hub::store`].
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
 //!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.
 //! - **watch** looks once a second whether each of the others has come round, and gives the service manager a sign of life unless one stands still.
@@ -45,6 +47,7 @@
 //! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
 //! | [`net`] | outbox, timer wheel, links, listeners, TLS, the clock |
 //! | [`journal`] | the log on disk, its index, states and owners in tables, the audit trail; their threads |
+//! | [`bridge`] | Redis, over which several nodes share their rooms: what goes there, what comes back; its threads |
 //! | [`reactor`] | the event loop, sessions, publishers, memberships; gives browsers the files of `src/web` |
 //! | [`ops`] | health, metrics, the admin listener, the log |
 //! | [`config`] | flags, environment and file to one validated value |
@@ -65,11 +68,12 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: long poll, Redis,
-//! analytics.
+//! through byte for byte), and anonymous access. Not here yet: long poll, Redis
+//! Sentinel and Cluster, analytics.
 
 pub mod auth;
 pub mod base;
+pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod daemon;

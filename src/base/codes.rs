@@ -79,6 +79,8 @@ error_codes! {
     INTERNAL = 601 "internal" "server" 500;
     /// The disk does not take what is to be kept; try again after `retry_after_ms`, or with `"ack":"memory"`.
     JOURNAL_UNAVAILABLE = 602 "journal_unavailable" "server" 503;
+    /// The store that several nodes share does not answer; try again after `retry_after_ms`.
+    STORE_UNAVAILABLE = 603 "store_unavailable" "server" 503;
     /// Neither token nor ownership allows it, and the authorizer, which could, gives no answer; try again after `retry_after_ms`.
     AUTH_BACKEND_UNAVAILABLE = 700 "auth_backend_unavailable" "upstream" 503;
 }

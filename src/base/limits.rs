@@ -70,6 +70,12 @@ pub const ANSWER_FRAMES_AHEAD_MAX: usize = 4 * 1024;
 /// Slots of each ingest link, if there are reactors enough to fill them: one is for alerts, joins and other commands, one for all other
 /// publishes.
 pub const INGEST_SLOTS_MAX: usize = 64 * 1024;
+/// Publishes that wait for the store that several nodes share.
+pub const APPENDS_MAX: usize = 32 * 1024;
+/// Of these, those that only alerts may use.
+pub const APPENDS_ALERT_RESERVE: usize = APPENDS_MAX / 10;
+/// Their bytes; alerts may use the last tenth alone.
+pub const APPEND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries that wait for the disk.
 pub const JOURNAL_ENTRIES_MAX: usize = 64 * 1024;
 /// Of these, those that only alerts may use.

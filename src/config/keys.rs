@@ -291,6 +291,20 @@ static DATA: [Key; 4] = under(
     ],
 );
 
+static NODES: [Key; 2] = under(
+    "Several nodes",
+    [
+        key(
+            "redis",
+            Text,
+            "URL",
+            "",
+            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB]; it takes the journal's place",
+        ),
+        key("redis-password-file", Text, "FILE", "", "File of the password for Redis"),
+    ],
+);
+
 static LOG: [Key; 2] = under(
     "Log",
     [
@@ -311,5 +325,6 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(&LIMITS)
         .chain(&HISTORY)
         .chain(&DATA)
+        .chain(&NODES)
         .chain(&LOG)
 }

@@ -90,6 +90,8 @@ pub struct Config {
     pub journal_age: Duration,
     /// How long entries of the audit trail are; zero: none are made.
     pub audit_age: Duration,
+    /// Redis over which several nodes share their rooms; none: this is the only node.
+    pub redis: Option<RedisConfig>,
     /// Threads that own connections.
     pub reactors: usize,
     /// Whether each thread is bound to a core.
@@ -171,6 +173,15 @@ pub struct AuthorizerConfig {
     pub ttl: Duration,
     /// The authorities that https is checked with; those that this machine trusts if none is given.
     pub ca: Option<PathBuf>,
+}
+
+/// Redis, over which several nodes share their rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// Where it is, without a password.
+    pub url: String,
+    /// The file of its password.
+    pub password_file: Option<PathBuf>,
 }
 
 impl Config {

@@ -55,6 +55,22 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     if host_ok && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#') { Ok(text.to_owned()) } else { Err(bad()) }
 }
 
+/// The URL of a Redis server. A password has no place in it, because others can read our command line.
+pub(super) fn redis_url(text: &str) -> Result<String, String> {
+    let bad = || {
+        format!("`{}` is no URL of a Redis server: write redis://HOST:PORT/DB, such as `redis://127.0.0.1:6379`", without_userinfo(text))
+    };
+    let rest = text.strip_prefix("redis://").ok_or_else(bad)?;
+    let (authority, db) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if user.contains(':') {
+        return Err(format!("`{}` has a password: give it by --redis-password-file", without_userinfo(text)));
+    }
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
+    let is_sound = !host.is_empty() && !host.starts_with(':') && is_name(host) && is_name(user) && db.bytes().all(|b| b.is_ascii_digit());
+    if is_sound { Ok(text.to_owned()) } else { Err(bad()) }
+}
+
 /// What may stand in a message: all but what stands before `@`.
 fn without_userinfo(text: &str) -> String {
     match (text.split_once("://"), text.rsplit_once('@')) {

@@ -58,11 +58,14 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("journal-bytes", "1MiB", "2MiB", "3145728"),
     ("journal-age", "1m", "2m", "\"3m\""),
     ("audit-age", "1m", "2m", "\"3m\""),
+    ("redis", "redis://a:1", "redis://b/2", "\"redis://c\""),
+    ("redis-password-file", "/r1", "/r2", "\"/r3\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
 ];
 
 mod acks;
+mod defaults;
 mod issuers;
 mod lowered;
 mod reread;
@@ -168,65 +171,6 @@ fn flags_win_over_environment_over_file_over_default() {
     }
 }
 
-/// OPS-05: what an operator who gives nothing but a key gets.
-#[test]
-fn the_defaults_are_the_documented_ones() {
-    let config = load_flags(&[]).unwrap().config;
-    let second = Duration::from_secs(1);
-    let expected = Config {
-        compression: false,
-        compression_level: 3,
-        compression_min: 256,
-        conformance_echo: false,
-        listen: vec!["127.0.0.1:8080".parse().unwrap()],
-        admin_listen: "127.0.0.1:9100".parse().unwrap(),
-        publish_socket: None,
-        publish_socket_mode: 0o660,
-        tls: Vec::new(),
-        origins: Vec::new(),
-        require_origin: false,
-        behind_proxy: Vec::new(),
-        client_address: ClientAddress::XForwardedFor,
-        jwt_keys: vec![PathBuf::from("/k")],
-        jwt_issuer: None,
-        jwt_audience: None,
-        jwt_user_claims: vec!["sub".to_owned()],
-        jwt_age_max: None,
-        issuers: Vec::new(),
-        query_token: false,
-        authorizer: None,
-        data_dir: None,
-        journal_bytes: 1 << 30,
-        journal_age: 7 * 24 * 3600 * second,
-        audit_age: 30 * 24 * 3600 * second,
-        reactors: 2,
-        pin_cores: false,
-        busy_poll: Duration::ZERO,
-        update_window: second / 10,
-        metric_gather: second / 10,
-        metric_flush: second / 2,
-        connections_max: 10_000,
-        connections_per_user_max: 10,
-        connections_per_ip_max: 1000,
-        handshakes_per_ip: 20,
-        commands_per_client: 20,
-        queue_bytes_max: 8 << 20,
-        slow_timeout: 30 * second,
-        memory_budget: 0,
-        heartbeat: 30 * second,
-        drain_timeout: 10 * second,
-        history_events: 256,
-        history_bytes: 256 << 20,
-        state_bytes: 256 << 20,
-        history_age: 3600 * second,
-        rooms_max: 100_000,
-        log: LogFormat::Text,
-        log_level: LogLevel::Info,
-        catalog: Vec::new(),
-    };
-    assert_eq!(config, expected);
-}
-
 /// OPS-05: a value out of bounds, or none at all, is refused with the key, the flag and the value in the message.
 #[test]
 fn every_bad_value_is_named() {
@@ -280,6 +224,8 @@ fn every_bad_value_is_named() {
         ("journal-bytes", &["", "0", "1MB", "1023KiB", "17592GiB"]),
         ("journal-age", &["", "0", "59s", "87841h"]),
         ("audit-age", &["", "1", "59x", "87841h"]),
+        ("redis", &["", "a:6379", "http://a", "redis://", "redis://:6379", "redis://a/x", "redis://a b"]),
+        ("redis-password-file", &[""]),
         ("log", &["", "xml", "JSON"]),
         ("log-level", &["", "verbose", "INFO"]),
     ];

@@ -14,7 +14,7 @@ use super::error::{Origin, Problem};
 use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
-use super::{AuthorizerConfig, Config, QUEUE_BYTES_LEAST, TlsFiles, parse::duration, parse::number, parse::size};
+use super::{AuthorizerConfig, Config, QUEUE_BYTES_LEAST, RedisConfig, TlsFiles, parse::duration, parse::number, parse::size};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,6 +52,7 @@ pub(super) fn validate(
         data_dir: read.maybe("data-dir", parse::directory),
         journal_bytes: read.one("journal-bytes", 1 << 20, size(1 << 20..=1 << 44)),
         journal_age: read.one("journal-age", MINUTE, duration(MINUTE..=3660 * DAY)),
+        redis: read.redis(credentials),
         audit_age: read.one("audit-age", MINUTE, duration(Duration::ZERO..=3660 * DAY)),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
@@ -121,6 +122,13 @@ impl Reader<'_> {
         let ca = self.maybe("authorizer-ca", parse::file);
         let url = self.maybe("authorizer-url", parse::url);
         Some(AuthorizerConfig { url: url?, token_file, timeout, ttl, ca })
+    }
+
+    /// Redis, if its URL is given.
+    fn redis(&mut self, credentials: Option<&str>) -> Option<RedisConfig> {
+        let password_file = self.maybe("redis-password-file", |text| parse::key_file(text, credentials));
+        let url = self.maybe("redis", parse::redis_url);
+        Some(RedisConfig { url: url?, password_file })
     }
 
     /// Looks the key files of an issuer up.

@@ -49,7 +49,12 @@ impl Client {
             .tls_config(tls.build())
             .build()
             .new_agent();
-        let bearer = config.token_file.as_deref().map(read_token).transpose()?.map(|token| format!("Bearer {token}"));
+        let bearer = config
+            .token_file
+            .as_deref()
+            .map(|path| read_secret("the authorizer's token", path))
+            .transpose()?
+            .map(|token| format!("Bearer {token}"));
         Ok(Client { agent, url: config.url.clone(), bearer })
     }
 
@@ -103,8 +108,9 @@ fn failure(error: &ureq::Error) -> (Failure, String) {
     (failure, error.to_string())
 }
 
-fn read_token(path: &Path) -> Result<String, String> {
-    let told = |why: &dyn std::fmt::Display| format!("the authorizer's token in {}: {why}", path.display());
+/// Reads a secret of one line.
+pub(super) fn read_secret(what: &str, path: &Path) -> Result<String, String> {
+    let told = |why: &dyn std::fmt::Display| format!("{what} in {}: {why}", path.display());
     let text = fs::read_to_string(path).map_err(|error| told(&error))?;
     let token = text.trim_end_matches(['\r', '\n']);
     if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {

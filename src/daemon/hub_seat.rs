@@ -16,6 +16,7 @@ use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
 
+use super::bridge::BridgeLinks;
 use super::hub_thread::HubThread;
 use super::journal::ForHub;
 use super::{join, options, spawn};
@@ -68,19 +69,21 @@ impl HubSeat {
         config: &Config,
         clock: Clock,
         reactors: Vec<Arc<Link<Output>>>,
-        journal: Option<ForHub>,
+        (journal, bridge): (Option<ForHub>, Option<BridgeLinks>),
         stats: Arc<Mutex<HubStats>>,
         memory: Arc<Memory>,
     ) -> Result<HubHandle, String> {
         let hub_options = options::hub(config)?;
         let (hub, journal) = match journal {
             Some(ForHub { links, recovered, epoch }) => (Hub::with_journal(hub_options, clock.now(), recovered, epoch), Some(links)),
+            None if bridge.is_some() => (Hub::with_store(hub_options), None),
             None => (Hub::new(hub_options), None),
         };
         let stop = Arc::new(AtomicBool::new(false));
         let hub = HubThread {
             hub,
             journal,
+            bridge,
             clock,
             urgent: self.urgent,
             bulk: self.bulk,

@@ -18,10 +18,12 @@ use crate::hub::asks::Asks;
 use crate::hub::journal::{Entry, Fact, Fetch};
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
 use crate::hub::sequencer::LocalSequencer;
+use crate::hub::store::Append;
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
+use super::bridge::BridgeLinks;
 use super::journal::JournalLinks;
 use super::utilisation::{Queue, Utilisation};
 
@@ -31,6 +33,8 @@ const URGENT_PER_TURN: usize = 256;
 const ASKS_PER_TURN: usize = 256;
 /// Bulk inputs taken before alerts are looked for again.
 const BULK_PER_TURN: usize = 32;
+/// News of the store, up to 256 events each, taken before alerts are looked for again; the shards that it begins with all at once.
+const NEWS_PER_TURN: usize = 16;
 /// Turns between two ticks under load: windows are 100 ms, answers leave with the tick.
 const TURNS_PER_SLICE: usize = 8;
 /// How often the figures are published.
@@ -56,6 +60,8 @@ pub(super) struct HubThread {
     pub(super) reactors: Vec<Arc<Link<Output>>>,
     /// With a data directory.
     pub(super) journal: Option<JournalLinks>,
+    /// With Redis.
+    pub(super) bridge: Option<BridgeLinks>,
     /// The figures, for the scrape.
     pub(super) stats: Arc<Mutex<HubStats>>,
     /// What all threads hold.
@@ -71,7 +77,7 @@ pub(super) struct HubThread {
 impl HubThread {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
-        let mut out = Links::new(std::mem::take(&mut self.reactors), self.journal.take());
+        let mut out = Links::new(std::mem::take(&mut self.reactors), self.journal.take(), self.bridge.take());
         let mut sequencer = LocalSequencer::default();
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();
@@ -124,11 +130,16 @@ impl HubThread {
         }
     }
 
-    /// Takes what the journal tells. How many things.
+    /// Takes what journal and store tell. How many things.
     fn hear(&mut self, now: Now, out: &mut Links) -> usize {
         let mut heard = 0;
         while let Some(report) = out.journal.as_ref().and_then(|journal| journal.reports.pop()) {
             self.hub.apply(now, Input::Journal(report), out);
+            heard += 1;
+        }
+        for _ in 0..NEWS_PER_TURN {
+            let Some(news) = out.bridge.as_ref().and_then(|bridge| bridge.news.pop()) else { break };
+            self.hub.apply(now, Input::Store(news), out);
             heard += 1;
         }
         heard
@@ -224,10 +235,13 @@ struct Links {
     journal: Option<JournalLinks>,
     /// Threads of the journal to wake at the end of the slice: log, tables, reader.
     journal_touched: [bool; 3],
+    bridge: Option<BridgeLinks>,
+    /// Threads of the bridge to wake at the end of the slice: writer, fetcher.
+    bridge_touched: [bool; 2],
 }
 
 impl Links {
-    fn new(reactors: Vec<Arc<Link<Output>>>, journal: Option<JournalLinks>) -> Links {
+    fn new(reactors: Vec<Arc<Link<Output>>>, journal: Option<JournalLinks>, bridge: Option<BridgeLinks>) -> Links {
         let count = reactors.len();
         Links {
             reactors,
@@ -237,12 +251,15 @@ impl Links {
             frames_answered: 0,
             journal,
             journal_touched: [false; 3],
+            bridge,
+            bridge_touched: [false; 2],
         }
     }
 
-    /// Whether the journal has told something that was not heard yet.
+    /// Whether journal or store have told something that was not heard yet.
     fn has_reports(&self) -> bool {
-        self.journal.as_ref().is_some_and(|journal| !journal.reports.is_empty())
+        let has_news = self.bridge.as_ref().is_some_and(|bridge| !bridge.news.is_empty());
+        has_news || self.journal.as_ref().is_some_and(|journal| !journal.reports.is_empty())
     }
 
     /// Whether the reactor has dealt with so many answers to joins and snapshots that it may get another.
@@ -264,6 +281,15 @@ impl Links {
         for (link, touched) in self.reactors.iter().zip(&mut self.touched) {
             if std::mem::take(touched) {
                 link.ring();
+            }
+        }
+        if let Some(bridge) = &self.bridge {
+            let [writer, fetcher] = std::mem::take(&mut self.bridge_touched);
+            if writer {
+                bridge.appends.ring();
+            }
+            if fetcher {
+                bridge.fetches.ring();
             }
         }
         let Some(journal) = &self.journal else { return };
@@ -319,7 +345,18 @@ impl Outlet for Links {
         self.journal_touched[1] = true;
     }
 
+    fn append(&mut self, append: Append) {
+        let bridge = self.bridge.as_ref().expect("a hub without a store gives it nothing");
+        assert!(bridge.appends.push(append).is_ok(), "the hub counts what the store has not answered");
+        self.bridge_touched[0] = true;
+    }
+
     fn fetch(&mut self, fetch: Fetch) {
+        if let Some(bridge) = &self.bridge {
+            assert!(bridge.fetches.push(fetch).is_ok(), "the hub asks for a few things at a time");
+            self.bridge_touched[1] = true;
+            return;
+        }
         let pushed = Links::journal(self).fetches.push(fetch);
         assert!(pushed.is_ok(), "the hub asks for a few things at a time");
         self.journal_touched[2] = true;

@@ -10,6 +10,7 @@ use crate::auth::TokenError;
 use crate::base::counters::{Counter, HistogramSnapshot};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::memory::{Memory, ReactorMemory};
+use crate::bridge::stats::BridgeStats;
 use crate::hub::HubStats;
 use crate::hub::acks::{ACK_RESULTS, AckResult, EXPIRIES};
 use crate::hub::ports::{Input, Output};
@@ -34,6 +35,8 @@ pub(super) struct Sources {
     pub(super) certificates: Option<Arc<Served>>,
     /// With a data directory.
     pub(super) journal: Option<Arc<JournalStats>>,
+    /// With Redis.
+    pub(super) bridge: Option<Arc<BridgeStats>>,
     /// With a data directory.
     pub(super) audit: Option<AuditFigures>,
     /// Where there is one.
@@ -128,6 +131,14 @@ metrics! {
     JOURNAL_WAITING = Gauge "journal_waiting_publishes" "Publishes whose answer waits for the disk.";
     JOURNAL_HOLES = Counter "journal_holes_total" "Events that the journal never got: published with ack memory while it had no room, and gone from memory since.";
     REPLAYS = Gauge "journal_replays" "Members that get past events from disk.";
+    REDIS_APPENDED = Counter "redis_appended_total" "Events that Redis has answered for.";
+    REDIS_APPENDS = Histogram "redis_append_seconds" "From a batch of events being sent to Redis to its answer.";
+    REDIS_FAILURES = Counter "redis_failures_total" "Batches that Redis did not take, each try counted.";
+    REDIS_BREAKER = Gauge "redis_breaker" "0: Redis is used. 1: not for the time being, after failures. 2: one try is made to see.";
+    REDIS_FED = Counter "redis_fed_total" "Events that came from Redis, this node's own among them.";
+    REDIS_RESYNCS = Counter "redis_resyncs_total" "Shards that were read anew, because something was missed or another epoch began.";
+    REDIS_WAITING = Gauge "redis_waiting_publishes" "Publishes that wait for Redis.";
+    REDIS_UNPLACED = Counter "redis_unplaced_total" "Events from Redis that found no place here: --max-rooms, or --state-bytes, is too low for what the nodes share.";
     AUDIT_ENTRIES = Counter "audit_entries_total" "Entries of the audit trail brought to disk.";
     AUDIT_LOST = Counter "audit_lost_total" "Entries that found the audit trail's queue full.";
     AUDIT_FAILURES = Counter "audit_failures_total" "Writes of audit.db that the disk did not take, each try counted.";
@@ -166,6 +177,7 @@ impl Sources {
         self.authorizer(&mut out);
         self.memory(&mut out);
         self.journal(&mut out, &hub);
+        self.bridge(&mut out, &hub);
         self.audit(&mut out);
         let usage = process::usage();
         out.single(&RSS, usage.resident_bytes);
@@ -325,6 +337,19 @@ impl Sources {
         out.single(&OUTSTANDING, self.sum(|stats| &stats.outstanding));
     }
 
+    /// Nothing without Redis.
+    fn bridge(&self, out: &mut Exposition, hub: &HubStats) {
+        let Some(bridge) = &self.bridge else { return };
+        out.single(&REDIS_APPENDED, bridge.appended.value());
+        out.histograms(&REDIS_APPENDS, "store", [("redis", bridge.appends.snapshot())]);
+        out.single(&REDIS_FAILURES, bridge.failures.value());
+        out.single(&REDIS_BREAKER, bridge.breaker());
+        out.single(&REDIS_FED, bridge.fed.value());
+        out.single(&REDIS_RESYNCS, bridge.resyncs.value());
+        out.single(&REDIS_WAITING, hub.store_waiting);
+        out.single(&REDIS_UNPLACED, hub.unplaced);
+    }
+
     /// Nothing without a journal.
     fn journal(&self, out: &mut Exposition, hub: &HubStats) {
         let Some(journal) = &self.journal else { return };
@@ -415,6 +440,7 @@ pub(super) mod testing {
             health: Arc::new(Health::new(Clock::start())),
             certificates: None,
             journal: Some(Arc::default()),
+            bridge: Some(Arc::default()),
             audit: Some(AuditFigures::default()),
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
             memory: Arc::new(Memory::new(0, 2)),

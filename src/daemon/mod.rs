@@ -3,6 +3,7 @@
 mod activation;
 mod audit;
 mod authorizer;
+mod bridge;
 mod certificates;
 mod controls;
 mod data_dir;
@@ -53,6 +54,7 @@ use crate::reactor::{Control, Reactor, ReactorParts};
 use self::activation::Passed;
 use self::audit::{AdminTrail, AuditHandle, AuditSeat};
 use self::authorizer::{Client, CurrentClient};
+use self::bridge::{Bridge, BridgeHandle};
 use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
@@ -105,6 +107,7 @@ pub struct Running {
     reactors: Vec<JoinHandle<()>>,
     hub: HubHandle,
     journal: Option<JournalHandle>,
+    bridge: Option<BridgeHandle>,
     audit: Option<AuditHandle>,
     trail: AdminTrail,
     reloader: Reloader,
@@ -161,11 +164,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let Loaded { catalog, verifier, certificates, notes, authorizer } = load(config)?;
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
-    abort_on_panic();
-    raise_descriptors();
-
+    prepare_process();
     let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
-    let journal = data_dir.as_ref().map(|dir| Journal::open(dir, clock)).transpose()?;
+    let (journal, bridge) = open_store(config, data_dir.as_ref(), clock)?;
     let instance = options::instance()?;
     let audit = data_dir.as_ref().map(|dir| AuditSeat::open(dir, instance)).transpose()?;
     let bound = listeners::bind(config, Passed::of_process()?)?;
@@ -190,18 +191,19 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         bound.listeners.into_iter().enumerate().map(|(index, own)| shared.parts(index as u16, own)).collect::<Result<Vec<_>, _>>()?;
     let authorizer = authorizer.map(|client| start_authorizer(config, client, &mut parts, clock)).transpose()?;
     let desk = || authorizer.as_ref().map(|(desk, _)| Arc::clone(desk));
-    let started = journal.map(|journal| journal.start(config, clock, &seat.door, Arc::clone(&shared.memory))).transpose()?;
-    let (journal, for_hub) = started.map_or((None, None), |(handle, for_hub)| (Some(handle), Some(for_hub)));
+    let (journal, for_hub) =
+        journal.map(|journal| journal.start(config, clock, &seat.door, Arc::clone(&shared.memory))).transpose()?.unzip();
+    let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door)).transpose()?.unzip();
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
     let revoker = shared.revoker(revocation_file, controls.clone(), trail.clone());
-    let watch = shared.watch(&seat, &parts, journal.as_ref(), audit.as_ref(), desk());
-    let sources = shared.sources(&parts, journal.as_ref(), audit.as_ref(), desk());
+    let watch = shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
+    let sources = shared.sources(&parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
     let reloader = shared.reloader(instance, controls.clone(), authorizer);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources.clone())).transpose()?;
     let admin = serve_admin(bound.admin, &shared.health, sources, revoker)?;
     let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
-    let hub = seat.occupy(config, clock, inboxes, for_hub, Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
+    let hub = seat.occupy(config, clock, inboxes, (for_hub, links), Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
     let reactors = start_reactors(config, instance, parts)?;
     watch.start()?;
     let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
@@ -214,6 +216,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         reactors,
         hub,
         journal,
+        bridge,
         audit,
         trail,
         reloader,
@@ -275,6 +278,9 @@ impl Running {
         if let Some(journal) = self.journal {
             journal.stop();
         }
+        if let Some(bridge) = self.bridge {
+            bridge.stop();
+        }
         if let Some(audit) = self.audit {
             audit.stop();
         }
@@ -286,10 +292,19 @@ impl Running {
     }
 }
 
-fn raise_descriptors() {
+fn prepare_process() {
+    abort_on_panic();
     if let Err(error) = sys::raise_descriptors() {
         tracing::warn!(event = "descriptors_not_raised", %error, "the soft limit of open files stays as it is: raise it by `ulimit -n`");
     }
+}
+
+/// What must outlive the process: in Redis, if there is one, else in the data directory, which then has what is this node's own alone.
+fn open_store(config: &Config, data_dir: Option<&DataDir>, clock: Clock) -> Result<(Option<Journal>, Option<Bridge>), String> {
+    if let Some(redis) = &config.redis {
+        return Ok((None, Some(Bridge::open(redis)?)));
+    }
+    Ok((data_dir.map(|dir| Journal::open(dir, clock)).transpose()?, None))
 }
 
 /// The data directory, the revocations in it, and the file for more; nothing of it without `--data-dir`.

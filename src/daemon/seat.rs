@@ -9,12 +9,15 @@ use crate::net::link::{Door, Waker};
 
 use super::spawn;
 
-/// How far these threads step back for the hub and the reactors (`nice`): where cores are few, a push would wait for the commit of the event that
+/// How far these threads step back, as a rule, for the hub and the reactors (`nice`): where cores are few, a push would wait for the commit of the event that
 /// it is about. `benches/journal.rs` shows it.
 const NICE: i32 = 5;
 
 /// What the thread does.
 pub(super) trait Work: Send + 'static {
+    /// How far the thread steps back.
+    const NICE: i32 = NICE;
+
     fn run(self);
 }
 
@@ -31,7 +34,7 @@ impl<W: Work> Seat<W> {
         let (work, inbox) = bounded::<W>(1);
         let thread = spawn(name, move || {
             // On Linux, of this thread alone. A sandbox may forbid it.
-            rustix::process::setpriority_process(None, NICE).ok();
+            rustix::process::setpriority_process(None, W::NICE).ok();
             if let Ok(work) = inbox.recv() {
                 work.run();
             }

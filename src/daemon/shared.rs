@@ -24,6 +24,7 @@ use crate::reactor::{Control, ReactorParts, ReactorPoll};
 
 use super::audit::{AdminTrail, AuditSeat};
 use super::authorizer::CurrentClient;
+use super::bridge::BridgeHandle;
 use super::certificates::Served;
 use super::controls;
 use super::hub_seat::HubSeat;
@@ -87,13 +88,14 @@ impl Shared {
         &self,
         seat: &HubSeat,
         parts: &[ReactorParts],
-        journal: Option<&JournalHandle>,
+        (journal, bridge): (Option<&JournalHandle>, Option<&BridgeHandle>),
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
     ) -> Watch {
         let mut threads = vec![Watched::new("hub".to_owned(), &seat.door)];
         threads.extend(parts.iter().map(|parts| Watched::new(format!("reactor-{}", parts.index), &parts.door)));
         threads.extend(journal.into_iter().flat_map(JournalHandle::doors).map(|(name, door)| Watched::disk(name, door)));
+        threads.extend(bridge.into_iter().flat_map(BridgeHandle::doors).map(|(name, door)| Watched::disk(name, door)));
         threads.extend(audit.map(|audit| Watched::dispensable("audit", audit.door())));
         Watch {
             clock: self.clock,
@@ -104,6 +106,7 @@ impl Shared {
             hub: Arc::clone(&self.figures),
             memory: Arc::clone(&self.memory),
             authorizer,
+            bridge: bridge.map(BridgeHandle::stats),
             certificates: self.certificates.clone(),
         }
     }
@@ -134,7 +137,7 @@ impl Shared {
     pub(super) fn sources(
         &self,
         parts: &[ReactorParts],
-        journal: Option<&JournalHandle>,
+        (journal, bridge): (Option<&JournalHandle>, Option<&BridgeHandle>),
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
     ) -> Sources {
@@ -142,6 +145,7 @@ impl Shared {
             health: Arc::clone(&self.health),
             certificates: self.certificates.clone(),
             journal: journal.map(JournalHandle::stats),
+            bridge: bridge.map(BridgeHandle::stats),
             audit: audit.map(|audit| audit.figures.clone()),
             authorizer,
             memory: Arc::clone(&self.memory),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::base::memory::{Level, Memory};
+use crate::bridge::stats::BridgeStats;
 use crate::hub::HubStats;
 use crate::net::clock::Clock;
 use crate::net::link::Door;
@@ -38,6 +39,8 @@ pub(super) struct Watch {
     pub(super) memory: Arc<Memory>,
     /// Where there is one.
     pub(super) authorizer: Option<Arc<Authorizer>>,
+    /// With Redis.
+    pub(super) bridge: Option<Arc<BridgeStats>>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
 }
@@ -129,9 +132,12 @@ impl Watch {
             let is_resting = authorizer.is_resting(self.clock.mono());
             part("authorizer", is_resting.then(|| "it does not answer: joins that need its word are refused".to_owned()))
         });
+        let redis = self.bridge.as_ref().map(|bridge| {
+            part("redis", (bridge.breaker() != 0).then(|| "it does not answer: publishes to shared rooms are refused".to_owned()))
+        });
         let certificates = self.certificates.as_ref().map(|served| {
             part("certificates", (served.expires_in_s() == 0).then(|| "one has expired: renew it, and send SIGHUP".to_owned()))
         });
-        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, certificates].into_iter().flatten()
+        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, redis, certificates].into_iter().flatten()
     }
 }

@@ -514,10 +514,8 @@ mod tests {
         assert_eq!(resolve(r#"{"type":"note","data":1}"#).unwrap_err().error, codes::UNKNOWN_EVENT);
         assert_eq!(resolve(r#"{"type":"note","room":"user:u1","data":1}"#).unwrap_err().error, codes::UNKNOWN_EVENT);
         assert_eq!(resolve(r#"{"type":"note","room":"user:u1","lane":"alert","data":1}"#).unwrap().mode, Mode::Transient);
-        assert_eq!(
-            resolve(r#"{"type":"note","room":"user:u1","lane":"alert","mode":"state","key":"k","data":1}"#).unwrap().key,
-            "k".into()
-        );
+        let state = r#"{"type":"note","room":"user:u1","lane":"alert","mode":"state","key":"k","data":1}"#;
+        assert_eq!(&*resolve(state).unwrap().key, "k");
     }
 
     #[test]

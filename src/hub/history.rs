@@ -99,6 +99,14 @@ impl History {
         }
     }
 
+    /// Forgets all events of a (room, lane).
+    pub(super) fn forget(&mut self, stream: &mut Stream) {
+        while !stream.ring.is_empty() {
+            self.bytes -= drop_oldest(stream);
+            self.kept -= 1;
+        }
+    }
+
     /// Drops the oldest event of all. False if none is kept.
     fn drop_globally_oldest(&mut self, rooms: &mut Rooms) -> bool {
         while !self.order.is_empty() {

@@ -75,6 +75,9 @@ impl Hub {
     /// By pattern, by the authorizer's word, or by owning a room that exists. "No such room" and "not yours" are the same answer.
     fn admit(&mut self, join: &Join) -> Result<RoomId, Refusal> {
         if join.by_pattern || join.consent == Consent::Given {
+            if self.shared.as_ref().is_some_and(|shared| shared.is_partial()) && self.rooms.id_of(&join.room).is_none() {
+                return Err(Refusal::new(codes::OVER_CAPACITY, "this node has no place for all rooms of the others: raise --max-rooms"));
+            }
             return self.room_of(&join.room, Eviction::Never);
         }
         let user = ident::encode_segment(&join.user);

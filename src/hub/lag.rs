@@ -68,6 +68,15 @@ impl Lag {
         }
     }
 
+    /// The reactor's members are owed the frames of that (room, lane) from this number on, unless they are owed older ones.
+    pub(super) fn fall_behind(&mut self, room: RoomId, lane: Lane, next: u64, stats: &mut HubStats) {
+        self.behind.entry((room, lane)).or_insert_with(|| {
+            self.turns[lane.index()].push_back(Owed::Stream(room));
+            stats.behind += 1;
+            next
+        });
+    }
+
     /// The reactor's members get the frames of that (room, lane) from this number on.
     pub(super) fn behind_at(&self, room: RoomId, lane: Lane) -> Option<u64> {
         self.behind.get(&(room, lane)).copied()

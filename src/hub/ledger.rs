@@ -228,7 +228,8 @@ impl Hub {
         let ledger = self.ledger.as_mut()?;
         let room = self.rooms.by_id(id)?;
         let is_behind = ledger.behind.contains_key(&(id, event.lane));
-        let fits = is_promised || (ledger.failing.is_none() && !is_behind && ledger.has_room(event.lane));
+        // One that has a place waits behind those of its lane that have none: the log has each lane's events in their order.
+        let fits = !is_behind && (is_promised || (ledger.failing.is_none() && ledger.has_room(event.lane)));
         if fits {
             let place = (id, event.lane, event.seq);
             let until_ms = event.waits_until(&room.name, &self.unacknowledged);

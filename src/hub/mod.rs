@@ -21,6 +21,8 @@
 //! | `ledger` | what is not synced yet, who waits for it, and what the journal could not take |
 //! | `facts` | states and owners, for the next start |
 //! | `restore` | a hub that begins with what a journal knew |
+//! | [`store`] | what the hub tells the store that several nodes share, and hears from it |
+//! | `shared` | a hub among several that share their rooms |
 //! | `dedupe` | which `event_id`s were seen |
 //! | `encode` | the bytes of a frame |
 //! | [`sequencer`] | the local answer to "which number is next?" |
@@ -46,7 +48,9 @@ mod restore;
 mod room;
 mod rooms;
 pub mod sequencer;
+mod shared;
 mod slots;
+pub mod store;
 #[cfg(test)]
 mod tests;
 mod unacknowledged;
@@ -72,6 +76,7 @@ use self::publish::{KEY_BYTES, Pending};
 use self::release::Releases;
 use self::replay::Replays;
 use self::rooms::Rooms;
+use self::shared::Shared;
 use self::slots::Slots;
 use self::unacknowledged::{Unacknowledged, WAITING_BYTES};
 
@@ -150,6 +155,10 @@ pub struct HubStats {
     pub join_denied: u64,
     /// Rooms evicted to make place.
     pub rooms_evicted: u64,
+    /// Publishes that the store has not answered.
+    pub store_waiting: u64,
+    /// Events of the store's feed that found no place here.
+    pub unplaced: u64,
     /// Events that the journal never got.
     pub journal_holes: u64,
     /// Entries given to the journal that are not synced yet.
@@ -186,6 +195,8 @@ pub struct Hub {
     dedupe: DedupeWindow,
     /// With a journal.
     ledger: Option<Ledger>,
+    /// With a store.
+    shared: Option<Box<Shared>>,
     facts: Facts,
     replays: Replays,
     /// Evicted rooms that the journal is to be told of.
@@ -219,6 +230,7 @@ impl Hub {
             history: History::new(options.history_events, options.history_bytes, options.history_age),
             dedupe: DedupeWindow::default(),
             ledger: None,
+            shared: None,
             facts: Facts::default(),
             replays: Replays::default(),
             forgotten: Vec::new(),
@@ -246,6 +258,7 @@ impl Hub {
             Input::Leave { room, conn, delta } => self.leave(room, conn.reactor, delta),
             Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
             Input::Journal(report) => self.hear(report, out),
+            Input::Store(news) => self.hear_news(now, news, out),
             Input::ReplayTaken { id, wants_more } => self.replay_taken(id, wants_more),
         }
     }
@@ -281,6 +294,9 @@ impl Hub {
 
     /// What a journal brings with it. Returns when to be called again.
     fn tend_journal(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
+        if self.shared.is_some() {
+            return self.fetch_next(now.mono, out);
+        }
         if self.ledger.is_none() {
             self.forgotten.clear();
             return Mono::NEVER;
@@ -304,7 +320,8 @@ impl Hub {
 
     /// Whether a reactor, or the journal, is owed what there was no room for, or the disk will soon have no more.
     pub fn is_lagging(&self) -> bool {
-        self.lags.iter().any(Lag::is_owing) || self.ledger.as_ref().is_some_and(Ledger::is_filling)
+        let store = self.shared.as_ref().is_some_and(|shared| shared.is_filling());
+        self.lags.iter().any(Lag::is_owing) || store || self.ledger.as_ref().is_some_and(Ledger::is_filling)
     }
 
     /// The figures.
@@ -321,6 +338,9 @@ impl Hub {
     }
 
     fn journal_stats(&self) -> HubStats {
+        if let Some(shared) = &self.shared {
+            return HubStats { store_waiting: shared.waiting() as u64, ..self.stats };
+        }
         let Some(ledger) = &self.ledger else { return self.stats };
         let (entries, bytes, waiting) = ledger.waiting();
         HubStats {

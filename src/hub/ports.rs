@@ -12,6 +12,7 @@ use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 
 use super::journal::{Entry, Fact, Fetch, Report};
+use super::store::{Append, News};
 
 pub use crate::wire::reply::{Accepted, Number, Outcome, Safety};
 
@@ -193,6 +194,8 @@ pub enum Input {
     Sequenced(Sequenced),
     /// What the journal tells.
     Journal(Report),
+    /// What the store tells that several nodes share.
+    Store(News),
     /// The answer to an [`Output::Replayed`] that was not the last: the connection has taken it.
     ReplayTaken {
         /// Which replay.
@@ -264,6 +267,8 @@ pub enum Output {
     Acked(Vec<AckAnswer>),
     /// Past events for one member.
     Replayed(Box<Replayed>),
+    /// What was told of that room may not be so any more: its members are to come back, with their positions.
+    Lost(RoomId),
 }
 
 /// A part of a replay from the journal. Answered by [`Input::ReplayTaken`], unless it is the last.
@@ -290,7 +295,7 @@ impl Output {
             Output::Joined(joined) => joined.frames.len(),
             Output::Reply { frames, .. } => frames.len(),
             Output::Replayed(replayed) => replayed.frames.len(),
-            Output::Deliver(_) | Output::Unowned(_) | Output::Answers(_) | Output::Acked(_) => 0,
+            Output::Deliver(_) | Output::Unowned(_) | Output::Answers(_) | Output::Acked(_) | Output::Lost(_) => 0,
         }
     }
 }
@@ -355,6 +360,11 @@ pub trait Outlet {
     /// Gives a fact to the journal's tables. Only after [`Outlet::can_keep`].
     fn keep(&mut self, fact: Fact) {
         unreachable!("a hub without a journal gave it {fact:?}");
+    }
+
+    /// Gives an event to the store. Always fits: the hub counts what is not answered yet.
+    fn append(&mut self, append: Append) {
+        unreachable!("a hub without a store gave it {append:?}");
     }
 
     /// Asks the journal for past events. Always fits: the hub waits for at most a few at a time.

@@ -62,6 +62,9 @@ enum Verdict {
 
 impl Hub {
     pub(super) fn publish(&mut self, now: Now, publish: Publish, out: &mut impl Outlet) {
+        if self.shared.is_some() {
+            return self.append(now, publish, out);
+        }
         let publisher = (publish.conn, publish.ticket);
         let (id, verdict) = match self.judge(&publish.event) {
             Ok(judged) => judged,
@@ -228,7 +231,7 @@ impl Hub {
     }
 
     /// The key of a state, added if it is new, with the bytes of its new value booked.
-    fn place_for(&mut self, id: RoomId, event: &Event) -> Result<usize, Refusal> {
+    pub(super) fn place_for(&mut self, id: RoomId, event: &Event) -> Result<usize, Refusal> {
         let new_id = self.rooms.new_key_id();
         let (rooms, lags) = (&mut self.rooms, &self.lags);
         let states = &mut rooms.by_id_mut(id).expect("the caller found it").states;
@@ -364,6 +367,10 @@ impl Hub {
 
     /// Whether a room may be evicted: the journal must be told.
     fn may_forget(&self) -> bool {
+        // Of a room that is evicted the hub would not know what the store knows.
+        if self.shared.is_some() {
+            return false;
+        }
         self.ledger.as_ref().is_none_or(|ledger| ledger.failing().is_none() && ledger.has_room(Lane::Alert) && self.forgotten.is_empty())
     }
 
@@ -395,7 +402,7 @@ impl Hub {
     }
 
     /// The first owner sticks.
-    fn own(&mut self, id: RoomId, event: &Event) {
+    pub(super) fn own(&mut self, id: RoomId, event: &Event) {
         let Some(room) = self.rooms.by_id_mut(id).filter(|room| room.owner.is_none()) else { return };
         let Some(owner) = event.owner.as_deref() else { return };
         room.owner = Some(owner.into());

@@ -152,6 +152,13 @@ impl Hub {
         }
     }
 
+    /// Lets go all that a room holds.
+    pub(super) fn flush_now(&mut self, now: Now, id: RoomId, out: &mut impl Outlet) {
+        if let Some(due) = self.rooms.by_id(id).map(|room| room.flush_at).filter(|due| *due != Mono::NEVER) {
+            self.flush(now, id, due, out);
+        }
+    }
+
     /// Lets go all that a room holds, unless a flush other than the one planned for `due` has done so.
     fn flush(&mut self, now: Now, id: RoomId, due: Mono, out: &mut impl Outlet) {
         let Some(room) = self.rooms.by_id_mut(id).filter(|room| room.flush_at == due) else { return };
@@ -168,7 +175,8 @@ impl Hub {
         }
     }
 
-    fn release_event(&mut self, now: Now, id: RoomId, held: &HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
+    /// At once, whatever the lane holds.
+    pub(super) fn release_event(&mut self, now: Now, id: RoomId, held: &HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
         let frame = self.frame_of(now, id, held);
         self.stats.encoded += 1;
         if let (Some(seq), Some(room)) = (held.seq, self.rooms.by_id_mut(id)) {

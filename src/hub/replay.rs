@@ -98,6 +98,9 @@ impl Hub {
 
     /// Asks the journal for the next parts. Returns when to try again.
     pub(super) fn fetch_next(&mut self, now: Mono, out: &mut impl Outlet) -> Mono {
+        if self.shared.as_ref().is_some_and(|shared| shared.is_gone()) {
+            return Mono::NEVER;
+        }
         for _ in 0..self.replays.ready.len().min(LOOKS_PER_CALL) {
             if self.replays.fetching >= REPLAY_FETCHES_MAX {
                 break;
@@ -136,6 +139,12 @@ impl Hub {
     pub(super) fn fetched(&mut self, fetched: Fetched, out: &mut impl Outlet) {
         self.replays.fetching = self.replays.fetching.saturating_sub(1);
         self.replayed(fetched, out);
+    }
+
+    /// It could not be read: it is to be read again.
+    pub(super) fn not_fetched(&mut self, fetch: &Fetch) {
+        self.replays.fetching = self.replays.fetching.saturating_sub(1);
+        self.replays.ready.extend(self.replays.get(fetch.replay).is_some().then_some(fetch.replay));
     }
 
     /// Sends a part on. If memory has the next one, sends all that there is, and makes the lane live.

@@ -9,6 +9,7 @@ use super::journal::Epoch;
 use super::position::Era;
 use super::room::Room;
 use super::slots::Slots;
+use super::store::{EPOCHS_PER_SHARD, SHARDS, shard_of};
 
 /// Epochs that are remembered; a position of an older one is not understood.
 const EPOCHS_MAX: usize = 1024;
@@ -36,6 +37,8 @@ pub(super) struct Rooms {
     /// Positions of epochs before this one say nothing of rooms made from now on.
     born: u32,
     epoch_seed: u64,
+    /// With a store: the present epoch of each shard, and what `born` is for its rooms.
+    shards: Vec<(Arc<Epoch>, u32)>,
     /// Where the search for a room to evict goes on.
     hand: usize,
     evicted: u64,
@@ -54,6 +57,7 @@ impl Rooms {
             epoch,
             born: 0,
             epoch_seed,
+            shards: Vec::new(),
             hand: 0,
             evicted: 0,
             keys_made: 0,
@@ -65,6 +69,34 @@ impl Rooms {
         self.born = former.iter().filter(|epoch| epoch.by_eviction).map(|epoch| epoch.number).max().unwrap_or(0);
         self.epoch = Arc::new(epoch);
         self.epochs = former.into_iter().map(Arc::new).chain([Arc::clone(&self.epoch)]).collect();
+    }
+
+    /// A shard counts in the last of these epochs.
+    pub(super) fn take_epochs(&mut self, shard: u16, epochs: Vec<Epoch>) {
+        let first = u32::from(shard) * EPOCHS_PER_SHARD;
+        self.epochs.retain(|epoch| epoch.number < first || epoch.number - first >= EPOCHS_PER_SHARD);
+        let born = epochs.iter().filter(|epoch| epoch.by_eviction).map(|epoch| epoch.number).max().unwrap_or(first);
+        let epochs: Vec<_> = epochs.into_iter().map(Arc::new).collect();
+        if let Some(present) = epochs.last() {
+            self.shards.resize_with(usize::from(SHARDS), || (Arc::clone(present), first));
+            self.shards[usize::from(shard)] = (Arc::clone(present), born);
+        }
+        self.epochs.extend(epochs);
+    }
+
+    /// The epoch in which a room of that name counts.
+    pub(super) fn epoch_of(&self, name: &str) -> &Arc<Epoch> {
+        self.shards.get(usize::from(shard_of(name))).map_or(&self.epoch, |(epoch, _)| epoch)
+    }
+
+    /// Positions of epochs before this one say nothing of a room of that name, if it is made now.
+    pub(super) fn born_of(&self, name: &str) -> u32 {
+        self.shards.get(usize::from(shard_of(name))).map_or(self.born, |(_, born)| *born)
+    }
+
+    /// All rooms of a shard.
+    pub(super) fn of_shard(&self, shard: u16) -> impl Iterator<Item = RoomId> {
+        self.names.iter().filter(move |(name, _)| shard_of(name) == shard).map(|(_, id)| *id)
     }
 
     /// What an epoch that a client names is to that room.
@@ -112,7 +144,7 @@ impl Rooms {
             Eviction::Allowed => Some(self.evict_one()?),
             Eviction::Never => return None,
         };
-        let (epoch, born, reactors) = (Arc::clone(&self.epoch), self.born, self.reactors);
+        let (epoch, born, reactors) = (Arc::clone(self.epoch_of(name)), self.born_of(name), self.reactors);
         let (slot, generation) = self.slots.insert(|slot, generation| Room::new(RoomId { slot, generation }, name, epoch, born, reactors));
         let id = RoomId { slot, generation };
         let name = Arc::clone(&self.by_id(id).expect("it was made in the line above").name);

@@ -7,6 +7,7 @@ mod joins;
 mod lagging;
 mod memory;
 mod replays;
+mod shared;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::wire::request_id::RequestId;
 use super::journal::{Entry, Fact, Fetch};
 use super::ports::*;
 use super::sequencer::LocalSequencer;
+use super::store::Append;
 use super::{Hub, HubOptions};
 
 /// A hub with recorded links of a settable size, and a sequencer that answers when told to.
@@ -43,6 +45,7 @@ struct Recorder {
     journal: Vec<Entry>,
     facts: Vec<Fact>,
     fetches: Vec<Fetch>,
+    appends: VecDeque<Append>,
 }
 
 impl Outlet for Recorder {
@@ -75,6 +78,10 @@ impl Outlet for Recorder {
 
     fn fetch(&mut self, fetch: Fetch) {
         self.fetches.push(fetch);
+    }
+
+    fn append(&mut self, append: Append) {
+        self.appends.push_back(append);
     }
 }
 
@@ -127,13 +134,18 @@ impl Bench {
             journal: Vec::new(),
             facts: Vec::new(),
             fetches: Vec::new(),
+            appends: VecDeque::new(),
         };
         let now = Now { mono: Mono(1_000 * MS), wall_ms: 1_700_000_000_000 };
         Bench { hub: Hub::new(options), now, out, sequencer: LocalSequencer::default(), ticket: 0 }
     }
 
     fn publish(&mut self, event: Event) {
-        let publish = Publish { conn: conn(0, 99), ticket: self.ticket, accepted: self.now.mono, ack: Safety::Durable, event };
+        self.publish_with(Safety::Durable, event);
+    }
+
+    fn publish_with(&mut self, ack: Safety, event: Event) {
+        let publish = Publish { conn: conn(0, 99), ticket: self.ticket, accepted: self.now.mono, ack, event };
         self.ticket += 1;
         self.hub.apply(self.now, Input::Publish(Box::new(publish)), &mut self.out);
     }

@@ -18,6 +18,7 @@ mod flush;
 mod http;
 mod limiter;
 mod lines;
+mod lost;
 pub mod memory;
 pub mod options;
 mod pages;
@@ -484,6 +485,7 @@ impl Reactor {
             Output::Answers(answers) => self.take_answers(answers),
             Output::Acked(answers) => self.take_acked(answers),
             Output::Replayed(replayed) => self.take_replayed(*replayed),
+            Output::Lost(room) => self.lose(room),
         }
     }
 

@@ -132,7 +132,9 @@ impl Reactor {
             Output::Deliver(frame) => self.deliver(&frame, reader),
             Output::Joined(joined) => self.joined(&joined, reader),
             Output::Reply { conn, frames } => self.reply(conn, &frames, reader),
-            Output::Acked(_) | Output::Unowned(_) | Output::Replayed(_) => panic!("there is neither authorizer nor journal, nor a user"),
+            Output::Acked(_) | Output::Unowned(_) | Output::Replayed(_) | Output::Lost(_) => {
+                panic!("there is neither authorizer nor journal, nor a user")
+            }
             Output::Answers(answers) => self.outstanding -= answers.len(),
         }
     }

@@ -17,7 +17,7 @@ fn a_relative_key_is_sought_among_the_credentials() {
 /// Secrets are never flags (AUT-09): nothing but the file's name is.
 #[test]
 fn only_these_flags_exist() {
-    for flag in ["--jwt-secret=x", "--token=x", "--tls-password=x", "--redis=x", "extra"] {
+    for flag in ["--jwt-secret=x", "--token=x", "--tls-password=x", "--redis-password=x", "extra"] {
         args(&[flag]).unwrap_err();
     }
 }
@@ -29,6 +29,8 @@ fn urls_have_no_secrets() {
         let problem = only_problem(load_flags(&["--authorizer-url", url]));
         assert!(problem.message.contains("--authorizer-token-file") && !problem.message.contains("hush"), "{}", problem.message);
     }
+    let problem = only_problem(load_flags(&["--redis", "redis://u:hush@a"]));
+    assert!(problem.message.contains("--redis-password-file") && !problem.message.contains("hush"), "{}", problem.message);
     let far = ["--authorizer-url=http://192.0.2.1/x?key=hush", "--authorizer-token-file=/t"];
     let warnings = load_flags(&far).unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("plaintext") && !warnings[0].contains("hush"), "{warnings:?}");

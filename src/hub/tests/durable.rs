@@ -93,6 +93,27 @@ fn a_full_journal_refuses_and_keeps_places_for_alerts() {
     assert!(seqs.iter().copied().eq(1..=JOURNAL_ALERT_RESERVE_ENTRIES as u64), "a refused event takes no number");
 }
 
+/// DESIGN 9: a sequencer that takes its time. An event with a place in the journal does not overtake one of its lane that found none meanwhile;
+/// its publisher is told that it is in memory alone.
+#[test]
+fn a_promised_event_does_not_overtake_one_that_fell_behind() {
+    let mut bench = with_journal(Recovered::default());
+    for _ in 1..JOURNAL_ENTRIES_MAX - JOURNAL_ALERT_RESERVE_ENTRIES {
+        assert!(bench.outcome(update("1")).is_none());
+    }
+    let given = bench.out.journal.len();
+    bench.publish_with(Safety::Memory, update("2"));
+    bench.publish_with(Safety::Durable, update("3")); // it gets the last place
+    bench.give_numbers();
+    assert_eq!(bench.out.journal.len(), given);
+    let safeties: Vec<_> = bench.answers().into_iter().map(|answer| answer.outcome.unwrap().safety).collect();
+    assert_eq!(safeties, [Safety::Memory, Safety::Memory]);
+    bench.hear(Report::Committed { entry: given as u64 });
+    bench.pass(1);
+    let seqs: Vec<_> = bench.out.journal.iter().filter_map(|entry| entry_seq(entry, Lane::Update)).collect();
+    assert!(seqs.iter().copied().eq(1..=given as u64 + 2), "{:?}", &seqs[given..]);
+}
+
 fn entry_seq(entry: &Entry, lane: Lane) -> Option<u64> {
     match entry {
         Entry::Event(event) if event.lane == lane => Some(event.seq),
@@ -109,8 +130,7 @@ fn a_failing_disk_holds_up_nobody_who_does_not_need_it() {
     let refusal = bench.answers().pop().unwrap().outcome.unwrap_err();
     assert!(refusal.error.name == "journal_unavailable" && refusal.message.contains("was pushed") && refusal.message.contains("full"));
     assert_eq!((bench.refused(update("2")), bench.refused(with_id("a"))), ("journal_unavailable", "journal_unavailable"));
-    let publish = Publish { conn: conn(0, 99), ticket: 77, accepted: bench.now.mono, ack: Safety::Memory, event: alert("3") };
-    bench.hub.apply(bench.now, Input::Publish(Box::new(publish)), &mut bench.out);
+    bench.publish_with(Safety::Memory, alert("3"));
     bench.give_numbers();
     assert_eq!(bench.answers().pop().unwrap().outcome.unwrap().safety, Safety::Memory);
     assert_eq!((bench.out.journal.len(), bench.hub.stats().journal_failing), (1, true));

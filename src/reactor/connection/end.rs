@@ -2,6 +2,7 @@
 
 use tracing::{field, info};
 
+use crate::base::codes::CLOSE_STATE_LOST;
 use crate::base::ids::SessionName;
 use crate::reactor::core::Core;
 use crate::reactor::stats::Reason;
@@ -9,6 +10,11 @@ use crate::reactor::stats::Reason;
 use super::{Connection, Io, Protocol};
 
 impl Connection {
+    /// What it was told may not be so any more: it is to come back at once, with its positions.
+    pub(in crate::reactor) fn lose_state(&mut self, core: &mut Core) {
+        self.begin_close(CLOSE_STATE_LOST, Reason::Code(CLOSE_STATE_LOST), false, core);
+    }
+
     /// Gives back what the connection holds, and tells its end. The socket closes with the drop that follows.
     pub(in crate::reactor) fn end(&mut self, reason: Reason, core: &mut Core, io: &mut Io) {
         core.stats.handshake_ended(self.stream.handshake(), reason);

@@ -144,7 +144,7 @@ impl Desk {
             Input::Leave { .. } => "leave",
             Input::Snapshot { .. } => "snapshot",
             Input::Ack(_) => "ack",
-            Input::Publish(_) | Input::Sequenced(_) | Input::Journal(_) | Input::ReplayTaken { .. } => "other",
+            Input::Publish(_) | Input::Sequenced(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => "other",
         };
         std::iter::from_fn(|| self.urgent.pop()).map(name).collect()
     }

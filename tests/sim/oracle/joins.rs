@@ -26,7 +26,7 @@ enum Gap {
 impl Oracle {
     pub(super) fn on_joined(&mut self, plan: &Plan, now: Now, joined: &Joined, messages: &[Rc<Message>]) {
         let join = self.join_under_way(joined.conn);
-        assert_eq!(joined.name, join.room.as_ref().into(), "another room was joined than was asked for");
+        assert_eq!(&*joined.name, &*join.room, "another room was joined than was asked for");
         let room = plan.room(&join.room);
         let user: usize = join.user[1..].parse().expect("users are called u<number>");
         assert!(join.by_pattern || self.rooms[room].named[user], "PROMISE 3: {} joined {} without right", join.user, join.room);

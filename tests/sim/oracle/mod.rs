@@ -183,7 +183,7 @@ impl Oracle {
                 self.timing.owe(plan, self.ledger.record_mut(number), &self.rooms[room].members, links);
                 Call::Event(number)
             }
-            Input::Ack(_) | Input::Journal(_) | Input::ReplayTaken { .. } => panic!("there is neither journal nor user"),
+            Input::Ack(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => panic!("there is neither journal nor user"),
             Input::Sequenced(sequenced) => {
                 let number = self.pending.remove(&sequenced.pending).expect("the sequencer answers what was asked");
                 let room = self.ledger.record(number).room;
@@ -250,7 +250,9 @@ impl Oracle {
                 let messages: Vec<_> = joined.frames.iter().map(|frame| reader.read(frame)).collect();
                 self.on_joined(plan, now, joined, &messages);
             }
-            Output::Acked(_) | Output::Unowned(_) | Output::Replayed(_) => panic!("there is neither authorizer nor journal, nor a user"),
+            Output::Acked(_) | Output::Unowned(_) | Output::Replayed(_) | Output::Lost(_) => {
+                panic!("there is neither authorizer nor journal, nor a user")
+            }
             Output::Reply { conn, frames } => {
                 assert_eq!(usize::from(conn.reactor), reactor, "an answer went to another reactor");
                 let messages: Vec<_> = frames.iter().map(|frame| reader.read(frame)).collect();

@@ -1,0 +1,181 @@
+//! The scripts, what goes into a call, and what comes back.
+
+use redis::{Cmd, Value};
+
+use crate::base::codes::{CATALOG_CONFLICT, OVER_CAPACITY, OWNER_CONFLICT, Refusal};
+use crate::base::lane::{Lane, Mode};
+use crate::hub::journal::Epoch;
+use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed};
+
+use super::layout::Keys;
+use super::record::{self, Verdict};
+
+pub(super) const HELLO: &str = include_str!("lua/hello.lua");
+pub(super) const APPEND: &str = include_str!("lua/append.lua");
+pub(super) const ROOM: &str = include_str!("lua/room.lua");
+
+/// Events in a shard's feed: a node that is further behind reads the shard anew.
+const FEED_EVENTS_MAX: usize = 10_000;
+/// Events in the log of a (room, lane).
+const LOG_EVENTS_MAX: usize = 10_000;
+/// State keys of a room.
+const KEYS_PER_ROOM_MAX: usize = 4096;
+/// How long an `event_id` is remembered, in milliseconds.
+const ID_MS: u64 = 60_000;
+/// Of each (room, lane), a node that begins reads so many of the newest events.
+const NEWEST_EVENTS: usize = 100;
+
+fn script(sha: &str, keys: usize) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(sha).arg(keys);
+    cmd
+}
+
+/// Asks for a shard's epoch. `run` names the server's run, `name` the epoch if another is to begin, `least` is its least number.
+pub(super) fn hello(sha: &str, keys: &Keys, run: &str, name: &str, least: u32) -> Cmd {
+    let mut cmd = script(sha, 2);
+    cmd.arg(keys.meta()).arg(keys.epochs()).arg(run).arg(name).arg(least);
+    cmd
+}
+
+/// The answer: all epochs, the last one being the present one, and the last place of the feed.
+pub(super) fn welcomed(shard: u16, answer: &Value) -> Option<(Vec<Epoch>, u64)> {
+    let [_, _, feed, Value::Array(epochs)] = array(answer)? else { return None };
+    let epoch = |value: &Value| {
+        let mut parts = text(value)?.split(' ');
+        let (number, name, blank) = (record::epoch_of(shard, parts.next()?)?, parts.next()?.into(), parts.next()?);
+        Some(Epoch { number, name, by_eviction: blank == "1" })
+    };
+    let epochs = epochs.iter().map(epoch).collect::<Option<Vec<_>>>().filter(|epochs| !epochs.is_empty())?;
+    Some((epochs, text(feed)?.parse().ok()?))
+}
+
+/// A batch of events of one shard, named, so that one that is sent again is known.
+pub(super) fn append(sha: &str, keys: &Keys, node: u64, batch: u64, events: &[Append]) -> Cmd {
+    let mut cmd = script(sha, 4 + 4 * events.len());
+    cmd.arg(keys.meta()).arg(keys.feed()).arg(keys.rooms()).arg(keys.answer(node));
+    for Append { event, .. } in events {
+        let id = event.event_id.as_deref().unwrap_or_default();
+        cmd.arg(keys.room(&event.room)).arg(keys.log(event.lane, &event.room)).arg(keys.states(&event.room));
+        cmd.arg(keys.event_id(&event.room, id));
+    }
+    cmd.arg(batch).arg(FEED_EVENTS_MAX).arg(KEYS_PER_ROOM_MAX).arg(ID_MS);
+    let mut body = String::new();
+    for append in events {
+        let event = &append.event;
+        body.clear();
+        let data_at = record::put_body(&mut body, node, append);
+        let state = if event.mode == Mode::State { record::state_name(&event.kind, &event.key) } else { String::new() };
+        cmd.arg(record::mode_letter(event.mode)).arg(event.lane.index()).arg(state).arg(event.owner.as_deref().unwrap_or_default());
+        cmd.arg(u8::from(event.event_id.is_some())).arg(event.version.map(|version| version.to_string()).unwrap_or_default());
+        cmd.arg(event.history).arg(LOG_EVENTS_MAX).arg(data_at).arg(&*event.room).arg(&body);
+    }
+    cmd
+}
+
+/// The answer to a batch: what became of each event. `None` if that is not an answer to it.
+pub(super) fn appended(batch: u64, events: &[Append], answer: &Value) -> Option<Vec<Appended>> {
+    let mut words = text(answer)?.split(' ');
+    if words.next()?.parse() != Ok(batch) {
+        return None;
+    }
+    let (_, epoch) = (words.next()?, words.next()?.into());
+    let mut each = |append: &Append| {
+        let outcome = match record::verdict(words.next()?)? {
+            Verdict::Placed(outcome, number) => Ok(Placed { outcome, number, epoch: std::sync::Arc::clone(&epoch) }),
+            refused => Err(refusal(refused, append)),
+        };
+        Some(Appended { id: append.id, outcome })
+    };
+    events.iter().map(&mut each).collect()
+}
+
+fn refusal(verdict: Verdict, Append { event, .. }: &Append) -> Refusal {
+    match verdict {
+        Verdict::OtherLane => {
+            let message =
+                format!("`{}` is a state of another lane in room `{}`; it cannot change to `{}`", event.kind, event.room, event.lane);
+            Refusal::new(CATALOG_CONFLICT, message)
+        }
+        Verdict::TooManyKeys => {
+            let message =
+                format!("room `{}` has {KEYS_PER_ROOM_MAX} keys, which is all it may: delete some, or use more rooms", event.room);
+            Refusal::new(OVER_CAPACITY, message)
+        }
+        Verdict::OtherOwner | Verdict::Placed(..) => {
+            let given = event.owner.as_deref().unwrap_or_default();
+            let message = format!("room `{}` belongs to another owner than `{given}`; the first owner sticks", event.room);
+            Refusal::new(OWNER_CONFLICT, message)
+        }
+    }
+}
+
+/// Asks for all that is known of a room.
+pub(super) fn room(sha: &str, keys: &Keys, name: &str) -> Cmd {
+    let mut cmd = script(sha, 6);
+    cmd.arg(keys.meta()).arg(keys.room(name)).arg(keys.states(name));
+    for lane in Lane::ALL {
+        cmd.arg(keys.log(lane, name));
+    }
+    cmd.arg(NEWEST_EVENTS);
+    cmd
+}
+
+/// The answer.
+pub(super) fn known_room(shard: u16, name: &str, answer: &Value) -> Option<KnownRoom> {
+    let [feed, fields, states, logs @ ..] = array(answer)? else { return None };
+    let mut known = KnownRoom { name: name.into(), place: text(feed)?.parse().ok()?, ..KnownRoom::default() };
+    for (field, value) in pairs(fields)? {
+        match field.split_at_checked(1)? {
+            ("o", "wner") => known.owner = Some(value.into()),
+            ("h", lane) => known_stream(&mut known, lane)?.head = value.parse().ok()?,
+            ("e", lane) => known_stream(&mut known, lane)?.starts = record::starts(shard, value)?,
+            ("y", lane) => known_stream(&mut known, lane)?.history = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    for (stream, log) in known.lanes.iter_mut().zip(logs.chunks(2)) {
+        let ([Value::Int(kept), newest], Some(stream)) = (log, stream) else { continue };
+        stream.oldest = (stream.head + 1).saturating_sub(kept.cast_unsigned());
+        for (seq, body) in entries(newest)?.into_iter().rev() {
+            let body = record::body(body).filter(|_| seq <= stream.head)?;
+            stream.newest.push((body.ts_ms, body.event));
+        }
+    }
+    known.states = pairs(states)?.into_iter().filter_map(|(name, value)| record::state(name, value)).collect();
+    Some(known)
+}
+
+fn known_stream<'a>(room: &'a mut KnownRoom, lane: &str) -> Option<&'a mut KnownStream> {
+    Some(room.lanes.get_mut(lane.parse::<usize>().ok()?)?.get_or_insert_default())
+}
+
+// ---- values --------------------------------------------------------------------------------------------------------
+
+pub(super) fn array(value: &Value) -> Option<&[Value]> {
+    if let Value::Array(values) = value { Some(values) } else { None }
+}
+
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A hash as `HGETALL` gives it.
+fn pairs(value: &Value) -> Option<Vec<(&str, &str)>> {
+    array(value)?.chunks_exact(2).map(|pair| Some((text(&pair[0])?, text(&pair[1])?))).collect()
+}
+
+/// Entries of a stream whose ids are plain numbers and which have one field.
+pub(super) fn entries(value: &Value) -> Option<Vec<(u64, &str)>> {
+    array(value)?.iter().map(entry).collect()
+}
+
+fn entry(value: &Value) -> Option<(u64, &str)> {
+    let [id, fields] = array(value)? else { return None };
+    let [_, body] = array(fields)? else { return None };
+    Some((text(id)?.split_once('-')?.0.parse().ok()?, text(body)?))
+}

@@ -1,0 +1,181 @@
+//! A connection to Redis that knows the scripts and has said which epochs it knows.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use redis::{Cmd, Connection, ConnectionLike, IntoConnectionInfo, Value};
+
+use crate::hub::journal::Epoch;
+use crate::hub::store::{EPOCHS_PER_SHARD, SHARDS, Shard};
+
+use super::calls;
+use super::layout::Keys;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Names of rooms asked for at a time.
+const NAMES_PER_SCAN: usize = 1000;
+/// Rooms read in one round trip.
+const ROOMS_PER_READ: usize = 100;
+
+/// Why Redis was not asked, or gave no answer of use.
+#[derive(Clone, Debug)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<redis::RedisError> for Failure {
+    fn from(error: redis::RedisError) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+/// Where Redis is, and what is known of its epochs.
+pub struct Server {
+    client: redis::Client,
+    /// Names this node's start.
+    pub(super) node: u64,
+    /// The newest epoch of each shard that any connection has seen, in the shard's own count.
+    epochs: [AtomicU32; SHARDS as usize],
+}
+
+/// See the module.
+pub(super) struct Client {
+    connection: Connection,
+    append_sha: String,
+    room_sha: String,
+    /// By shard: its epochs when the connection was made, and its feed's last place.
+    pub(super) welcome: Vec<(Vec<Epoch>, u64)>,
+}
+
+impl Server {
+    /// The server at that URL, for the node of that name.
+    pub fn new(url: &str, password: Option<&str>, node: u64) -> Result<Server, Failure> {
+        let mut info = url.into_connection_info()?;
+        if let Some(password) = password {
+            let settings = info.redis_settings().clone().set_password(password);
+            info = info.set_redis_settings(settings);
+        }
+        Ok(Server { client: redis::Client::open(info)?, node, epochs: [const { AtomicU32::new(0) }; SHARDS as usize] })
+    }
+
+    /// Connects. The epoch that this may begin has a random name.
+    pub(super) fn connect(&self) -> Result<Client, Failure> {
+        let mut connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+        connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let loads = [calls::HELLO, calls::APPEND, calls::ROOM].map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script).clone());
+        let mut info = redis::cmd("INFO");
+        info.arg("server");
+        let [hello, append, room, info] = &ask(&mut connection, &[&loads[..], &[info]].concat())?[..] else { return Err(nonsense()) };
+        let (hello, run) = (text(hello)?, run_id(text(info)?)?);
+        let random = getrandom::u64().map_err(|error| Failure(format!("the system has no random numbers: {error}")))?;
+        let hellos: Vec<Cmd> = (0..SHARDS).map(|shard| self.hello(hello, shard, run, random)).collect();
+        let answers = ask(&mut connection, &hellos)?;
+        let welcome = (0..SHARDS).zip(&answers).map(|(shard, answer)| calls::welcomed(shard, answer)).collect::<Option<Vec<_>>>();
+        let client = Client {
+            append_sha: text(append)?.to_owned(),
+            room_sha: text(room)?.to_owned(),
+            welcome: welcome.ok_or_else(nonsense)?,
+            connection,
+        };
+        for (known, (epochs, _)) in self.epochs.iter().zip(&client.welcome) {
+            known.fetch_max(epochs.last().map_or(0, |epoch| epoch.number % EPOCHS_PER_SHARD), Ordering::Relaxed);
+        }
+        Ok(client)
+    }
+
+    fn hello(&self, sha: &str, shard: u16, run: &str, random: u64) -> Cmd {
+        let least = self.epochs[usize::from(shard)].load(Ordering::Relaxed) + 1;
+        let name = format!("{:016x}", random.wrapping_add(u64::from(shard).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        calls::hello(sha, &Keys::new(shard), run, &name, least)
+    }
+
+    /// Reads all shards, for a node that begins.
+    pub fn read_all(&self) -> Result<Vec<Shard>, Failure> {
+        let mut client = self.connect()?;
+        (0..SHARDS).map(|shard| client.shard(shard)).collect()
+    }
+}
+
+impl Client {
+    /// Asks several things in one round trip.
+    pub(super) fn ask(&mut self, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
+        ask(&mut self.connection, cmds)
+    }
+
+    pub(super) fn append_sha(&self) -> &str {
+        &self.append_sha
+    }
+
+    /// Reads a shard. Its epochs are those of the welcome.
+    pub(super) fn shard(&mut self, number: u16) -> Result<Shard, Failure> {
+        let keys = Keys::new(number);
+        let mut feed = redis::cmd("HGET");
+        feed.arg(keys.meta()).arg("feed");
+        let place = text(&self.ask(&[feed])?[0])?.parse().map_err(|_| nonsense())?;
+        let names = self.names(&keys)?;
+        let mut rooms = Vec::new();
+        for names in names.chunks(ROOMS_PER_READ) {
+            let cmds: Vec<Cmd> = names.iter().map(|name| calls::room(&self.room_sha, &keys, name)).collect();
+            for (name, answer) in names.iter().zip(&self.ask(&cmds)?) {
+                rooms.push(calls::known_room(number, name, answer).ok_or_else(nonsense)?);
+            }
+        }
+        Ok(Shard { number, epochs: self.welcome[usize::from(number)].0.clone(), place, rooms })
+    }
+
+    fn names(&mut self, keys: &Keys) -> Result<Vec<String>, Failure> {
+        let (mut names, mut cursor) = (Vec::new(), "0".to_owned());
+        loop {
+            let mut scan = redis::cmd("SSCAN");
+            scan.arg(keys.rooms()).arg(&cursor).arg("COUNT").arg(NAMES_PER_SCAN);
+            let answers = self.ask(&[scan])?;
+            let Some([next, found]) = calls::array(&answers[0]) else { return Err(nonsense()) };
+            for name in calls::array(found).ok_or_else(nonsense)? {
+                names.push(text(name)?.to_owned());
+            }
+            text(next)?.clone_into(&mut cursor);
+            if cursor == "0" {
+                names.sort_unstable();
+                names.dedup(); // a scan may tell a name twice
+                return Ok(names);
+            }
+        }
+    }
+}
+
+/// Asks several things in one round trip. An error among the answers is a failure of all.
+fn ask(connection: &mut Connection, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
+    let mut bytes = Vec::new();
+    for cmd in cmds {
+        bytes.extend_from_slice(&cmd.get_packed_command());
+    }
+    let answers = connection.req_packed_commands(&bytes, 0, cmds.len())?;
+    if let Some(error) = answers.iter().find_map(|answer| if let Value::ServerError(error) = answer { Some(error) } else { None }) {
+        return Err(Failure(format!("{} {}", error.code(), error.details().unwrap_or_default())));
+    }
+    if answers.len() == cmds.len() { Ok(answers) } else { Err(nonsense()) }
+}
+
+fn run_id(info: &str) -> Result<&str, Failure> {
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim).ok_or_else(nonsense)
+}
+
+fn text(value: &Value) -> Result<&str, Failure> {
+    match value {
+        Value::VerbatimString { text, .. } => Ok(text),
+        other => calls::text(other).ok_or_else(nonsense),
+    }
+}
+
+pub(super) fn nonsense() -> Failure {
+    Failure("an answer that is none of ours: is this Redis used by others under the same keys?".to_owned())
+}

@@ -1,0 +1,70 @@
+//! The names of keys. Pure.
+//!
+//! All keys of a shard have the same hash tag, so that in a cluster they are on one server, and one script may use them.
+//!
+//! | key | what it is |
+//! | --- | --- |
+//! | `tickerd:{5}:meta` | hash: the present epoch's number and name, the run id of the server that it began on, the last place of the feed |
+//! | `tickerd:{5}:epochs` | list: all epochs |
+//! | `tickerd:{5}:feed` | stream: every event of the shard, in order; its ids are 1-0, 2-0, … |
+//! | `tickerd:{5}:rooms` | set: the names of all rooms |
+//! | `tickerd:{5}:room:NAME` | hash: owner, and for each lane the last number, the epochs and the history that late joiners get |
+//! | `tickerd:{5}:log:LANE:NAME` | stream: the `stream` events of a (room, lane); the id of number 7 is 7-0 |
+//! | `tickerd:{5}:states:NAME` | hash: the newest value of each state key |
+//! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
+//! | `tickerd:{5}:answer:NODE` | string: the last answer to that node, for the case that it got lost |
+
+use crate::base::lane::Lane;
+
+/// The keys of one shard.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(shard: u16) -> Keys {
+        Keys { prefix: format!("tickerd:{{{shard}}}:") }
+    }
+
+    fn of(&self, rest: &str) -> String {
+        format!("{}{rest}", self.prefix)
+    }
+
+    pub(super) fn meta(&self) -> String {
+        self.of("meta")
+    }
+
+    pub(super) fn epochs(&self) -> String {
+        self.of("epochs")
+    }
+
+    pub(super) fn feed(&self) -> String {
+        self.of("feed")
+    }
+
+    pub(super) fn rooms(&self) -> String {
+        self.of("rooms")
+    }
+
+    pub(super) fn room(&self, name: &str) -> String {
+        format!("{}room:{name}", self.prefix)
+    }
+
+    pub(super) fn log(&self, lane: Lane, name: &str) -> String {
+        format!("{}log:{}:{name}", self.prefix, lane.index())
+    }
+
+    pub(super) fn states(&self, name: &str) -> String {
+        format!("{}states:{name}", self.prefix)
+    }
+
+    /// Identifiers have no space.
+    pub(super) fn event_id(&self, name: &str, event_id: &str) -> String {
+        format!("{}id:{name} {event_id}", self.prefix)
+    }
+
+    pub(super) fn answer(&self, node: u64) -> String {
+        format!("{}answer:{node:x}", self.prefix)
+    }
+}

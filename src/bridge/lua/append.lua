@@ -1,0 +1,101 @@
+-- Numbers a batch of events of one shard, keeps them, and puts them into the feed: all of it, or nothing.
+--
+-- KEYS: meta, feed, rooms, the node's last answer; then for each event: room, log, states, id
+-- ARGV: the batch's name, events in the feed, keys of a room, milliseconds that ids are remembered; then for each event:
+--       mode (s: stream, k: state, t: transient), lane (0 to 2), type and key of a state, owner, whether it has an id, version, what a late
+--       joiner gets unasked, events in the log, where `data` begins in the body, the room's name, the body
+-- Returns: the batch's name, the epoch's number and name, and a word for each event, all with spaces between:
+--       a: accepted, d: seen before, s: stale, u: unchanged, each with s, k or t and the number; o: another's room, c: a state of another
+--       lane, f: too many keys
+local FIXED_KEYS, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 4, 4, 4, 11
+local STARTS_MAX = 32
+
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'name', 'feed')
+if not meta[1] then return redis.error_reply('NOEPOCH the shard has no epoch') end
+-- Sent again because the answer was lost: it is the same answer.
+local last = redis.call('GET', KEYS[4])
+if last and string.sub(last, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' then return last end
+
+local epoch, feed = meta[1], tonumber(meta[3])
+local answer = {ARGV[1], epoch, meta[2]}
+local feed_max, keys_max, id_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+
+-- The epochs in which the lane had events, with the first number of each, and with one more.
+local function started(starts, seq)
+    if not starts then return epoch .. ':' .. seq end
+    if string.match(starts, '(%d+):%d+$') == epoch then return nil end
+    local count = select(2, string.gsub(starts, ':', ''))
+    if count >= STARTS_MAX then starts = string.gsub(starts, '^[^,]*,', '') end
+    return starts .. ',' .. epoch .. ':' .. seq
+end
+
+local function to_feed(number, oldest, body)
+    feed = feed + 1
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', feed_max, feed .. '-0', 'b', number .. '\0' .. oldest .. '\0' .. epoch .. '\0' .. body)
+end
+
+local function append(k, a)
+    local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, body = unpack(ARGV, a, a + ARGS_EACH - 1)
+    local known = redis.call('HMGET', KEYS[k], 'born', 'owner', 'h' .. lane, 'e' .. lane, 'y' .. lane)
+    if owner ~= '' and known[2] and known[2] ~= owner then return 'o' end
+    if has_id == '1' then
+        local seen = redis.call('GET', KEYS[k + 3])
+        if seen then return 'd' .. seen end
+    end
+
+    local number, oldest, changes = 0, 0, {}
+    if mode == 'k' then
+        local before, rev, known_version = redis.call('HGET', KEYS[k + 2], state), 0, ''
+        local data = string.sub(body, data_at + 1)
+        if before then
+            local of_lane, of_rev, of_version, at = string.match(before, '^(%d) (%d+) (%d*) %d+ ()')
+            if of_lane ~= lane then return 'c' end
+            rev, known_version = tonumber(of_rev), of_version
+            -- Numbers beyond 2^53 are compared as text: without leading zeros the longer one is the greater.
+            local is_newer = #version > #known_version or (#version == #known_version and version > known_version)
+            if version ~= '' and known_version ~= '' and not is_newer then return 'sk' .. rev end
+            if string.sub(before, at) == data then return 'uk' .. rev end
+        elseif data == 'null' and version == '' then
+            return 'uk0'
+        elseif redis.call('HLEN', KEYS[k + 2]) >= keys_max then
+            return 'f'
+        end
+        number = rev + 1
+        if version == '' then version = known_version end
+        local ts = string.match(body, '^(%d+)')
+        redis.call('HSET', KEYS[k + 2], state, lane .. ' ' .. number .. ' ' .. version .. ' ' .. ts .. ' ' .. data)
+    elseif mode == 's' then
+        number = tonumber(known[3] or 0) + 1
+        changes = {'h' .. lane, number}
+        local starts = started(known[4], number)
+        if starts then changes[3], changes[4] = 'e' .. lane, starts end
+        if tonumber(history) > tonumber(known[5] or 0) then
+            changes[#changes + 1] = 'y' .. lane
+            changes[#changes + 1] = history
+        end
+        redis.call('XADD', KEYS[k + 1], 'MAXLEN', log_max, number .. '-0', 'b', body)
+        oldest = number + 1 - redis.call('XLEN', KEYS[k + 1])
+    end
+
+    if not known[1] then
+        redis.call('SADD', KEYS[3], room)
+        changes[#changes + 1] = 'born'
+        changes[#changes + 1] = epoch
+    end
+    if owner ~= '' and not known[2] then
+        changes[#changes + 1] = 'owner'
+        changes[#changes + 1] = owner
+    end
+    if #changes > 0 then redis.call('HSET', KEYS[k], unpack(changes)) end
+    if has_id == '1' then redis.call('SET', KEYS[k + 3], mode .. number, 'PX', id_ms) end
+    to_feed(number, oldest, body)
+    return 'a' .. mode .. number
+end
+
+for event = 0, (#ARGV - FIXED_ARGS) / ARGS_EACH - 1 do
+    answer[#answer + 1] = append(FIXED_KEYS + 1 + event * KEYS_EACH, FIXED_ARGS + 1 + event * ARGS_EACH)
+end
+redis.call('HSET', KEYS[1], 'feed', feed)
+local text = table.concat(answer, ' ')
+redis.call('SET', KEYS[4], text, 'PX', 600000)
+return text

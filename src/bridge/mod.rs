@@ -1,0 +1,76 @@
+//! The bridge to Redis: the store that several nodes share.
+//!
+//! A batch of events goes to Redis as one call of a script for each shard, which judges, numbers and keeps them, and puts them into the
+//! shard's feed, a stream; all of that at once or not at all. Every node reads all feeds, by one blocking `XREAD`, and pushes what comes: so each
+//! event comes to every node once, in one order, and a node whose connection broke goes on where it was. (Pub/sub would lose what is published
+//! meanwhile. That every node reads everything is what bounds the number of nodes.)
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `layout` | the names of keys |
+//! | `record` | events, states and verdicts as text |
+//! | `calls` | the scripts, what goes into a call, what comes back |
+//! | `client` | a connection that knows the epochs |
+//! | [`writer`] | the thread that brings events to the store, in batches |
+//! | [`reader`] | the thread that reads the feeds |
+//! | [`fetcher`] | the thread that reads past events for those who come back |
+//! | [`stats`] | the figures |
+
+mod calls;
+mod client;
+pub mod fetcher;
+mod layout;
+pub mod reader;
+mod record;
+pub mod stats;
+pub mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::hub::store::News;
+use crate::net::link::{Door, Link};
+
+pub use client::{Failure, Server};
+
+/// How soon a full link to the hub is tried again.
+const RETRY_NEWS: Duration = Duration::from_millis(1);
+
+/// Pushes and rings, waiting for room: the hub never waits for us. When all ends, nobody may be there to make room.
+fn push(to_hub: &Link<News>, news: News, door: &Door, stop: &AtomicBool) {
+    let mut news = news;
+    while let Err(back) = to_hub.push(news) {
+        door.turn(); // it is the hub that does not come round
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        to_hub.ring();
+        std::thread::park_timeout(RETRY_NEWS);
+        news = back;
+    }
+    to_hub.ring();
+}
+
+/// What the threads of the bridge share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where Redis is.
+    pub server: Arc<Server>,
+    /// To the hub.
+    pub news: Arc<Link<News>>,
+    /// The figures.
+    pub stats: Arc<stats::BridgeStats>,
+    /// Set, and the doors rung, when the threads shall end.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn tell(&self, news: News, door: &Door) {
+        push(&self.news, news, door, &self.stop);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,185 @@
+//! The thread that brings events to the store: it takes all that wait, sends them at once, and tells the hub what became of them. The more there
+//! is, the bigger the batch: nobody waits for a batch to fill.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use crate::auth::Breaker;
+use crate::base::codes::{Refusal, STORE_UNAVAILABLE};
+use crate::hub::store::{Append, Appended, News, SHARDS, shard_of};
+use crate::net::clock::Clock;
+use crate::net::link::{Door, Link};
+
+use super::client::{Client, Failure, nonsense};
+use super::layout::Keys;
+use super::{Shared, calls};
+
+/// Events in one batch.
+const BATCH_EVENTS: usize = 1024;
+/// Bytes in one batch, about.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Failures in a row after which the store is left alone for a while.
+const FAILURES_MAX: u32 = 5;
+/// For how long.
+const REST: Duration = Duration::from_secs(2);
+/// How soon a failure is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// When the publisher had better try again.
+const RETRY_MS: u32 = 1_000;
+/// The longest sleep.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// What the thread owns or shares.
+pub struct Writer {
+    shared: Shared,
+    inbox: Arc<Link<Append>>,
+    door: Arc<Door>,
+    clock: Clock,
+    breaker: Breaker,
+    /// While the connection is good.
+    client: Option<Client>,
+    /// The name of the last batch.
+    batch: u64,
+}
+
+/// Events of one shard on their way.
+struct Call {
+    shard: u16,
+    batch: u64,
+    events: Vec<Append>,
+}
+
+impl Writer {
+    /// A thread's work. `inbox` leads to `door`.
+    pub fn new(shared: Shared, inbox: Arc<Link<Append>>, door: Arc<Door>, clock: Clock) -> Writer {
+        Writer { shared, inbox, door, clock, breaker: Breaker::new(FAILURES_MAX, REST), client: None, batch: 0 }
+    }
+
+    /// Runs until told to stop, and everything is answered that it was given.
+    pub fn run(mut self) {
+        loop {
+            self.door.turn();
+            let calls = self.calls();
+            if !calls.is_empty() {
+                self.bring(calls);
+            } else if self.shared.is_ending() {
+                return;
+            } else if self.breaker.code() != 0 {
+                self.probe();
+            }
+            self.sleep();
+        }
+    }
+
+    /// Takes what waits, by shard: of each one call at a time, so that the store need remember one answer alone.
+    fn calls(&mut self) -> Vec<Call> {
+        let mut calls: Vec<Call> = Vec::new();
+        let mut of: [Option<usize>; SHARDS as usize] = [None; SHARDS as usize];
+        let (mut events, mut bytes) = (0, 0);
+        while events < BATCH_EVENTS && bytes < BATCH_BYTES {
+            let Some(append) = self.inbox.pop() else { break };
+            (events, bytes) = (events + 1, bytes + append.event.bytes());
+            let shard = shard_of(&append.event.room);
+            let at = *of[usize::from(shard)].get_or_insert_with(|| {
+                self.batch += 1;
+                calls.push(Call { shard, batch: self.batch, events: Vec::new() });
+                calls.len() - 1
+            });
+            calls[at].events.push(append);
+        }
+        calls
+    }
+
+    /// Brings events to the store, however often that takes, or refuses them once the store is given up for a while. A call whose answer was
+    /// lost is sent again under the same name, and so is not made twice.
+    fn bring(&mut self, mut calls: Vec<Call>) {
+        while !calls.is_empty() {
+            self.door.turn();
+            let now = self.clock.mono();
+            let failure = match self.breaker.permit(now) {
+                None => Failure("it has failed several times, and is left alone for a while".to_owned()),
+                Some(permit) => {
+                    let was_open = self.breaker.code() == 2;
+                    let outcome = self.send(&mut calls);
+                    self.breaker.settle(permit, outcome.is_ok(), self.clock.mono());
+                    self.shared.stats.set_breaker(self.breaker.code());
+                    match outcome {
+                        Ok(()) if was_open => return self.tell_back(),
+                        Ok(()) => return,
+                        Err(failure) => {
+                            self.client = None;
+                            self.shared.stats.failures.inc();
+                            failure
+                        }
+                    }
+                }
+            };
+            if self.breaker.is_open(self.clock.mono()) || self.shared.is_ending() {
+                return self.give_up(&failure, std::mem::take(&mut calls));
+            }
+            tracing::debug!(event = "redis_failed", %failure, "it is tried again");
+            std::thread::park_timeout(RETRY);
+        }
+    }
+
+    /// One try. Calls that are answered are taken out.
+    fn send(&mut self, calls: &mut Vec<Call>) -> Result<(), Failure> {
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(self.shared.server.connect()?),
+        };
+        let node = self.shared.server.node;
+        let (begun, sha) = (Instant::now(), client.append_sha().to_owned());
+        let cmds: Vec<Cmd> = calls.iter().map(|call| calls::append(&sha, &Keys::new(call.shard), node, call.batch, &call.events)).collect();
+        let answers = client.ask(&cmds)?;
+        let mut appended = Vec::new();
+        for (call, answer) in calls.iter().zip(&answers) {
+            appended.extend(calls::appended(call.batch, &call.events, answer).ok_or_else(nonsense)?);
+        }
+        calls.clear();
+        self.shared.stats.appends.record(begun.elapsed());
+        self.shared.stats.appended.add(appended.len() as u64);
+        self.shared.tell(News::Appended(appended), &self.door);
+        Ok(())
+    }
+
+    /// The store is left alone for a while: those who wait are told, and so is the hub.
+    fn give_up(&mut self, failure: &Failure, calls: Vec<Call>) {
+        let message = format!(
+            "Redis does not answer ({failure}), and whether it took the event is not known: send it again with the same event_id after retry_after_ms"
+        );
+        let refusal = Refusal::passing(STORE_UNAVAILABLE, message, RETRY_MS);
+        let events = calls.into_iter().flat_map(|call| call.events);
+        let appended = events.map(|append| Appended { id: append.id, outcome: Err(refusal.clone()) }).collect();
+        tracing::error!(event = "redis_gone", %failure, "Redis does not answer: publishes to shared rooms are refused until it does");
+        self.shared.tell(News::Gone { reason: failure.to_string().into() }, &self.door);
+        self.shared.tell(News::Appended(appended), &self.door);
+    }
+
+    fn tell_back(&self) {
+        tracing::info!(event = "redis_back", "Redis answers again");
+        self.shared.tell(News::Back, &self.door);
+    }
+
+    /// Looks whether the store answers again, if it is time for that.
+    fn probe(&mut self) {
+        let Some(permit) = self.breaker.permit(self.clock.mono()) else { return };
+        let outcome = self.shared.server.connect();
+        self.breaker.settle(permit, outcome.is_ok(), self.clock.mono());
+        self.shared.stats.set_breaker(self.breaker.code());
+        self.client = outcome.ok();
+        if self.client.is_some() {
+            self.tell_back();
+        }
+    }
+
+    fn sleep(&self) {
+        self.door.arm();
+        if self.inbox.is_empty() && !self.shared.is_ending() {
+            std::thread::park_timeout(if self.breaker.code() == 0 { SLEEP_MAX } else { RETRY });
+        }
+        self.door.disarm();
+    }
+}

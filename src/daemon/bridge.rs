@@ -1,0 +1,131 @@
+//! The bridge to Redis: its three threads, and what the hub gets of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX};
+use crate::bridge::fetcher::Fetcher;
+use crate::bridge::reader::Reader;
+use crate::bridge::stats::BridgeStats;
+use crate::bridge::writer::Writer;
+use crate::bridge::{Failure, Server, Shared};
+use crate::config::RedisConfig;
+use crate::hub::journal::Fetch;
+use crate::hub::store::{Append, News, Shard};
+use crate::net::clock::Clock;
+use crate::net::link::{Door, Link};
+
+use super::authorizer::read_secret;
+use super::seat::{Seat, Work};
+use super::{join, options};
+
+/// News that may wait for the hub. The shards that it begins with fit.
+const NEWS_SLOTS: usize = 256;
+
+/// Redis, found and read.
+pub(super) struct Bridge {
+    server: Arc<Server>,
+    shards: Vec<Shard>,
+}
+
+/// The hub's ends of the links.
+pub(super) struct BridgeLinks {
+    pub(super) appends: Arc<Link<Append>>,
+    pub(super) fetches: Arc<Link<Fetch>>,
+    pub(super) news: Arc<Link<News>>,
+}
+
+/// The threads at work.
+pub(super) struct BridgeHandle {
+    threads: Vec<JoinHandle<()>>,
+    doors: Vec<(&'static str, Arc<Door>)>,
+    stop: Arc<AtomicBool>,
+    stats: Arc<BridgeStats>,
+}
+
+impl Bridge {
+    /// Connects, and reads all that the nodes share.
+    pub(super) fn open(config: &RedisConfig) -> Result<Bridge, String> {
+        let told = |failure: Failure| format!("cannot use Redis at {}: {failure}; is it running, and --redis right?", config.url);
+        let begun = std::time::Instant::now();
+        let password = config.password_file.as_deref().map(|path| read_secret("the password for Redis", path)).transpose()?;
+        let server = Arc::new(Server::new(&config.url, password.as_deref(), options::random()?).map_err(told)?);
+        let shards = server.read_all().map_err(told)?;
+        let rooms: usize = shards.iter().map(|shard| shard.rooms.len()).sum();
+        tracing::info!(event = "redis_read", rooms, ms = begun.elapsed().as_millis() as u64);
+        Ok(Bridge { server, shards })
+    }
+
+    /// Starts the threads. The hub finds the shards among its first news.
+    pub(super) fn start(self, clock: Clock, hub: &Arc<Door>) -> Result<(BridgeHandle, BridgeLinks), String> {
+        let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
+        let (writer, reader, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-read")?, Seat::start("redis-fetch")?);
+        let doors = vec![
+            ("redis-write", Arc::clone(&writer.door)),
+            ("redis-read", Arc::clone(&reader.door)),
+            ("redis-fetch", Arc::clone(&fetcher.door)),
+        ];
+        let links = BridgeLinks {
+            appends: Arc::new(Link::new(APPENDS_MAX, Arc::clone(&writer.door))),
+            fetches: Arc::new(Link::new(REPLAY_FETCHES_MAX, Arc::clone(&fetcher.door))),
+            news: Arc::new(Link::new(NEWS_SLOTS, Arc::clone(hub))),
+        };
+        let shared = Shared { server: self.server, news: Arc::clone(&links.news), stats: Arc::clone(&stats), stop: Arc::clone(&stop) };
+        let reading = Reader::new(shared.clone(), Arc::clone(&reader.door), clock, &self.shards);
+        for shard in self.shards {
+            let pushed = links.news.push(News::Shard(Box::new(shard)));
+            assert!(pushed.is_ok(), "nothing was pushed before");
+        }
+        let (appends, fetches, for_writer) = (Arc::clone(&links.appends), Arc::clone(&links.fetches), shared.clone());
+        let threads = vec![
+            writer.occupy(|door| Writer::new(for_writer, appends, door, clock))?,
+            reader.occupy(|_| reading)?,
+            fetcher.occupy(|door| Fetcher::new(shared, fetches, door))?,
+        ];
+        Ok((BridgeHandle { threads, doors, stop, stats }, links))
+    }
+}
+
+impl BridgeHandle {
+    /// The figures.
+    pub(super) fn stats(&self) -> Arc<BridgeStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// The threads' names and doors.
+    pub(super) fn doors(&self) -> &[(&'static str, Arc<Door>)] {
+        &self.doors
+    }
+
+    /// Ends the threads, which bring on what they were given, and waits for them.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.thread().unpark();
+            join(thread);
+        }
+    }
+}
+
+impl Work for Writer {
+    const NICE: i32 = 0;
+
+    fn run(self) {
+        Writer::run(self);
+    }
+}
+
+impl Work for Reader {
+    const NICE: i32 = 0;
+
+    fn run(self) {
+        Reader::run(self);
+    }
+}
+
+impl Work for Fetcher {
+    fn run(self) {
+        Fetcher::run(self);
+    }
+}

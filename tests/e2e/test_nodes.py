@@ -1,0 +1,227 @@
+"""Several daemons over a real Redis act as one."""
+
+import random
+import threading
+
+import pytest
+from harness import LONG, PATIENCE_S, PUBLISHER, equity, figures, mint, note, risk_alert, wait_until
+from redis_server import RedisServer
+
+NODES = 3
+CLIENTS_PER_NODE, ROOMS, EVENTS_PER_NODE = (1000, 300, 20_000) if LONG else (20, 12, 1_500)
+ROOMS_PER_CLIENT = 4
+EVERYTHING = {"rooms": ["*"]}
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def node(serve, redis):
+    """Starts nodes over that Redis."""
+    return lambda **flags: serve(redis=redis.url, reactors=1, max_connections_per_ip=0, handshakes_per_ip=0, commands_per_client=0, **flags)
+
+
+@pytest.fixture
+def nodes(node):
+    return [node() for _ in range(NODES)]
+
+
+def alerts(messages):
+    return [message for message in messages if message.get("lane") == "alert" and "seq" in message]
+
+
+def seqs(messages):
+    return [message["seq"] for message in alerts(messages)]
+
+
+# ---- SCL-01: one order, each once ------------------------------------------------------------------------------------
+
+
+def publish_mix(daemon, origin, seed, answers):
+    """Events of all lanes and modes to all rooms, pipelined; what was answered."""
+    rng = random.Random(seed)
+    for n in range(0, EVENTS_PER_NODE, 50):
+        events = []
+        for k in range(n, n + 50):
+            lane, mode = rng.choice([("alert", "stream"), ("update", "stream"), ("metric", "stream"), ("update", "state"), ("alert", "transient")])
+            event_id = {"event_id": f"{origin}-{k}"} if rng.random() < 0.3 else {}
+            key = {"key": f"k{rng.randrange(3)}"} if mode == "state" else {}
+            kind = {"type": f"note.{mode}"}
+            events.append(note(f"r:{rng.randrange(ROOMS)}", lane, mode, {"origin": origin, "n": k}, **event_id, **key) | kind)
+        answers += zip(events, daemon.publish_unix(*events, deadline_s=PATIENCE_S), strict=True)
+
+
+def check_order(messages, published):
+    """Every (room, lane) has every event of its stream, by number; nothing came twice."""
+    by_place, transients, states = {}, [], {}
+    for message in messages:
+        if "seq" in message:
+            by_place.setdefault((message["room"], message["lane"]), []).append(message)
+        elif "rev" in message:
+            states[message["room"], message.get("key")] = message["data"]
+        elif message.get("type") == "note.transient":
+            transients.append((message["room"], message["data"]["origin"], message["data"]["n"]))
+    for place, events in by_place.items():
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), place
+        assert [event["data"] for event in events] == published[place], place
+    assert len(transients) == len(set(transients)), "a transient event came twice"
+    return by_place, states, transients
+
+
+def test_what_is_published_on_any_node_comes_to_every_node_once_and_in_one_order(nodes):
+    """SCL-01, SCL-03: the whole matrix of origins and members."""
+    rng = random.Random(1)
+    members = []
+    for daemon in nodes:
+        for _ in range(CLIENTS_PER_NODE):
+            rooms = rng.sample([f"r:{room}" for room in range(ROOMS)], ROOMS_PER_CLIENT)
+            members.append((rooms, daemon.member(*rooms, token=mint(**EVERYTHING))))
+    answers = [[] for _ in nodes]
+    threads = [threading.Thread(target=publish_mix, args=(daemon, origin, origin, answers[origin])) for origin, daemon in enumerate(nodes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(4 * PATIENCE_S)
+    answered = [pair for each in answers for pair in each]
+    assert len(answered) == NODES * EVENTS_PER_NODE and all(answer["ok"] and answer["result"] == "accepted" for _, answer in answered)
+
+    streams, transients = {}, {}
+    for event, answer in answered:
+        if event["mode"] == "stream":
+            assert answer["ack"] == "durable"
+            streams.setdefault((answer["room"], answer["lane"]), {})[answer["seq"]] = event["data"]
+        elif event["mode"] == "transient":
+            transients.setdefault(event["room"], set()).add((event["room"], event["data"]["origin"], event["data"]["n"]))
+    published = {place: [events[seq] for seq in range(1, len(events) + 1)] for place, events in streams.items()}
+    wanted = {f"r:{room}" for room in range(ROOMS)}
+    last = {}
+    for rooms, client in members:
+        ours = [place for place in published if place[0] in rooms]
+        count = sum(len(published[place]) for place in ours)
+        expected_transients = set().union(*(transients.get(room, set()) for room in rooms))
+        messages = []
+        while sum("seq" in message for message in messages) < count or len(set_of(messages)) < len(expected_transients):
+            messages.append(client.recv(PATIENCE_S))
+        messages += client.everything(nodes[0])
+        by_place, states, came = check_order(messages, published)
+        assert set(by_place) == set(ours) and all(len(by_place[place]) == len(published[place]) for place in ours)
+        assert set(came) == expected_transients
+        for key, data in states.items():
+            assert last.setdefault(key, data) == data, f"the last value of {key} differs"
+        client.close()
+    assert {room for room, _ in last} <= wanted
+    figures("nodes", events=len(answered), members=len(members))
+
+
+def set_of(messages):
+    return {(message["room"], message["data"]["origin"], message["data"]["n"]) for message in messages if message.get("type") == "note.transient"}
+
+
+# ---- what the nodes know together --------------------------------------------------------------------------------------
+
+
+def test_ids_owners_versions_and_states_are_known_to_all_nodes(nodes):
+    """DLV-08, PRO-09, ROM-02: whoever is asked."""
+    a, b, c = nodes
+    first = a.publish(risk_alert("x", "u1") | {"event_id": "e1"})[0]
+    again = b.publish(risk_alert("x", "u1") | {"event_id": "e1"})[0]
+    assert (again["result"], again["seq"], again["epoch"]) == ("duplicate", first["seq"], first["epoch"])
+    other = c.publish_unix(risk_alert("x", "u2"))[0]
+    assert (other["ok"], other["name"]) == (False, "owner_conflict")
+    assert a.publish(equity("x", "u1", equity="1.00") | {"version": 5})[0]["rev"] == 1
+    assert b.publish(equity("x", "u1", equity="2.00") | {"version": 5})[0]["result"] == "stale"
+    assert c.publish(equity("x", "u1", equity="1.00"))[0]["result"] == "unchanged"
+    assert b.publish(equity("x", "u1", equity="3.00") | {"version": 6})[0]["rev"] == 2
+    # The owner joins anywhere, and gets the newest state.
+    for daemon in nodes:
+        wait_until(lambda daemon=daemon: daemon.metrics()["tickerd_state_keys"] == 1, "the state is at every node")
+        with daemon.connect(mint("u1")) as owner:
+            _, frames = owner.subscribe("challenge:x")
+            assert [frame["data"]["equity"] for frame in frames if "rev" in frame] == ["3.00"]
+        with daemon.connect(mint("u2")) as stranger:
+            assert stranger.refused(type="subscribe", room="challenge:x") == "access_denied"
+
+
+def test_a_deleted_key_is_deleted_everywhere_and_for_who_comes_later(nodes, node):
+    """DLV-14."""
+    a, b, _ = nodes
+    member = b.member("challenge:x", token=mint(rooms=["*"]))
+    a.publish(equity("x", equity="1.00"))
+    assert member.recv()["data"]["equity"] == "1.00"
+    a.publish({"type": "EQUITY_UPDATED", "room": "challenge:x", "key": "x", "data": None})
+    assert member.recv()["deleted"] is True
+    _, frames = node().connect(mint(rooms=["*"])).subscribe("challenge:x")
+    assert frames == []
+
+
+# ---- SCL-02: resume anywhere -------------------------------------------------------------------------------------------
+
+
+def test_a_position_taken_on_one_node_is_good_on_another(nodes):
+    """SCL-02, DLV-14: exactly what was missed, and `recovered` is true."""
+    a, b, c = nodes
+    subscribed, _ = a.connect(mint(**EVERYTHING)).subscribe("challenge:x")
+    position = {"epoch": subscribed["epoch"], "seq": {"alert": 0, "update": 0}}
+    b.publish(*[risk_alert("x", n=n) for n in range(20)])
+    for daemon in (c, a, b):
+        wait_until(lambda daemon=daemon: daemon.metrics()["tickerd_redis_fed_total"] >= 20, "the feed has come")
+        with daemon.connect(mint(**EVERYTHING)) as client:
+            subscribed, frames = client.subscribe("challenge:x", since=position | {"seq": {"alert": 7}})
+            assert (subscribed["recovered"], subscribed["epoch"]) == (True, position["epoch"])
+            assert seqs(frames) == list(range(8, 21))
+            assert [frame["data"]["n"] for frame in alerts(frames)] == list(range(7, 20))
+
+
+def test_what_no_node_has_in_memory_comes_from_redis(node):
+    """DLV-12, DLV-15: also to a node that was started later; and live events go on behind it without a seam."""
+    a = node(history=4)
+    for n in range(0, 2_000, 100):
+        a.publish(*[note("r:1", "alert", data={"n": k}) for k in range(n, n + 100)])
+    late = node(history=4)
+    client = late.connect(mint(**EVERYTHING))
+    epoch = late.connect(mint(**EVERYTHING)).subscribe("r:1")[0]["epoch"]
+    answer = client.request(type="subscribe", room="r:1", since={"epoch": epoch, "seq": {"alert": 3}})
+    a.publish(*[note("r:1", "alert", data={"n": n}) for n in range(2_000, 2_050)])
+    assert answer["recovered"] is True
+    came = []
+    while len(alerts(came)) < 2_047:
+        came.append(client.recv())
+    assert seqs(came) == list(range(4, 2_051)) and [event["data"]["n"] for event in alerts(came)] == list(range(3, 2_050))
+    assert not any(message.get("type") == "gap" for message in came)
+
+
+def test_what_redis_has_let_go_is_a_gap(node, redis):
+    """DLV-13: `recovered` is true only truly."""
+    a = node(history=4)
+    a.publish(*[note("r:1", "alert", data={"n": n}) for n in range(50)])
+    log = next(key for key in redis.ask("KEYS", "*:log:*"))
+    redis.ask("XTRIM", log, "MAXLEN", "20")
+    a.publish(note("r:1", "alert", data={"n": 50}))
+    wait_until(lambda: a.metrics()["tickerd_redis_fed_total"] >= 51, "the feed has come")
+    with a.connect(mint(**EVERYTHING)) as client:
+        epoch = client.subscribe("r:1")[0]["epoch"]
+    with a.connect(mint(**EVERYTHING)) as client:
+        answer, frames = client.subscribe("r:1", since={"epoch": epoch, "seq": {"alert": 5}})
+        gap = next(frame for frame in frames if frame["type"] == "gap")
+        assert (answer["recovered"], gap["from"], gap["to"]) == (False, 6, 30)
+        assert seqs(frames) == list(range(31, 52))
+
+
+def test_a_node_that_is_killed_loses_nothing_that_was_answered(node):
+    """SCL-12, DLV-12: its clients go to another one, with their positions."""
+    a, b = node(), node()
+    client = a.connect(mint(**EVERYTHING))
+    epoch = client.subscribe("r:1")[0]["epoch"]
+    answers = a.publish(*[note("r:1", "alert", data={"n": n}) for n in range(300)])
+    a.process.kill()
+    a.process.wait()
+    assert [answer["ack"] for answer in answers] == ["durable"] * 300
+    wait_until(lambda: b.metrics()["tickerd_redis_fed_total"] >= 300, "the feed has come")
+    answer, frames = b.connect(mint(**EVERYTHING)).subscribe("r:1", since={"epoch": epoch, "seq": {"alert": 0}})
+    assert answer["recovered"] is True and seqs(frames) == list(range(1, 301))
+    a.process.returncode = 0  # its end is what was tested
