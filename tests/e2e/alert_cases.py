@@ -23,9 +23,19 @@ def mean(seconds, lane):
     return total | metric("tickerd_delivery_seconds_count", f'lane="{lane}"', "0+1000x90")
 
 
+def batches(name, labels, bounds, slow_per_minute):
+    """Of 1,000 a minute, so many take longer than the second of three bounds."""
+    bucket = lambda le, n: metric(f"{name}_bucket", f'{labels},le="{le}"', f"0+{n}x90")
+    first, second, last = bounds
+    return bucket(first, 1000 - slow_per_minute) | bucket(second, 1000 - slow_per_minute) | bucket(last, 1000) | bucket("+Inf", 1000)
+
+
 def commits(slow_per_minute):
-    bucket = lambda le, n: metric("tickerd_journal_commit_seconds_bucket", f'log="events",le="{le}"', f"0+{n}x90")
-    return bucket("0.1", 1000 - slow_per_minute) | bucket("0.2", 1000 - slow_per_minute) | bucket("0.5", 1000) | bucket("+Inf", 1000)
+    return batches("tickerd_journal_commit_seconds", 'log="events"', ("0.1", "0.2", "0.5"), slow_per_minute)
+
+
+def appends(slow_per_minute):
+    return batches("tickerd_redis_append_seconds", 'store="redis"', ("0.05", "0.1", "0.2"), slow_per_minute)
 
 
 def shares(name, label, other, good, bad):
@@ -124,6 +134,9 @@ CASES = {
     "TickerdJournalSlow": (commits(11), commits(9)),
     "TickerdJournalHoles": (metric("tickerd_journal_holes_total", "", "0x55 1x35"), metric("tickerd_journal_holes_total", "", "1x90")),
     "TickerdAuditLost": (metric("tickerd_audit_lost_total", "", "0x55 1x35"), metric("tickerd_audit_lost_total", "", "1x90")),
+    "TickerdRedisFails": (metric("tickerd_redis_breaker", "", "2x90"), metric("tickerd_redis_breaker", "", "0x90")),
+    "TickerdRedisSlow": (appends(11), appends(9)),
+    "TickerdRedisUnplaced": (metric("tickerd_redis_unplaced_total", "", "0x55 1x35"), metric("tickerd_redis_unplaced_total", "", "1x90")),
 }
 
 # Those that look further back than the others.

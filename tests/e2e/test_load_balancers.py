@@ -7,6 +7,7 @@ import time
 import pytest
 from certificates import Authority
 from harness import DEADLINE_S, PATIENCE_S, PUBLISHER, ROOT, Client, Daemon, RawHttp, mint, note, wait_until
+from redis_server import RedisServer
 from servers import Server, free_port, run
 from streams import EventStream
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -20,12 +21,12 @@ CLIENT_ADDRESS = "127.0.0.9"
 class House:
     """Two daemons behind a proxy, each of which can end and come back where it was."""
 
-    def __init__(self, directory, proxy):
+    def __init__(self, directory, proxy, redis=None):
         self.directory, self.running, self.starts = directory, [], 0
         self.authority = Authority(directory)
         certificate, key, _ = self.authority.issue()
         self.tls_in_daemon = {"tls_cert": certificate, "tls_key": key} if proxy == "haproxy-tcp" else {}
-        self.flags = {"behind_proxy": "127.0.0.0/8", "handshakes_per_ip": 0, "client_address": "proxy-v2" if self.tls_in_daemon else None}
+        self.flags = {"behind_proxy": "127.0.0.0/8", "handshakes_per_ip": 0, "client_address": "proxy-v2" if self.tls_in_daemon else None, "redis": redis}
         self.ports = [(free_port(), free_port()) for _ in range(2)]
         self.daemons = [self.start(0), self.start(1)]
         self.address = "127.0.0.1", free_port()
@@ -115,6 +116,17 @@ def house(request, tmp_path):
     house.end()
 
 
+@pytest.fixture(params=SERVERS)
+def shared_house(request, tmp_path):
+    """The daemons act as one, over Redis."""
+    redis = RedisServer(tmp_path / "redis")
+    house = House(tmp_path, request.param, redis.url)
+    with house.server:
+        yield house
+    house.end()
+    redis.end()
+
+
 def clients_of(daemon):
     lines = map(json.loads, daemon.stderr().splitlines())
     return [line.get("client") for line in lines if line.get("message") == "connection closed"]
@@ -149,9 +161,9 @@ def test_server_sent_events_come_one_by_one(house):
             assert events.recv(2)["data"] == n
 
 
-def come_back(house, clients, deadline_s):
-    """Every client that is closed connects again, at once and until it works; how many had to, and how long the last one took."""
-    ends, back = time.monotonic() + deadline_s, []
+def come_back(house, clients):
+    """Every client that is closed connects again, at once and until it works; how long each of them took."""
+    took = []
     for n, client in enumerate(clients):
         try:
             while True:
@@ -161,16 +173,17 @@ def come_back(house, clients, deadline_s):
         except ConnectionClosed:
             pass
         began = time.monotonic()
-        while True:
-            try:
-                clients[n] = house.connect(f"u{n}")
-                break
-            except (InvalidHandshake, ConnectionClosed, OSError):
-                assert time.monotonic() < ends, "it cannot come back"
-                time.sleep(0.05)
+        clients[n] = wait_until(lambda n=n: try_to_connect(house, n), "it is taken by the other")
         clients[n].subscribe("r:1")
-        back.append(time.monotonic() - began)
-    return back
+        took.append(time.monotonic() - began)
+    return took
+
+
+def try_to_connect(house, n):
+    try:
+        return house.connect(f"u{n}")
+    except (InvalidHandshake, ConnectionClosed, OSError):
+        return None
 
 
 def test_one_of_two_is_killed_and_comes_back(house):
@@ -181,7 +194,7 @@ def test_one_of_two_is_killed_and_comes_back(house):
     took = []
 
     def all_are_there():
-        took.extend(come_back(house, clients, DEADLINE_S))
+        took.extend(come_back(house, clients))
         return house.members(1) == CLIENTS
 
     wait_until(all_are_there, "all are on the other", PATIENCE_S)
@@ -195,6 +208,29 @@ def test_one_of_two_is_killed_and_comes_back(house):
         return restarted.metric("tickerd_handshakes_total", "upgraded") > 0
 
     wait_until(gets_new_ones, "the restarted one gets clients again", PATIENCE_S)
+
+
+def test_over_redis_a_client_resumes_at_whichever_daemon_it_comes_to(shared_house):
+    """SCL-02, SCL-12: no sticky sessions. Events are published on the other daemon while one is dead, and its clients miss none of them."""
+    house = shared_house
+    clients = [house.connect(f"u{n}") for n in range(CLIENTS)]
+    epochs = {client.subscribe("r:1")[0]["epoch"] for client in clients}
+    assert len(epochs) == 1
+    house.daemons[0].publish(note("r:1", "alert", data=1))
+    assert [client.recv_type("note")["data"] for client in clients] == [1] * CLIENTS
+    house.kill(house.daemons[0])
+    house.daemons[1].publish(note("r:1", "alert", data=2), note("r:1", "alert", data=3))
+    since = {"epoch": epochs.pop(), "seq": {"alert": 1}}
+    lost = 0
+    for n, client in enumerate(clients):
+        try:
+            assert [client.recv_type("note")["data"] for _ in range(2)] == [2, 3]
+        except ConnectionClosed:
+            lost += 1
+            client = wait_until(lambda n=n: try_to_connect(house, n), "it is taken by the other", PATIENCE_S)
+            subscribed, missed = client.subscribe("r:1", since=since)
+            assert subscribed["recovered"] and [message["data"] for message in missed] == [2, 3]
+    assert lost == CLIENTS / 2
 
 
 def test_a_drain_moves_clients_and_refuses_nobody(house):
@@ -213,6 +249,6 @@ def test_a_drain_moves_clients_and_refuses_nobody(house):
         except (TimeoutError, ConnectionClosed):
             pass
     assert len(told) == CLIENTS / 2 and {notice["code"] for notice in told} == {4101}
-    come_back(house, clients, DEADLINE_S)
+    come_back(house, clients)
     wait_until(lambda: house.members(1) == CLIENTS, "all are in their room, on the other")
     assert other.metric('tickerd_connections{kind="websocket"}') == CLIENTS + len(new)

@@ -11,6 +11,7 @@ from alert_cases import CASES, promtool_tests
 from authorizer import Authorizer, send
 from certificates import Authority
 from harness import DEADLINE_S, PATIENCE_S, ROOT, Client, equity, handshake_status, mint, note, risk_alert
+from redis_server import RedisServer
 from servers import Server, free_port, run
 
 MONITORING = ROOT / "systemd/monitoring"
@@ -43,16 +44,18 @@ def test_each_alert_fires_when_it_should_and_rests_when_it_should(tmp_path):
 
 @pytest.fixture
 def busy(serve, tmp_path):
-    """A daemon with everything that has metrics of its own, and what makes it do a bit of each."""
+    """Two daemons that have between them everything that has metrics of its own, and what makes them do a bit of each."""
     authority = Authority(tmp_path)
     certificate, key, _ = authority.issue()
     context = authority.context_of_threads()
     authorizer = Authorizer(lambda handler, _: send(handler, {"allow": True}))
+    redis = RedisServer(tmp_path / "redis")
     try:
         daemon = serve(
             reactors=2, data_dir=tmp_path / "data", tls_cert=certificate, tls_key=key, compression=True,
             authorizer_url=authorizer.url, memory_budget="512MiB",
         )  # fmt: skip
+        node = serve(reactors=1, redis=redis.url)  # Redis takes the journal's place
         with Client(daemon.address, mint(rooms=["challenge:c1"]), tls=context) as client:
             client.subscribe("challenge:c1", delta=True)
 
@@ -63,18 +66,21 @@ def busy(serve, tmp_path):
                 client.request(type="unsubscribe", room=f"quote:{now}")
                 Client(daemon.address, mint(), tls=context).close()
                 assert handshake_status(daemon.address, "not.a.token", tls=context) == 401
+                node.publish(risk_alert())
 
-            yield daemon, play
+            yield [daemon, node], play
     finally:
         authorizer.stop()
+        redis.end()
 
 
 def test_each_query_of_the_dashboard_finds_something(busy, tmp_path):
     """Against a real Prometheus that scrapes a real daemon: no panel, and no rule, is empty because a name or a label is not what it was."""
-    daemon, play = busy
+    daemons, play = busy
+    targets = '", "'.join("{}:{}".format(*daemon.admin) for daemon in daemons)
     config = tmp_path / "prometheus.yml"
     sample = (MONITORING / "prometheus.yml").read_text()
-    for ours, theirs in {"[tickerd.rules.yml]": f"[{RULES}]", "127.0.0.1:9100": "{}:{}".format(*daemon.admin), "10s": "1s"}.items():
+    for ours, theirs in {"[tickerd.rules.yml]": f"[{RULES}]", "127.0.0.1:9100": targets, "10s": "1s"}.items():
         assert ours in sample
         sample = sample.replace(ours, theirs)
     config.write_text(sample)
@@ -84,7 +90,7 @@ def test_each_query_of_the_dashboard_finds_something(busy, tmp_path):
     wanted = dict(dashboard_queries()) | dict.fromkeys(re.findall(r"- record: (\S+)", RULES_TEXT), "recorded")
     wanted |= dict.fromkeys(("".join(found) for found in re.findall(r"(tickerd_\w+)(\{[^}]*\})", RULES_TEXT)), "selected by a rule")
     used = set(re.findall(r"\btickerd_\w+", RULES_TEXT + DASHBOARD.read_text()))
-    names = {name.partition("{")[0] for name in daemon.metrics()}
+    names = {name.partition("{")[0] for daemon in daemons for name in daemon.metrics()}
     assert used - names == set(), "metrics that the daemon does not have"
 
     port = free_port()
