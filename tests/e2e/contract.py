@@ -104,7 +104,7 @@ def check_http(method, path, status, headers, body):
             check_answer(json.loads(line))
         return
     value = json.loads(text) if media_type == "application/json" else text
-    if is_new((operation and operation["operationId"], status), value):
+    if is_new((method, path.partition("?")[0], status), value):
         complain(validator(OPENAPI, response["content"][media_type]["schema"]).iter_errors(value), f"{method} {path}: {status}", value)
 
 
