@@ -57,6 +57,9 @@ class Server:
         return self
 
     def __exit__(self, *_):
+        self.end()
+
+    def end(self):
         self.process.terminate()
         try:
             self.process.wait(DEADLINE_S)

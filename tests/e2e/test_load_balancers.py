@@ -1,5 +1,6 @@
 """The samples of systemd/proxy, as they are but for addresses and files, in the real nginx and HAProxy before two real daemons (SCL-02, SCL-03, SCL-05)."""
 
+import contextlib
 import json
 import signal
 import time
@@ -24,14 +25,25 @@ class House:
     def __init__(self, directory, proxy, redis=None):
         self.directory, self.running, self.starts = directory, [], 0
         self.authority = Authority(directory)
-        certificate, key, _ = self.authority.issue()
-        self.tls_in_daemon = {"tls_cert": certificate, "tls_key": key} if proxy == "haproxy-tcp" else {}
+        self.proxy = proxy
+        self.certificate, self.key, _ = self.authority.issue()
+        self.tls_in_daemon = {"tls_cert": self.certificate, "tls_key": self.key} if proxy == "haproxy-tcp" else {}
         self.flags = {"behind_proxy": "127.0.0.0/8", "handshakes_per_ip": 0, "client_address": "proxy-v2" if self.tls_in_daemon else None, "redis": redis}
         self.ports = [(free_port(), free_port()) for _ in range(2)]
-        self.daemons = [self.start(0), self.start(1)]
         self.address = "127.0.0.1", free_port()
-        self.server = SERVERS[proxy](self, certificate, key)
-        self.server.wait_for(self.address[1])
+
+    def open(self):
+        self.daemons = [self.start(0), self.start(1)]
+        server = SERVERS[self.proxy](self)
+        self.running.append(server)
+        server.wait_for(self.address[1])
+        return self
+
+    def close(self):
+        """Ends all, also where one has not ended well."""
+        with contextlib.ExitStack() as ends:
+            for one in self.running:
+                ends.callback(one.end)
 
     def start(self, n):
         listen, admin = (f"127.0.0.1:{port}" for port in self.ports[n])
@@ -46,10 +58,6 @@ class House:
         daemon.process.kill()
         daemon.process.wait()
 
-    def end(self):
-        for daemon in self.running:
-            daemon.end()
-
     def sample(self, name, replaced):
         """The sample as it is shipped, but for what differs on each machine."""
         text = (SAMPLES / name).read_text()
@@ -60,11 +68,11 @@ class House:
         file.write_text(text)
         return file
 
-    def nginx(self, certificate, key):
+    def nginx(self):
         log = self.directory / "access.log"
         site = self.sample("nginx.conf", {
             "127.0.0.1:8080": f"127.0.0.1:{self.ports[0][0]}", "127.0.0.1:8081": f"127.0.0.1:{self.ports[1][0]}",
-            "443 ssl": f"127.0.0.1:{self.address[1]} ssl", "/etc/ssl/tickerd.pem": str(certificate), "/etc/ssl/tickerd.key": str(key),
+            "443 ssl": f"127.0.0.1:{self.address[1]} ssl", "/etc/ssl/tickerd.pem": str(self.certificate), "/etc/ssl/tickerd.key": str(self.key),
             "/var/log/nginx/tickerd.log": str(log),
         })  # fmt: skip
         paths = "".join(f"{name}_temp_path {self.directory / name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -77,9 +85,9 @@ class House:
         assert code == 0, printed
         return Server("nginx", "-e", "stderr", "-c", main, log=self.directory / "nginx.log")
 
-    def haproxy(self, certificate, key):
+    def haproxy(self):
         both = self.directory / "both.pem"
-        both.write_bytes(certificate.read_bytes() + key.read_bytes())
+        both.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
         name, backends = ("haproxy-tcp.cfg", ("8443", "8444")) if self.tls_in_daemon else ("haproxy.cfg", ("8080", "8081"))
         replaced = {"bind :443": f"bind 127.0.0.1:{self.address[1]}", "log /dev/log local0": "log stdout format raw local0", "maxconn 100000": "maxconn 1000"}
         for backend, admin, ports in zip(backends, ("9100", "9101"), self.ports, strict=True):
@@ -111,9 +119,8 @@ SERVERS = {"nginx": House.nginx, "haproxy": House.haproxy, "haproxy-tcp": House.
 @pytest.fixture(params=SERVERS)
 def house(request, tmp_path):
     house = House(tmp_path, request.param)
-    with house.server:
-        yield house
-    house.end()
+    with contextlib.closing(house):
+        yield house.open()
 
 
 @pytest.fixture(params=SERVERS)
@@ -121,9 +128,8 @@ def shared_house(request, tmp_path):
     """The daemons act as one, over Redis."""
     redis = RedisServer(tmp_path / "redis")
     house = House(tmp_path, request.param, redis.url)
-    with house.server:
-        yield house
-    house.end()
+    with contextlib.closing(house):
+        yield house.open()
     redis.end()
 
 
