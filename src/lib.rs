@@ -69,7 +69,7 @@
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
 //! through byte for byte), and anonymous access. Not here yet: long poll, Redis
-//! Sentinel and Cluster, analytics.
+//! Cluster, analytics.
 
 pub mod auth;
 pub mod base;

@@ -183,5 +183,6 @@ fn options() -> HubOptions {
         rooms_max: 1000,
         keys_per_room_max: 100,
         epoch_seed: 1,
+        local_rooms: Vec::new(),
     }
 }

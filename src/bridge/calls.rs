@@ -4,10 +4,11 @@ use redis::{Cmd, Value};
 
 use crate::base::codes::{CATALOG_CONFLICT, OVER_CAPACITY, OWNER_CONFLICT, Refusal};
 use crate::base::lane::{Lane, Mode};
+use crate::base::limits::REVOCATIONS_MAX;
 use crate::hub::journal::Epoch;
 use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed};
 
-use super::layout::Keys;
+use super::layout::{Keys, REVOCATIONS};
 use super::record::{self, Verdict};
 
 pub(super) const HELLO: &str = include_str!("lua/hello.lua");
@@ -68,7 +69,7 @@ pub(super) fn append(sha: &str, keys: &Keys, node: u64, batch: u64, events: &[Ap
         let state = if event.mode == Mode::State { record::state_name(&event.kind, &event.key) } else { String::new() };
         cmd.arg(record::mode_letter(event.mode)).arg(event.lane.index()).arg(state).arg(event.owner.as_deref().unwrap_or_default());
         cmd.arg(u8::from(event.event_id.is_some())).arg(event.version.map(|version| version.to_string()).unwrap_or_default());
-        cmd.arg(event.history).arg(LOG_EVENTS_MAX).arg(data_at).arg(&*event.room).arg(&body);
+        cmd.arg(event.history).arg(LOG_EVENTS_MAX).arg(data_at).arg(&*event.room).arg(append.rev).arg(&body);
     }
     cmd
 }
@@ -148,6 +149,33 @@ pub(super) fn known_room(shard: u16, name: &str, answer: &Value) -> Option<Known
 
 fn known_stream<'a>(room: &'a mut KnownRoom, lane: &str) -> Option<&'a mut KnownStream> {
     Some(room.lanes.get_mut(lane.parse::<usize>().ok()?)?.get_or_insert_default())
+}
+
+/// Adds a revocation to those of all nodes, which are as many as one node holds.
+pub(super) fn revoke(json: &str) -> Cmd {
+    let mut cmd = redis::cmd("XADD");
+    cmd.arg(REVOCATIONS).arg("MAXLEN").arg("~").arg(REVOCATIONS_MAX).arg("*").arg("j").arg(json);
+    cmd
+}
+
+/// Asks for all revocations.
+pub(super) fn revocations() -> Cmd {
+    let mut cmd = redis::cmd("XRANGE");
+    cmd.arg(REVOCATIONS).arg("-").arg("+");
+    cmd
+}
+
+/// Revocations, and the last one's id.
+pub(super) fn revoked(value: &Value) -> Option<(Vec<&str>, Option<&str>)> {
+    let mut last = None;
+    let mut each = |value| {
+        let [id, fields] = array(value)? else { return None };
+        let [_, json] = array(fields)? else { return None };
+        last = Some(text(id)?);
+        text(json)
+    };
+    let all = array(value)?.iter().map(&mut each).collect::<Option<Vec<_>>>()?;
+    Some((all, last))
 }
 
 // ---- values --------------------------------------------------------------------------------------------------------

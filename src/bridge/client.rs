@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, Connection, ConnectionLike, IntoConnectionInfo, Value};
+use redis::{Cmd, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo, RedisConnectionInfo, Value};
 
 use crate::hub::journal::Epoch;
 use crate::hub::store::{EPOCHS_PER_SHARD, SHARDS, Shard};
@@ -37,13 +37,36 @@ impl From<redis::RedisError> for Failure {
     }
 }
 
+/// What a URL begins with that names sentinels.
+const SENTINELS: &str = "redis+sentinel://";
+
+enum Place {
+    Known(ConnectionAddr),
+    /// These know where the master of that name is.
+    Asked {
+        sentinels: Vec<ConnectionAddr>,
+        master: String,
+    },
+}
+
 /// Where Redis is, and what is known of its epochs.
 pub struct Server {
-    client: redis::Client,
+    place: Place,
+    settings: RedisConnectionInfo,
     /// Names this node's start.
     pub(super) node: u64,
     /// The newest epoch of each shard that any connection has seen, in the shard's own count.
     epochs: [AtomicU32; SHARDS as usize],
+}
+
+/// With what a node begins.
+pub struct Begin {
+    /// All shards.
+    pub shards: Vec<Shard>,
+    /// All revocations, as JSON.
+    pub revocations: Vec<String>,
+    /// The id of the last of them.
+    pub revoked: String,
 }
 
 /// See the module.
@@ -56,25 +79,56 @@ pub(super) struct Client {
 }
 
 impl Server {
-    /// The server at that URL, for the node of that name.
+    /// The server at that URL, for the node of that name: `redis://HOST:PORT/DB`, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB`.
     pub fn new(url: &str, password: Option<&str>, node: u64) -> Result<Server, Failure> {
-        let mut info = url.into_connection_info()?;
+        let (place, mut settings) = match url.strip_prefix(SENTINELS) {
+            None => {
+                let info = url.into_connection_info()?;
+                (Place::Known(info.addr().clone()), info.redis_settings().clone())
+            }
+            Some(rest) => {
+                let mut parts = rest.splitn(3, '/');
+                let (hosts, master) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_owned());
+                // As for one server, but for the host.
+                let info = format!("redis://sentinel/{}", parts.next().unwrap_or_default()).into_connection_info()?;
+                let sentinel = |host: &str| Ok(format!("redis://{host}").into_connection_info()?.addr().clone());
+                let sentinels = hosts.split(',').map(sentinel).collect::<Result<Vec<_>, Failure>>()?;
+                (Place::Asked { sentinels, master }, info.redis_settings().clone())
+            }
+        };
         if let Some(password) = password {
-            let settings = info.redis_settings().clone().set_password(password);
-            info = info.set_redis_settings(settings);
+            settings = settings.set_password(password);
         }
-        Ok(Server { client: redis::Client::open(info)?, node, epochs: [const { AtomicU32::new(0) }; SHARDS as usize] })
+        Ok(Server { place, settings, node, epochs: [const { AtomicU32::new(0) }; SHARDS as usize] })
+    }
+
+    /// Where the master is.
+    fn master(&self) -> Result<ConnectionAddr, Failure> {
+        let (sentinels, master) = match &self.place {
+            Place::Known(addr) => return Ok(addr.clone()),
+            Place::Asked { sentinels, master } => (sentinels, master),
+        };
+        let mut failure = Failure("there are no sentinels".to_owned());
+        for sentinel in sentinels {
+            match ask_sentinel(sentinel, master) {
+                Ok(addr) => return Ok(addr),
+                Err(why) => failure = why,
+            }
+        }
+        Err(Failure(format!("no sentinel knows where `{master}` is: {failure}")))
     }
 
     /// Connects. The epoch that this may begin has a random name.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
-        let mut connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-        connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let mut connection = open(&self.master()?, &self.settings)?;
         let loads = [calls::HELLO, calls::APPEND, calls::ROOM].map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script).clone());
         let mut info = redis::cmd("INFO");
         info.arg("server");
-        let [hello, append, room, info] = &ask(&mut connection, &[&loads[..], &[info]].concat())?[..] else { return Err(nonsense()) };
+        let asked = ask(&mut connection, &[&loads[..], &[info, redis::cmd("ROLE")]].concat())?;
+        let [hello, append, room, info, role] = &asked[..] else { return Err(nonsense()) };
+        if calls::array(role).and_then(<[_]>::first).and_then(calls::text) != Some("master") {
+            return Err(Failure("it is a replica: give the master, or its sentinels".to_owned()));
+        }
         let (hello, run) = (text(hello)?, run_id(text(info)?)?);
         let random = getrandom::u64().map_err(|error| Failure(format!("the system has no random numbers: {error}")))?;
         let hellos: Vec<Cmd> = (0..SHARDS).map(|shard| self.hello(hello, shard, run, random)).collect();
@@ -98,10 +152,20 @@ impl Server {
         calls::hello(sha, &Keys::new(shard), run, &name, least)
     }
 
-    /// Reads all shards, for a node that begins.
-    pub fn read_all(&self) -> Result<Vec<Shard>, Failure> {
+    /// Reads all that the nodes share, for one that begins.
+    pub fn read_all(&self) -> Result<Begin, Failure> {
         let mut client = self.connect()?;
-        (0..SHARDS).map(|shard| client.shard(shard)).collect()
+        let answers = client.ask(&[calls::revocations()])?;
+        let (revocations, revoked) = calls::revoked(&answers[0]).ok_or_else(nonsense)?;
+        let revocations = revocations.into_iter().map(str::to_owned).collect();
+        let revoked = revoked.unwrap_or("0-0").to_owned();
+        let shards = (0..SHARDS).map(|shard| client.shard(shard)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Begin { shards, revocations, revoked })
+    }
+
+    /// Gives a revocation, as JSON, to all nodes, this one among them.
+    pub fn revoke(&self, json: &str) -> Result<(), Failure> {
+        self.connect()?.ask(&[calls::revoke(json)]).map(drop)
     }
 }
 
@@ -150,6 +214,24 @@ impl Client {
             }
         }
     }
+}
+
+fn open(addr: &ConnectionAddr, settings: &RedisConnectionInfo) -> Result<Connection, Failure> {
+    let info = addr.clone().into_connection_info()?.set_redis_settings(settings.clone());
+    let connection = redis::Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(connection)
+}
+
+fn ask_sentinel(sentinel: &ConnectionAddr, master: &str) -> Result<ConnectionAddr, Failure> {
+    let mut connection = open(sentinel, &RedisConnectionInfo::default())?;
+    let mut cmd = redis::cmd("SENTINEL");
+    cmd.arg("get-master-addr-by-name").arg(master);
+    let answers = ask(&mut connection, &[cmd])?;
+    let unknown = || Failure(format!("{sentinel} does not know `{master}`"));
+    let Some([host, port]) = calls::array(&answers[0]) else { return Err(unknown()) };
+    Ok(ConnectionAddr::Tcp(text(host)?.to_owned(), text(port)?.parse().map_err(|_| unknown())?))
 }
 
 /// Asks several things in one round trip. An error among the answers is a failure of all.

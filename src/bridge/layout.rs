@@ -12,9 +12,13 @@
 //! | `tickerd:{5}:log:LANE:NAME` | stream: the `stream` events of a (room, lane); the id of number 7 is 7-0 |
 //! | `tickerd:{5}:states:NAME` | hash: the newest value of each state key |
 //! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
+//! | `tickerd:revocations` | stream: all revocations, as JSON |
 //! | `tickerd:{5}:answer:NODE` | string: the last answer to that node, for the case that it got lost |
 
 use crate::base::lane::Lane;
+
+/// Of all nodes, and of no shard.
+pub(super) const REVOCATIONS: &str = "tickerd:revocations";
 
 /// The keys of one shard.
 #[derive(Clone, Debug)]

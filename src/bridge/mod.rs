@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::hub::store::News;
 use crate::net::link::{Door, Link};
 
-pub use client::{Failure, Server};
+pub use client::{Begin, Failure, Server};
 
 /// How soon a full link to the hub is tried again.
 const RETRY_NEWS: Duration = Duration::from_millis(1);

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, Value};
 
 use crate::hub::journal::Epoch;
-use crate::hub::store::{EPOCHS_PER_SHARD, Fed, News, SHARDS, Shard};
+use crate::hub::store::{EPOCHS_PER_SHARD, Fed, News, SHARDS};
 use crate::net::clock::Clock;
 use crate::net::link::Door;
 
-use super::client::{Client, Failure, nonsense};
-use super::layout::Keys;
+use super::client::{Begin, Client, Failure, nonsense};
+use super::layout::{Keys, REVOCATIONS};
 use super::{Shared, calls, record};
 
 /// How long a read waits for something to come.
@@ -36,27 +36,40 @@ pub struct Reader {
     /// By shard: the epoch that was read, in its own count.
     epochs: Vec<u32>,
     feeds: Vec<String>,
+    /// The last revocation that was read.
+    revoked: String,
+    on_revocation: OnRevocation,
     looked: Instant,
 }
 
+/// Takes a revocation, as JSON, that some node was told of.
+pub type OnRevocation = Box<dyn Fn(&str) + Send>;
+
 impl Reader {
-    /// A thread's work. The hub has these shards.
-    pub fn new(shared: Shared, door: Arc<Door>, clock: Clock, shards: &[Shard]) -> Reader {
+    /// A thread's work. The node has begun with that.
+    pub fn new(shared: Shared, door: Arc<Door>, clock: Clock, begin: &Begin, on_revocation: OnRevocation) -> Reader {
+        let shards = &begin.shards;
         let feeds = (0..SHARDS).map(|shard| Keys::new(shard).feed()).collect();
         let epochs = shards.iter().map(|shard| epoch_of(&shard.epochs)).collect();
         let places = shards.iter().map(|shard| shard.place).collect();
-        Reader { shared, door, clock, places, epochs, feeds, looked: Instant::now() }
+        Reader { shared, door, clock, places, epochs, feeds, revoked: begin.revoked.clone(), on_revocation, looked: Instant::now() }
     }
 
     /// Runs until told to stop.
     pub fn run(mut self) {
-        let mut client = None;
+        let (mut client, mut is_told) = (None, false);
         while !self.shared.is_ending() {
             self.door.turn();
-            if let Err(failure) = self.turn(&mut client) {
-                tracing::debug!(event = "feed_failed", %failure, "it is tried again");
-                client = None;
-                std::thread::park_timeout(RETRY);
+            match self.turn(&mut client) {
+                Ok(()) if std::mem::take(&mut is_told) => tracing::info!(event = "feed_back", "what other nodes publish comes again"),
+                Ok(()) => {}
+                Err(failure) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(event = "feed_failed", %failure, "nothing that is published comes from Redis; it is tried again");
+                    }
+                    client = None;
+                    std::thread::park_timeout(RETRY);
+                }
             }
         }
     }
@@ -74,8 +87,14 @@ impl Reader {
             self.look(client)?;
         }
         let answers = client.ask(&[self.read()])?;
-        for (shard, entries) in self.arrived(&answers[0])? {
-            self.take(client, shard, &entries)?;
+        let Value::Array(streams) = &answers[0] else { return Ok(()) };
+        for stream in streams {
+            let Some([key, entries]) = calls::array(stream) else { return Err(nonsense()) };
+            let key = calls::text(key).ok_or_else(nonsense)?;
+            match self.feeds.iter().position(|feed| feed == key) {
+                Some(shard) => self.take(client, shard as u16, &calls::entries(entries).ok_or_else(nonsense)?)?,
+                None => self.take_revocations(entries)?,
+            }
         }
         Ok(())
     }
@@ -112,23 +131,21 @@ impl Reader {
 
     fn read(&self) -> Cmd {
         let mut cmd = redis::cmd("XREAD");
-        cmd.arg("COUNT").arg(EVENTS_PER_READ).arg("BLOCK").arg(WAIT_MS).arg("STREAMS").arg(&self.feeds);
+        cmd.arg("COUNT").arg(EVENTS_PER_READ).arg("BLOCK").arg(WAIT_MS).arg("STREAMS").arg(&self.feeds).arg(REVOCATIONS);
         for place in &self.places {
             cmd.arg(format!("{place}-0"));
         }
+        cmd.arg(&self.revoked);
         cmd
     }
 
-    /// What a read brought, by shard.
-    fn arrived<'a>(&self, answer: &'a Value) -> Result<Vec<Arrived<'a>>, Failure> {
-        let Value::Array(streams) = answer else { return Ok(Vec::new()) };
-        let stream = |stream: &'a Value| {
-            let [key, entries] = calls::array(stream)? else { return None };
-            let key = calls::text(key)?;
-            let shard = self.feeds.iter().position(|feed| feed == key)?;
-            Some((shard as u16, calls::entries(entries)?))
-        };
-        streams.iter().map(stream).collect::<Option<Vec<_>>>().ok_or_else(nonsense)
+    fn take_revocations(&mut self, entries: &Value) -> Result<(), Failure> {
+        let (revocations, last) = calls::revoked(entries).ok_or_else(nonsense)?;
+        for json in revocations {
+            (self.on_revocation)(json);
+        }
+        last.unwrap_or("0-0").clone_into(&mut self.revoked);
+        Ok(())
     }
 
     fn take(&mut self, client: &mut Client, shard: u16, entries: &[(u64, &str)]) -> Result<(), Failure> {
@@ -137,8 +154,15 @@ impl Reader {
         if entries.first().is_some_and(|(place, _)| *place != last + 1) {
             return self.resync(client, shard);
         }
-        let fed = |(place, text): &(u64, &str)| record::fed(shard, *place, text, self.shared.server.node, heard);
-        let fed: Vec<Fed> = entries.iter().map(fed).collect::<Option<_>>().ok_or_else(nonsense)?;
+        // What is none of ours is left out: if it was an event, its number is missing, and members get a `gap`.
+        let fed = |(place, text): &(u64, &str)| {
+            let fed = record::fed(shard, *place, text, self.shared.server.node, heard);
+            if fed.is_none() {
+                tracing::error!(event = "feed_entry_not_understood", shard, place, "something in a feed is no event of this version");
+            }
+            fed
+        };
+        let fed: Vec<Fed> = entries.iter().filter_map(fed).collect();
         self.places[usize::from(shard)] = entries.last().map_or(last, |(place, _)| *place);
         self.shared.stats.fed.add(fed.len() as u64);
         self.shared.tell(News::Fed(fed), &self.door);
@@ -164,6 +188,3 @@ impl Reader {
 fn epoch_of(epochs: &[Epoch]) -> u32 {
     epochs.last().map_or(0, |epoch| epoch.number % EPOCHS_PER_SHARD)
 }
-
-/// A shard, and what its feed brought: places and bodies.
-type Arrived<'a> = (u16, Vec<(u64, &'a str)>);

@@ -190,7 +190,7 @@ mod tests {
         /// What one node writes another reads; `data` begins where the store is told.
         #[test]
         fn an_event_is_read_as_it_was_written(event in event(), ts_ms: u64, accepted: u64, node: u64) {
-            let append = Append { id: PendingId { slot: 0, generation: 0 }, ts_ms, accepted: Mono(accepted), event: event.clone() };
+            let append = Append { id: PendingId { slot: 0, generation: 0 }, ts_ms, accepted: Mono(accepted), rev: 0, event: event.clone() };
             let mut text = "before".to_owned();
             let data_at = put_body(&mut text, node, &append);
             let text = &text["before".len()..];

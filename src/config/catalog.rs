@@ -14,7 +14,7 @@ use super::file::Parser;
 use super::parse::duration;
 
 /// What an entry may have.
-const FIELDS: [&str; 9] = ["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl"];
+const FIELDS: [&str; 10] = ["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl", "local"];
 
 /// The bounds of `ack_ttl`.
 const ACK_TTL_LEAST: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub struct CatalogEntry {
     pub history: u16,
     /// The user is to acknowledge each event within this, for `stream` types of users' rooms.
     pub ack_ttl: Option<Duration>,
+    /// Rooms whose names begin as the template does are this node's own, also where several nodes share the others.
+    pub is_local: bool,
     /// Where it is written.
     pub origin: Origin,
 }
@@ -93,11 +95,12 @@ impl<'p, 'a, 't> Reader<'p, 'a, 't> {
         self.only_with("history", mode, Mode::Stream);
         let ack_ttl = self.ack_ttl();
         self.only_with("ack_required", mode, Mode::Stream);
+        let is_local = self.is_local(room.as_deref());
         if self.failed {
             return None;
         }
         let origin = self.parser.origin(&self.span);
-        Some(CatalogEntry { kind: kind?, room: room?, owner, lane: lane?, mode: mode?, key, history, ack_ttl, origin })
+        Some(CatalogEntry { kind: kind?, room: room?, owner, lane: lane?, mode: mode?, key, history, ack_ttl, is_local, origin })
     }
 
     fn required<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
@@ -140,6 +143,23 @@ impl<'p, 'a, 't> Reader<'p, 'a, 't> {
             Some(Some(false)) | None => {}
         }
         None
+    }
+
+    /// Whether the rooms are the node's own; their names must tell.
+    fn is_local(&mut self, room: Option<&str>) -> bool {
+        let Some(value) = self.table.get("local") else { return false };
+        let is_local = value.get_ref().as_bool();
+        if is_local.is_none() {
+            self.fail("local", &value.span(), "write `true` or `false`".to_owned());
+        }
+        if is_local == Some(true) && room.is_some_and(|room| room.starts_with('{')) {
+            self.fail(
+                "local",
+                &value.span(),
+                "the names of local rooms must begin alike: begin `room` with text, such as `desk:{id}`".to_owned(),
+            );
+        }
+        is_local == Some(true)
     }
 
     fn only_with(&mut self, name: &str, mode: Option<Mode>, wanted: Mode) {

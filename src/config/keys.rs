@@ -299,7 +299,7 @@ static NODES: [Key; 2] = under(
             Text,
             "URL",
             "",
-            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB]; it takes the journal's place",
+            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB], or redis+sentinel://HOST:PORT,…/MASTER[/DB]; it takes the journal's place",
         ),
         key("redis-password-file", Text, "FILE", "", "File of the password for Redis"),
     ],

@@ -55,19 +55,31 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     if host_ok && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#') { Ok(text.to_owned()) } else { Err(bad()) }
 }
 
-/// The URL of a Redis server. A password has no place in it, because others can read our command line.
+/// The URL of a Redis server, or of sentinels. A password has no place in it, because others can read our command line.
 pub(super) fn redis_url(text: &str) -> Result<String, String> {
     let bad = || {
-        format!("`{}` is no URL of a Redis server: write redis://HOST:PORT/DB, such as `redis://127.0.0.1:6379`", without_userinfo(text))
+        format!(
+            "`{}` is no URL of Redis: write redis://HOST:PORT/DB, or redis+sentinel://HOST:PORT,HOST:PORT/MASTER for the master that these sentinels know",
+            without_userinfo(text)
+        )
     };
-    let rest = text.strip_prefix("redis://").ok_or_else(bad)?;
-    let (authority, db) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
+    let is_host = |text: &str| !text.is_empty() && !text.starts_with(':') && is_name(text);
+    let is_db = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     if user.contains(':') {
         return Err(format!("`{}` has a password: give it by --redis-password-file", without_userinfo(text)));
     }
-    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
-    let is_sound = !host.is_empty() && !host.starts_with(':') && is_name(host) && is_name(user) && db.bytes().all(|b| b.is_ascii_digit());
+    let is_sound = match scheme {
+        "redis" => is_host(hosts) && is_name(user) && is_db(path),
+        "redis+sentinel" => {
+            let (master, db) = path.split_once('/').unwrap_or((path, ""));
+            user.is_empty() && hosts.split(',').all(is_host) && !master.is_empty() && is_name(master) && is_db(db)
+        }
+        _ => false,
+    };
     if is_sound { Ok(text.to_owned()) } else { Err(bad()) }
 }
 

@@ -62,6 +62,9 @@ fn entry_lines(entry: &CatalogEntry) -> Vec<String> {
     let mut lines = vec![String::new(), format!("[[catalog]]   # {}", entry.origin)];
     lines.extend(fields.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", quoted(value?)))));
     lines.extend((entry.history > 0).then(|| format!("history = {}", entry.history)));
+    if entry.is_local {
+        lines.push("local = true".to_owned());
+    }
     if let Some(ttl) = entry.ack_ttl {
         lines.extend(["ack_required = true".to_owned(), format!("ack_ttl = {}", quoted(&format_duration(ttl)))]);
     }

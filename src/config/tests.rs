@@ -58,7 +58,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("journal-bytes", "1MiB", "2MiB", "3145728"),
     ("journal-age", "1m", "2m", "\"3m\""),
     ("audit-age", "1m", "2m", "\"3m\""),
-    ("redis", "redis://a:1", "redis://b/2", "\"redis://c\""),
+    ("redis", "redis://a:1", "redis+sentinel://b:1,b:2/m/2", "\"redis://c\""),
     ("redis-password-file", "/r1", "/r2", "\"/r3\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
@@ -67,7 +67,9 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
 mod acks;
 mod defaults;
 mod issuers;
+mod local;
 mod lowered;
+mod redis;
 mod reread;
 mod secrets;
 
@@ -224,7 +226,7 @@ fn every_bad_value_is_named() {
         ("journal-bytes", &["", "0", "1MB", "1023KiB", "17592GiB"]),
         ("journal-age", &["", "0", "59s", "87841h"]),
         ("audit-age", &["", "1", "59x", "87841h"]),
-        ("redis", &["", "a:6379", "http://a", "redis://", "redis://:6379", "redis://a/x", "redis://a b"]),
+        ("redis", &["", "a:6379", "http://a"]),
         ("redis-password-file", &[""]),
         ("log", &["", "xml", "JSON"]),
         ("log-level", &["", "verbose", "INFO"]),

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX};
+use crate::auth::{Revocation, Revocations};
+use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX, REVOCATIONS_MAX};
 use crate::bridge::fetcher::Fetcher;
 use crate::bridge::reader::Reader;
 use crate::bridge::stats::BridgeStats;
 use crate::bridge::writer::Writer;
-use crate::bridge::{Failure, Server, Shared};
+use crate::bridge::{Begin, Failure, Server, Shared};
 use crate::config::RedisConfig;
 use crate::hub::journal::Fetch;
-use crate::hub::store::{Append, News, Shard};
+use crate::hub::store::{Append, News};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::authorizer::read_secret;
+use super::revoker::Revoker;
 use super::seat::{Seat, Work};
 use super::{join, options};
 
@@ -26,7 +28,7 @@ const NEWS_SLOTS: usize = 256;
 /// Redis, found and read.
 pub(super) struct Bridge {
     server: Arc<Server>,
-    shards: Vec<Shard>,
+    begin: Begin,
 }
 
 /// The hub's ends of the links.
@@ -45,20 +47,37 @@ pub(super) struct BridgeHandle {
 }
 
 impl Bridge {
-    /// Connects, and reads all that the nodes share.
-    pub(super) fn open(config: &RedisConfig) -> Result<Bridge, String> {
+    /// Connects, and reads all that the nodes share; their revocations hold here from now on.
+    pub(super) fn open(config: &RedisConfig, revocations: &mut Revocations, clock: Clock) -> Result<Bridge, String> {
         let told = |failure: Failure| format!("cannot use Redis at {}: {failure}; is it running, and --redis right?", config.url);
         let begun = std::time::Instant::now();
         let password = config.password_file.as_deref().map(|path| read_secret("the password for Redis", path)).transpose()?;
         let server = Arc::new(Server::new(&config.url, password.as_deref(), options::random()?).map_err(told)?);
-        let shards = server.read_all().map_err(told)?;
-        let rooms: usize = shards.iter().map(|shard| shard.rooms.len()).sum();
+        let begin = server.read_all().map_err(told)?;
+        Bridge::add_revocations(&begin.revocations, revocations, clock.now().wall_ms / 1000)?;
+        let rooms: usize = begin.shards.iter().map(|shard| shard.rooms.len()).sum();
         tracing::info!(event = "redis_read", rooms, ms = begun.elapsed().as_millis() as u64);
-        Ok(Bridge { server, shards })
+        Ok(Bridge { server, begin })
+    }
+
+    /// Where revocations are given to all nodes.
+    pub(super) fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
+    }
+
+    /// Adds the revocations that the nodes share to those that hold here.
+    fn add_revocations(revocations: &[String], list: &mut Revocations, now_s: u64) -> Result<(), String> {
+        for json in revocations {
+            let told = |why: &dyn std::fmt::Display| format!("cannot take the revocation `{json}` from Redis: {why}");
+            let revocation = Revocation::parse(json.as_bytes(), now_s).map_err(|why| told(&why))?;
+            list.insert(&revocation, now_s, REVOCATIONS_MAX).map_err(|_| told(&"there are more than there may be"))?;
+        }
+        list.forget_ended(now_s);
+        Ok(())
     }
 
     /// Starts the threads. The hub finds the shards among its first news.
-    pub(super) fn start(self, clock: Clock, hub: &Arc<Door>) -> Result<(BridgeHandle, BridgeLinks), String> {
+    pub(super) fn start(self, clock: Clock, hub: &Arc<Door>, revoker: Arc<Revoker>) -> Result<(BridgeHandle, BridgeLinks), String> {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
         let (writer, reader, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-read")?, Seat::start("redis-fetch")?);
         let doors = vec![
@@ -72,8 +91,8 @@ impl Bridge {
             news: Arc::new(Link::new(NEWS_SLOTS, Arc::clone(hub))),
         };
         let shared = Shared { server: self.server, news: Arc::clone(&links.news), stats: Arc::clone(&stats), stop: Arc::clone(&stop) };
-        let reading = Reader::new(shared.clone(), Arc::clone(&reader.door), clock, &self.shards);
-        for shard in self.shards {
+        let reading = Reader::new(shared.clone(), Arc::clone(&reader.door), clock, &self.begin, Box::new(move |json| revoker.hear(json)));
+        for shard in self.begin.shards {
             let pushed = links.news.push(News::Shard(Box::new(shard)));
             assert!(pushed.is_ok(), "nothing was pushed before");
         }

@@ -165,8 +165,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     prepare_process();
-    let (data_dir, revocations, revocation_file) = open_data_dir(config, clock)?;
-    let (journal, bridge) = open_store(config, data_dir.as_ref(), clock)?;
+    let (data_dir, mut revocations, revocation_file) = open_data_dir(config, clock)?;
+    let (journal, bridge) = open_store(config, data_dir.as_ref(), &mut revocations, clock)?;
     let instance = options::instance()?;
     let audit = data_dir.as_ref().map(|dir| AuditSeat::open(dir, instance)).transpose()?;
     let bound = listeners::bind(config, Passed::of_process()?)?;
@@ -193,10 +193,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let desk = || authorizer.as_ref().map(|(desk, _)| Arc::clone(desk));
     let (journal, for_hub) =
         journal.map(|journal| journal.start(config, clock, &seat.door, Arc::clone(&shared.memory))).transpose()?.unzip();
-    let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door)).transpose()?.unzip();
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
-    let revoker = shared.revoker(revocation_file, controls.clone(), trail.clone());
+    let nodes = bridge.as_ref().map(Bridge::server);
+    let revoker = Arc::new(shared.revoker(revocation_file, nodes, controls.clone(), trail.clone()));
+    let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door, Arc::clone(&revoker))).transpose()?.unzip();
     let watch = shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
     let sources = shared.sources(&parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
     let reloader = shared.reloader(instance, controls.clone(), authorizer);
@@ -300,9 +301,15 @@ fn prepare_process() {
 }
 
 /// What must outlive the process: in Redis, if there is one, else in the data directory, which then has what is this node's own alone.
-fn open_store(config: &Config, data_dir: Option<&DataDir>, clock: Clock) -> Result<(Option<Journal>, Option<Bridge>), String> {
+/// What the nodes have revoked is added to what is revoked here.
+fn open_store(
+    config: &Config,
+    data_dir: Option<&DataDir>,
+    revocations: &mut Revocations,
+    clock: Clock,
+) -> Result<(Option<Journal>, Option<Bridge>), String> {
     if let Some(redis) = &config.redis {
-        return Ok((None, Some(Bridge::open(redis)?)));
+        return Ok((None, Some(Bridge::open(redis, revocations, clock)?)));
     }
     Ok((data_dir.map(|dir| Journal::open(dir, clock)).transpose()?, None))
 }
@@ -340,8 +347,12 @@ fn start_authorizer(
     Ok((desk, client))
 }
 
-fn serve_admin(listener: TcpListener, health: &Arc<Health>, sources: metrics::Sources, revoker: Revoker) -> Result<SocketAddr, String> {
-    let revoker = Arc::new(revoker);
+fn serve_admin(
+    listener: TcpListener,
+    health: &Arc<Health>,
+    sources: metrics::Sources,
+    revoker: Arc<Revoker>,
+) -> Result<SocketAddr, String> {
     let disconnecter = Arc::clone(&revoker);
     let actions: Vec<(&str, Action)> = vec![
         ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),

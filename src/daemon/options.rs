@@ -32,7 +32,14 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
         unacknowledged_user_bytes: config.queue_bytes_max / 4,
         unacknowledged_bytes: UNACKNOWLEDGED_BYTES_MAX.min(config.journal_bytes / 4),
         epoch_seed: random()?,
+        local_rooms: local_rooms(&config.catalog),
     })
+}
+
+/// What the names of rooms begin with that are not shared with other nodes.
+fn local_rooms(entries: &[CatalogEntry]) -> Vec<Box<str>> {
+    let local = entries.iter().filter(|entry| entry.is_local);
+    local.map(|entry| entry.room.split('{').next().unwrap_or_default().into()).collect()
 }
 
 /// The registry's.

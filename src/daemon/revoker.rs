@@ -9,8 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
 use crate::auth::{Revocation, Revocations, Whom};
-use crate::base::codes::{CLOSE_DENIED, CLOSE_TOKEN_REVOKED, CloseCode, INTERNAL, INVALID_FIELD, OVER_CAPACITY, Refusal};
+use crate::base::codes::{
+    CLOSE_DENIED, CLOSE_TOKEN_REVOKED, CloseCode, INTERNAL, INVALID_FIELD, OVER_CAPACITY, Refusal, STORE_UNAVAILABLE,
+};
 use crate::base::limits::REVOCATIONS_MAX;
+use crate::bridge::Server;
 use crate::net::clock::Clock;
 use crate::net::link::Link;
 use crate::reactor::{Control, EndSessions};
@@ -30,6 +33,8 @@ pub(super) struct Revoker {
     /// Where it is kept; none without a data directory. Locked from the first to the last step of a revocation, so that there is
     /// one at a time.
     pub(super) file: Mutex<Option<RevocationFile>>,
+    /// Where all nodes hear of it.
+    pub(super) nodes: Option<Arc<Server>>,
     pub(super) controls: Vec<Arc<Link<Control>>>,
     /// Where it is told who was meant.
     pub(super) trail: AdminTrail,
@@ -55,6 +60,12 @@ impl Revoker {
         let (ended, silent) = sessions.wait();
         tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, kept = kept.as_deref().unwrap_or("no"));
         self.note("revoke", &revocation.whom, if kept.is_ok() { "" } else { "not_kept" }, ended);
+        if let Some(Err(failure)) = self.nodes.as_ref().map(|nodes| nodes.revoke(&revocation.to_json())) {
+            let message = format!(
+                "{ended} sessions were ended and the revocation holds on this node, but the others have not heard of it: {failure}; send it again"
+            );
+            return Err(Refusal::new(STORE_UNAVAILABLE, message));
+        }
         let kept = kept.map_err(|error| {
             let message = format!(
                 "{ended} sessions were ended and the revocation holds, but only until the daemon ends, because it cannot be written: {error}; \
@@ -63,6 +74,31 @@ impl Revoker {
             Refusal::new(INTERNAL, message)
         })?;
         Ok(format!(r#"{{"ok":true,"ended":{ended},"unheard_reactors":{silent},"kept":"{kept}"}}"#))
+    }
+
+    /// Some node was told of a revocation, maybe this one.
+    pub(super) fn hear(&self, json: &str) {
+        let now_s = self.clock.now().wall_ms / 1000;
+        let Ok(revocation) = Revocation::parse(json.as_bytes(), now_s) else {
+            return tracing::error!(
+                event = "revocation_not_understood",
+                "another node told of a revocation that this one does not understand"
+            );
+        };
+        let mut file = self.file.lock();
+        let Ok(is_new) = self.list.write().insert(&revocation, now_s, REVOCATIONS_MAX) else {
+            return tracing::error!(event = "revocation_not_taken", "another node told of a revocation for which there is no place");
+        };
+        if !is_new {
+            return;
+        }
+        let sessions = self.end_sessions(&revocation.whom, CLOSE_TOKEN_REVOKED);
+        if let Err(error) = self.keep(&revocation, is_new, file.as_mut()) {
+            tracing::error!(event = "revocation_not_kept", %error, "a revocation of another node holds until the daemon ends");
+        }
+        let (ended, silent) = sessions.wait();
+        tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, by = "another node");
+        self.note("revoke", &revocation.whom, "", ended);
     }
 
     /// Where the revocation is kept, once it is.

@@ -8,6 +8,7 @@ use crate::auth::{Revocations, Verifier};
 use crate::base::audit::Entry;
 use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX};
 use crate::base::memory::Memory;
+use crate::bridge::Server;
 use crate::hub::HubStats;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::Input;
@@ -112,8 +113,14 @@ impl Shared {
     }
 
     /// What the admin listener does about tokens and sessions.
-    pub(super) fn revoker(&self, file: Option<RevocationFile>, controls: Vec<Arc<Link<Control>>>, trail: AdminTrail) -> Revoker {
-        Revoker { clock: self.clock, list: Arc::clone(&self.revocations), file: Mutex::new(file), controls, trail }
+    pub(super) fn revoker(
+        &self,
+        file: Option<RevocationFile>,
+        nodes: Option<Arc<Server>>,
+        controls: Vec<Arc<Link<Control>>>,
+        trail: AdminTrail,
+    ) -> Revoker {
+        Revoker { clock: self.clock, list: Arc::clone(&self.revocations), file: Mutex::new(file), nodes, controls, trail }
     }
 
     /// What SIGHUP works on.

@@ -112,6 +112,8 @@ pub struct HubOptions {
     pub unacknowledged_bytes: usize,
     /// Makes the epochs: random for each start of the daemon.
     pub epoch_seed: u64,
+    /// With a store: what the names of rooms begin with that are this node's own.
+    pub local_rooms: Vec<Box<str>>,
 }
 
 /// Figures of the hub, since its start or as they are.
@@ -224,7 +226,7 @@ impl Hub {
     /// A hub without rooms.
     pub fn new(options: HubOptions) -> Hub {
         Hub {
-            rooms: Rooms::new(options.reactors, options.rooms_max, options.epoch_seed),
+            rooms: Rooms::new(options.reactors, options.rooms_max, options.epoch_seed, options.local_rooms.clone()),
             pending: Slots::default(),
             releases: Releases::default(),
             history: History::new(options.history_events, options.history_bytes, options.history_age),
@@ -295,7 +297,7 @@ impl Hub {
     /// What a journal brings with it. Returns when to be called again.
     fn tend_journal(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
         if self.shared.is_some() {
-            return self.fetch_next(now.mono, out);
+            return self.fetch_next(now.mono, out).min(self.send_changed(now, out));
         }
         if self.ledger.is_none() {
             self.forgotten.clear();
@@ -315,7 +317,8 @@ impl Hub {
     pub fn memory_bytes(&self) -> usize {
         let keys = self.stats.keys as usize * KEY_BYTES;
         let waiting = self.unacknowledged.len() * WAITING_BYTES;
-        self.rooms.len() * ROOM_BYTES + keys + self.history.places_bytes() + self.dedupe.bytes() + self.held_bytes + waiting
+        let asked = self.shared.as_ref().map_or(0, |shared| shared.bytes());
+        self.rooms.len() * ROOM_BYTES + keys + self.history.places_bytes() + self.dedupe.bytes() + self.held_bytes + waiting + asked
     }
 
     /// Whether a reactor, or the journal, is owed what there was no room for, or the disk will soon have no more.

@@ -62,9 +62,14 @@ enum Verdict {
 
 impl Hub {
     pub(super) fn publish(&mut self, now: Now, publish: Publish, out: &mut impl Outlet) {
-        if self.shared.is_some() {
+        if self.shared.is_some() && self.rooms.are_shared(&publish.event.room) {
             return self.append(now, publish, out);
         }
+        self.publish_here(now, publish, out);
+    }
+
+    /// The hub itself judges and numbers it.
+    pub(super) fn publish_here(&mut self, now: Now, publish: Publish, out: &mut impl Outlet) {
         let publisher = (publish.conn, publish.ticket);
         let (id, verdict) = match self.judge(&publish.event) {
             Ok(judged) => judged,

@@ -39,6 +39,8 @@ pub(super) struct Rooms {
     epoch_seed: u64,
     /// With a store: the present epoch of each shard, and what `born` is for its rooms.
     shards: Vec<(Arc<Epoch>, u32)>,
+    /// What the names of rooms begin with that no shard has.
+    local: Vec<Box<str>>,
     /// Where the search for a room to evict goes on.
     hand: usize,
     evicted: u64,
@@ -46,7 +48,7 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    pub(super) fn new(reactors: usize, limit: usize, epoch_seed: u64) -> Rooms {
+    pub(super) fn new(reactors: usize, limit: usize, epoch_seed: u64, local: Vec<Box<str>>) -> Rooms {
         let epoch = Arc::new(Epoch { number: 1, name: epoch_name(epoch_seed), by_eviction: false });
         Rooms {
             slots: Slots::default(),
@@ -58,6 +60,7 @@ impl Rooms {
             born: 0,
             epoch_seed,
             shards: Vec::new(),
+            local,
             hand: 0,
             evicted: 0,
             keys_made: 0,
@@ -84,19 +87,29 @@ impl Rooms {
         self.epochs.extend(epochs);
     }
 
+    #[cfg(test)]
+    pub(super) fn set_local(&mut self, local: Vec<Box<str>>) {
+        self.local = local;
+    }
+
+    /// Whether rooms of that name are shared with other nodes.
+    pub(super) fn are_shared(&self, name: &str) -> bool {
+        !self.shards.is_empty() && !self.local.iter().any(|prefix| name.starts_with(&**prefix))
+    }
+
     /// The epoch in which a room of that name counts.
     pub(super) fn epoch_of(&self, name: &str) -> &Arc<Epoch> {
-        self.shards.get(usize::from(shard_of(name))).map_or(&self.epoch, |(epoch, _)| epoch)
+        if self.are_shared(name) { &self.shards[usize::from(shard_of(name))].0 } else { &self.epoch }
     }
 
     /// Positions of epochs before this one say nothing of a room of that name, if it is made now.
     pub(super) fn born_of(&self, name: &str) -> u32 {
-        self.shards.get(usize::from(shard_of(name))).map_or(self.born, |(_, born)| *born)
+        if self.are_shared(name) { self.shards[usize::from(shard_of(name))].1 } else { self.born }
     }
 
     /// All rooms of a shard.
     pub(super) fn of_shard(&self, shard: u16) -> impl Iterator<Item = RoomId> {
-        self.names.iter().filter(move |(name, _)| shard_of(name) == shard).map(|(_, id)| *id)
+        self.names.iter().filter(move |(name, _)| self.are_shared(name) && shard_of(name) == shard).map(|(_, id)| *id)
     }
 
     /// What an epoch that a client names is to that room.
@@ -212,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_room_made_again_after_its_eviction_counts_in_another_epoch() {
-        let mut rooms = Rooms::new(1, 2, 7);
+        let mut rooms = Rooms::new(1, 2, 7, Vec::new());
         let (a, _) = rooms.find_or_make("a", Eviction::Allowed).unwrap();
         let epoch = Arc::clone(&rooms.by_id(a).unwrap().epoch.name);
         rooms.find_or_make("b", Eviction::Allowed).unwrap();
@@ -226,7 +239,7 @@ mod tests {
 
     #[test]
     fn rooms_in_use_are_not_evicted_and_the_newcomer_is_refused() {
-        let mut rooms = Rooms::new(1, 2, 7);
+        let mut rooms = Rooms::new(1, 2, 7, Vec::new());
         for name in ["a", "b"] {
             let (id, _) = rooms.find_or_make(name, Eviction::Allowed).unwrap();
             rooms.by_id_mut(id).unwrap().members[0] = 1;
@@ -238,7 +251,7 @@ mod tests {
     /// A reader who joins many empty rooms must not cost others their history.
     #[test]
     fn joins_evict_nothing() {
-        let mut rooms = Rooms::new(1, 1, 7);
+        let mut rooms = Rooms::new(1, 1, 7, Vec::new());
         rooms.find_or_make("a", Eviction::Never).unwrap();
         assert!(rooms.find_or_make("b", Eviction::Never).is_none());
         assert!(rooms.find_or_make("b", Eviction::Allowed).is_some());

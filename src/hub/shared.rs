@@ -5,16 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::codes::{self, Refusal};
-use crate::base::ids::{ConnId, RoomId, Ticket};
+use crate::base::ids::{ConnId, KeyId, RoomId, Ticket};
 use crate::base::lane::{Lane, Mode};
 use crate::base::limits::{APPEND_BYTES_MAX, APPENDS_ALERT_RESERVE, APPENDS_MAX};
-use crate::base::time::Now;
+use crate::base::time::{Mono, Now};
 
 use super::journal::KeptState;
 use super::ports::{Accepted, Event, Outlet, Output, PendingId, Publish, Safety};
-use super::room::{HeldEvent, HeldState};
+use super::room::{HeldEvent, HeldState, Key};
 use super::rooms::Eviction;
 use super::slots::Slots;
 use super::store::{Append, Appended, Fed, KnownRoom, KnownStream, News, Placed, Shard};
@@ -24,6 +25,8 @@ use super::{Hub, HubOptions};
 const RETRY_GONE_MS: u32 = 1_000;
 /// When a full queue before it is.
 const RETRY_FULL_MS: u32 = 20;
+/// How soon it is tried again to give the store what has changed.
+const RETRY_CHANGED: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Default)]
@@ -37,11 +40,14 @@ pub(super) struct Shared {
     ahead: HashMap<Box<str>, u64>,
     /// The table of rooms was full when the feed brought an event of another: rooms that are not in it are not known.
     is_partial: bool,
+    /// State keys that have changed here while the store did not answer.
+    changed: HashSet<(RoomId, KeyId)>,
 }
 
 /// A publish that the store has not answered.
 struct Asked {
-    publisher: (ConnId, Ticket),
+    /// `Err`: nobody; the hub itself gave it, about that state key.
+    publisher: Result<(ConnId, Ticket), (RoomId, KeyId)>,
     room: Arc<str>,
     lane: Lane,
     mode: Mode,
@@ -62,6 +68,11 @@ impl Shared {
     /// Publishes that the store has not answered.
     pub(super) fn waiting(&self) -> usize {
         self.asked.len()
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn has_room(&self, lane: Lane) -> bool {
@@ -99,8 +110,11 @@ impl Hub {
         self.shared.as_mut().expect("a hub without a store hears nothing from one")
     }
 
-    /// Gives a publish to the store.
+    /// Gives a publish to the store. While that does not answer, states and transient events go to this node's members alone.
     pub(super) fn append(&mut self, now: Now, publish: Publish, out: &mut impl Outlet) {
+        if self.shared_mut().gone.is_some() && publish.event.mode != Mode::Stream {
+            return self.publish_alone(now, publish, out);
+        }
         let Publish { conn, ticket, accepted, ack: _, event } = publish;
         let shared = self.shared_mut();
         let refusal = match &shared.gone {
@@ -112,10 +126,60 @@ impl Hub {
             return self.answer((conn, ticket), Err(refusal));
         }
         let bytes = event.bytes();
-        let asked = Asked { publisher: (conn, ticket), room: (*event.room).into(), lane: event.lane, mode: event.mode, bytes };
+        let asked = Asked { publisher: Ok((conn, ticket)), room: (*event.room).into(), lane: event.lane, mode: event.mode, bytes };
         shared.bytes += bytes;
         let (slot, generation) = shared.asked.insert(|_, _| asked);
-        out.append(Append { id: PendingId { slot, generation }, ts_ms: now.wall_ms, accepted, event });
+        out.append(Append { id: PendingId { slot, generation }, ts_ms: now.wall_ms, accepted, rev: 0, event });
+    }
+
+    /// The store gets what has changed here when it answers again.
+    fn publish_alone(&mut self, now: Now, publish: Publish, out: &mut impl Outlet) {
+        let Event { room, kind, key, mode, .. } = &publish.event;
+        let name = (*mode == Mode::State).then(|| (room.clone(), kind.clone(), key.clone()));
+        self.publish_here(now, publish, out);
+        let Some((room, kind, key)) = name else { return };
+        let found = self.rooms.id_of(&room).and_then(|id| Some((id, self.rooms.by_id(id)?)));
+        if let Some((id, room)) = found
+            && let Some(index) = room.states.find(&kind, &key)
+        {
+            let key = room.states.keys[index].id;
+            self.shared_mut().changed.insert((id, key));
+        }
+    }
+
+    /// Gives the store what has changed while it did not answer. Returns when to be called again.
+    pub(super) fn send_changed(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
+        let Some(shared) = &mut self.shared else { return Mono::NEVER };
+        while shared.gone.is_none() && !shared.changed.is_empty() {
+            if !shared.has_room(Lane::Metric) {
+                return now.mono.plus(RETRY_CHANGED);
+            }
+            let Some(&(id, key_id)) = shared.changed.iter().next() else { break };
+            shared.changed.remove(&(id, key_id));
+            let key = self.rooms.by_id(id).and_then(|room| Some((room, room.states.keys.iter().find(|key| key.id == key_id)?)));
+            let Some((room, key)) = key else { continue };
+            let state = KeptState {
+                kind: key.kind.clone(),
+                key: key.name.clone(),
+                lane: key.lane,
+                rev: key.rev,
+                version: key.version,
+                ts_ms: key.ts_ms,
+                data: key.newest_data().map(Box::from),
+            };
+            let event = state_event(&room.name, &state);
+            let asked = Asked {
+                publisher: Err((id, key_id)),
+                room: Arc::clone(&room.name),
+                lane: key.lane,
+                mode: Mode::State,
+                bytes: event.bytes(),
+            };
+            shared.bytes += asked.bytes;
+            let (slot, generation) = shared.asked.insert(|_, _| asked);
+            out.append(Append { id: PendingId { slot, generation }, ts_ms: state.ts_ms, accepted: now.mono, rev: state.rev, event });
+        }
+        Mono::NEVER
     }
 
     /// The store has placed or refused what it was given.
@@ -127,8 +191,17 @@ impl Hub {
             return;
         };
         shared.bytes -= asked.bytes;
+        let publisher = match asked.publisher {
+            Ok(publisher) => publisher,
+            Err(key) => {
+                if outcome.is_err_and(|refusal| refusal.error == codes::STORE_UNAVAILABLE) {
+                    shared.changed.insert(key); // it is sent again
+                }
+                return;
+            }
+        };
         let outcome = outcome.map(|placed| self.placed(&asked, placed));
-        self.answer(asked.publisher, outcome);
+        self.answer(publisher, outcome);
     }
 
     fn placed(&self, asked: &Asked, placed: Placed) -> Accepted {
@@ -216,8 +289,17 @@ impl Hub {
             self.stats.unplaced += 1;
             return;
         };
+        if self.has_changed(id, index) {
+            return; // what is here is newer, and about to be sent
+        }
         let held = HeldState { data: event.data, event_id: event.event_id, accepted, ts_ms };
         self.put_state(now, (id, index), (number, event.version), held, out);
+    }
+
+    /// Whether the key has changed here, and the store has not seen it.
+    fn has_changed(&self, id: RoomId, index: usize) -> bool {
+        let Some((shared, room)) = self.shared.as_ref().zip(self.rooms.by_id(id)) else { return false };
+        !shared.changed.is_empty() && shared.changed.contains(&(id, room.states.keys[index].id))
     }
 
     /// A key has that value, and that `rev` and version.
@@ -317,7 +399,9 @@ impl Hub {
         let Some(room) = self.rooms.by_id(id) else { return };
         let name = Arc::clone(&room.name);
         let is_there = |kind: &str, key: &str| known.iter().any(|state| *state.kind == *kind && *state.key == *key);
-        let gone = room.states.keys.iter().filter(|key| !is_there(&key.kind, &key.name) && key.newest_data().is_some());
+        let changed = self.shared.as_ref().map(|shared| &shared.changed);
+        let is_ours = |key: &Key| changed.is_some_and(|changed| changed.contains(&(id, key.id)));
+        let gone = room.states.keys.iter().filter(|key| !is_there(&key.kind, &key.name) && key.newest_data().is_some() && !is_ours(key));
         let gone = gone.map(|key| KeptState {
             kind: key.kind.clone(),
             key: key.name.clone(),
@@ -334,6 +418,9 @@ impl Hub {
                 self.stats.unplaced += 1;
                 continue;
             };
+            if self.has_changed(id, index) {
+                continue;
+            }
             let Some(room) = self.rooms.by_id_mut(id) else { return };
             let key = &mut room.states.keys[index];
             if key.rev == state.rev && key.newest_data() == state.data.as_deref() && key.sent.is_some() {

@@ -35,6 +35,9 @@ pub struct Append {
     pub ts_ms: u64,
     /// When the read that completed it was done.
     pub accepted: Mono,
+    /// Not 0: a state that this node has under that `rev`, which the store has not seen. It is to come by the feed under a higher one: it, or what
+    /// the store has if that is newer.
+    pub rev: u64,
     /// The event.
     pub event: Event,
 }

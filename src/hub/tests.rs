@@ -102,6 +102,7 @@ fn options() -> HubOptions {
         rooms_max: 100,
         keys_per_room_max: 2,
         epoch_seed: 1,
+        local_rooms: Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ fn hub(clock: Clock, inbox: Arc<Link<Output>>, stop: Arc<AtomicBool>) -> (JoinHa
             rooms_max: 100,
             keys_per_room_max: 100,
             epoch_seed: 1,
+            local_rooms: Vec::new(),
         });
         let (mut out, mut sequencer) = (Out { inbox, needs: Vec::new() }, LocalSequencer::default());
         while !stop.load(Ordering::Relaxed) {

@@ -131,6 +131,7 @@ impl World {
             rooms_max: 100,
             keys_per_room_max: 100,
             epoch_seed: seed,
+            local_rooms: Vec::new(),
         };
         let now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };
         let slots = *rng.pick(&[3, 10, 1000]);

@@ -132,6 +132,7 @@ impl World {
             rooms_max: 100,
             keys_per_room_max: 100,
             epoch_seed: seed,
+            local_rooms: Vec::new(),
         };
         let clients = SPEEDS.iter().zip(0..).map(|(speed, slot)| Client::new(slot, *speed)).collect();
         World {

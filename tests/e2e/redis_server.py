@@ -25,9 +25,20 @@ class RedisServer:
 
     def start(self):
         flags = [part for name, value in self.options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        self.run("redis-server", *flags)
+
+    def run(self, *command):
         with open(self.directory / "redis.log", "ab") as log:
-            self.process = subprocess.Popen(["redis-server", *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self.answers, "redis-server answers")
+
+    def is_replica(self):
+        """Of a master from which it has all."""
+        fields = dict(line.split(":", 1) for line in self.ask("INFO", "replication").splitlines() if ":" in line)
+        return fields["role"] == "slave" and fields["master_link_status"] == "up" and fields["master_sync_in_progress"] == "0"
+
+    def is_master(self):
+        return self.ask("ROLE")[0] == "master"
 
     def answers(self):
         try:
@@ -67,6 +78,26 @@ class RedisServer:
         if self.process.poll() is None:
             self.go_on()
             self.kill()
+
+
+class Sentinel(RedisServer):
+    """One sentinel, which needs no other to agree, and thinks a master dead after a second."""
+
+    def __init__(self, directory, master):
+        self.master_port = master.port
+        super().__init__(directory)
+
+    @property
+    def url(self):
+        return f"redis+sentinel://127.0.0.1:{self.port}/desk"
+
+    def start(self):
+        configuration = self.directory / "sentinel.conf"
+        configuration.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\nsentinel monitor desk 127.0.0.1 {self.master_port} 1\n"
+            "sentinel down-after-milliseconds desk 1000\nsentinel failover-timeout desk 5000\n"
+        )
+        self.run("redis-server", str(configuration), "--sentinel")
 
 
 def free_port():

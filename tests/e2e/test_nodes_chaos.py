@@ -1,5 +1,6 @@
 """Nodes and Redis are killed at random moments under load: nothing that was answered is lost, and nothing comes twice."""
 
+import contextlib
 import json
 import random
 import threading
@@ -32,6 +33,12 @@ class Cluster:
                 return
             except AssertionError:
                 time.sleep(0.2)  # Redis is away, too
+
+
+    def restart(self, at):
+        """It tells its clients to go, and goes; another one takes its place."""
+        self.nodes[at].end()
+        self.nodes[at] = self.start()
 
 
 class Publisher(threading.Thread):
@@ -121,10 +128,9 @@ class Member(threading.Thread):
             self.events[message["seq"]] = message["event_id"]
 
 
-def test_kills_at_random_moments_lose_nothing(node, redis):  # noqa: F811
-    """SCL-12, DLV-12, TST-04: every acknowledged event is at every member, once, in one order."""
-    rng = random.Random(8)
-    cluster = Cluster(node)
+@contextlib.contextmanager
+def load(cluster):
+    """Publishers and members at work; afterwards, every acknowledged event must be at every member, once, in one order."""
     publishers = [Publisher(cluster, origin) for origin in range(NODES)]
     members = [Member(cluster) for _ in range(NODES * MEMBERS_PER_NODE)]
     for member in members:
@@ -132,18 +138,7 @@ def test_kills_at_random_moments_lose_nothing(node, redis):  # noqa: F811
     wait_until(lambda: all(member.reconnects for member in members), "all members have joined")
     for publisher in publishers:
         publisher.start()
-    moments = [rng.choice(["node", "node", "redis", "stall"]) for _ in range(MOMENTS - 2)] + ["redis", "stall"]
-    for moment in moments:
-        time.sleep(rng.uniform(0.5, 1.5))
-        if moment == "node":
-            cluster.kill_one(rng)
-        elif moment == "redis":
-            redis.restart()
-        else:
-            redis.stall()
-            time.sleep(rng.uniform(0.2, 2.5))
-            redis.go_on()
-    time.sleep(1)
+    yield members
     cluster.over.set()
     for publisher in publishers:
         publisher.join(2 * PATIENCE_S)
@@ -160,6 +155,35 @@ def test_kills_at_random_moments_lose_nothing(node, redis):  # noqa: F811
     orders = {tuple(event_id for _, event_id in sorted(member.events.items()))[: len(acknowledged)] for member in members}
     assert len(orders) == 1, "members have different orders"
     figures(
-        "chaos", moments=len(moments), events=len(acknowledged), refusals=sum(publisher.refusals for publisher in publishers),
+        "load", events=len(acknowledged), refusals=sum(publisher.refusals for publisher in publishers),
         away_s_max=round(max(member.away_s_max for member in members), 2),
     )  # fmt: skip
+
+
+def test_kills_at_random_moments_lose_nothing(node, redis):  # noqa: F811
+    """SCL-12, DLV-12, TST-04: nodes and Redis are killed, and Redis stands still."""
+    rng = random.Random(8)
+    cluster = Cluster(node)
+    with load(cluster):
+        for moment in [rng.choice(["node", "node", "redis", "stall"]) for _ in range(MOMENTS - 2)] + ["redis", "stall"]:
+            time.sleep(rng.uniform(0.5, 1.5))
+            if moment == "node":
+                cluster.kill_one(rng)
+            elif moment == "redis":
+                redis.restart()
+            else:
+                redis.stall()
+                time.sleep(rng.uniform(0.2, 2.5))
+                redis.go_on()
+        time.sleep(1)
+
+
+def test_a_rolling_restart_loses_nothing(node, redis):  # noqa: F811
+    """SCL-05, OPS-04: one node after the other is told to stop, and started again."""
+    cluster = Cluster(node)
+    with load(cluster) as members:
+        for at in range(NODES):
+            time.sleep(1)
+            cluster.restart(at)
+        time.sleep(1)
+    assert max(member.away_s_max for member in members) < 10

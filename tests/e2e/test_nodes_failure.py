@@ -107,3 +107,43 @@ def test_states_go_on_after_redis_was_away(node, redis):  # noqa: F811
 def newest(daemon):
     with daemon.connect(mint(**EVERYTHING)) as client:
         return client.subscribe("challenge:x")[1][-1]["data"]["equity"]
+
+
+def test_states_and_local_rooms_go_on_without_redis(node, redis, tmp_path):  # noqa: F811
+    """SCL-09: what changed on a node while Redis was away comes to the others when it is back, the newest version winning."""
+    config = tmp_path / "local.toml"
+    config.write_text(LOCAL_CATALOG)
+    a, b = node(config=config), node(config=config)
+    members = [daemon.member("challenge:x", "desk:1", token=mint(**EVERYTHING)) for daemon in (a, b)]
+    a.publish(equity("x", equity="1.00") | {"version": 1})
+    assert [member.recv()["data"]["equity"] for member in members] == ["1.00", "1.00"]
+    assert a.publish({"type": "desk.alert", "data": {"desk": "1"}})[0]["ack"] == "memory"
+    assert members[0].recv()["type"] == "desk.alert"
+    redis.stall()
+    wait_until(lambda: is_gone(a) and is_gone(b), "the refusals", PATIENCE_S)
+    assert a.publish(equity("x", equity="2.00") | {"version": 7})[0]["rev"] == 2
+    assert b.publish(equity("x", equity="3.00") | {"version": 5})[0]["rev"] == 2
+    assert [member.recv()["data"]["equity"] for member in members] == ["2.00", "3.00"]
+    for n in range(3):
+        a.publish(note("challenge:x", "alert", "transient", n), {"type": "desk.alert", "data": {"desk": "1", "n": n}})
+        assert [members[0].recv()["type"] for _ in range(2)] == ["note", "desk.alert"]
+    redis.go_on()
+    wait_until(lambda: newest(a) == newest(b) == "2.00", "the newest version is everywhere", PATIENCE_S)
+    came = members[1].recv()
+    while came["data"].get("equity") != "2.00":
+        came = members[1].recv()
+    assert came["rev"] > 2
+    assert b.publish(equity("x", equity="4.00") | {"version": 8})[0]["rev"] > came["rev"] - 1
+    for member in members:
+        while member.recv()["data"].get("equity") != "4.00":
+            pass
+
+
+LOCAL_CATALOG = """
+[[catalog]]
+type = "desk.alert"
+room = "desk:{desk}"
+lane = "alert"
+mode = "stream"
+local = true
+"""

@@ -471,5 +471,6 @@ fn options(plan: &Plan, epoch_seed: u64) -> HubOptions {
         rooms_max: plan.rooms_max,
         keys_per_room_max: plan.keys_per_room_max,
         epoch_seed,
+        local_rooms: Vec::new(),
     }
 }

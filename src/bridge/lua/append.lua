@@ -3,11 +3,12 @@
 -- KEYS: meta, feed, rooms, the node's last answer; then for each event: room, log, states, id
 -- ARGV: the batch's name, events in the feed, keys of a room, milliseconds that ids are remembered; then for each event:
 --       mode (s: stream, k: state, t: transient), lane (0 to 2), type and key of a state, owner, whether it has an id, version, what a late
---       joiner gets unasked, events in the log, where `data` begins in the body, the room's name, the body
+--       joiner gets unasked, events in the log, where `data` begins in the body, the room's name,
+--       0, or the rev of a state that a node has changed by itself, the body
 -- Returns: the batch's name, the epoch's number and name, and a word for each event, all with spaces between:
 --       a: accepted, d: seen before, s: stale, u: unchanged, each with s, k or t and the number; o: another's room, c: a state of another
 --       lane, f: too many keys
-local FIXED_KEYS, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 4, 4, 4, 11
+local FIXED_KEYS, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 4, 4, 4, 12
 local STARTS_MAX = 32
 
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'name', 'feed')
@@ -35,7 +36,7 @@ local function to_feed(number, oldest, body)
 end
 
 local function append(k, a)
-    local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, body = unpack(ARGV, a, a + ARGS_EACH - 1)
+    local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, alone, body = unpack(ARGV, a, a + ARGS_EACH - 1)
     local known = redis.call('HMGET', KEYS[k], 'born', 'owner', 'h' .. lane, 'e' .. lane, 'y' .. lane)
     if owner ~= '' and known[2] and known[2] ~= owner then return 'o' end
     if has_id == '1' then
@@ -53,14 +54,19 @@ local function append(k, a)
             rev, known_version = tonumber(of_rev), of_version
             -- Numbers beyond 2^53 are compared as text: without leading zeros the longer one is the greater.
             local is_newer = #version > #known_version or (#version == #known_version and version > known_version)
-            if version ~= '' and known_version ~= '' and not is_newer then return 'sk' .. rev end
-            if string.sub(before, at) == data then return 'uk' .. rev end
-        elseif data == 'null' and version == '' then
+            if version ~= '' and known_version ~= '' and not is_newer then
+                if alone == '0' then return 'sk' .. rev end
+                -- What is known is newer than what the node has: it is told again, above that.
+                data, version = string.sub(before, at), known_version
+                body = string.sub(body, 1, data_at) .. data
+            end
+            if alone == '0' and string.sub(before, at) == data then return 'uk' .. rev end
+        elseif alone == '0' and data == 'null' and version == '' then
             return 'uk0'
         elseif redis.call('HLEN', KEYS[k + 2]) >= keys_max then
             return 'f'
         end
-        number = rev + 1
+        number = math.max(rev, tonumber(alone)) + 1
         if version == '' then version = known_version end
         local ts = string.match(body, '^(%d+)')
         redis.call('HSET', KEYS[k + 2], state, lane .. ' ' .. number .. ' ' .. version .. ' ' .. ts .. ' ' .. data)

@@ -32,7 +32,7 @@ impl Store {
     }
 
     fn append(&mut self, append: Append) -> Appended {
-        let Append { id, ts_ms, accepted, event } = append;
+        let Append { id, ts_ms, accepted, rev, event } = append;
         let epoch = self.epochs.last().unwrap();
         let (number, oldest) = match event.mode {
             Mode::Stream => {
@@ -46,7 +46,7 @@ impl Store {
             }
             Mode::State => {
                 let known = self.room.states.iter().position(|state| state.key == event.key);
-                let rev = known.map_or(0, |at| self.room.states.remove(at).rev) + 1;
+                let rev = known.map_or(0, |at| self.room.states.remove(at).rev).max(rev) + 1;
                 let data = Some(event.data.clone()).filter(|data| **data != *"null");
                 let (kind, key, lane) = (event.kind.clone(), event.key.clone(), event.lane);
                 self.room.states.push(KeptState { kind, key, lane, rev, version: None, ts_ms, data });
@@ -244,6 +244,54 @@ fn a_store_that_is_gone_or_full_refuses() {
         assert_eq!(refused(&mut node, alert("1")), None);
     }
     assert_eq!(refused(&mut node, alert("1")), Some("queue_full"));
+}
+
+/// SCL-09: states and transient events go on without the store, which gets the last value when it is back, under a `rev` above those that members have.
+#[test]
+fn states_go_on_without_the_store_and_come_to_it_later() {
+    let mut store = Store::new();
+    let mut node = node(&store);
+    node.join(None);
+    node.bench.news(News::Gone { reason: "it was unplugged".into() });
+    let equity = |data| Event { key: "k".into(), ..state(Lane::Update, data) };
+    for data in ["1", "2", "3"] {
+        let answer = node.bench.accept(equity(data)).unwrap();
+        assert_eq!((answer.outcome, answer.safety), (Outcome::Accepted, Safety::Memory));
+        node.bench.pass(200);
+    }
+    node.bench.accept(event(Mode::Transient, Lane::Alert, "4")).unwrap();
+    assert_eq!(datas(&node.bench.live(0)), [1, 2, 3, 4]);
+    assert!(node.bench.out.appends.is_empty());
+    node.bench.news(News::Back);
+    node.bench.pass(0);
+    let append = node.bench.out.appends.pop_front().unwrap();
+    assert_eq!((&*append.event.data, append.rev, node.bench.out.appends.len()), ("3", 3, 0), "one key, its last value");
+    // It was not taken: it is given again, once the store is back.
+    let refusal = codes::Refusal::passing(codes::STORE_UNAVAILABLE, "gone again", 1);
+    node.bench.news(News::Gone { reason: "again".into() });
+    node.bench.news(News::Appended(vec![Appended { id: append.id, outcome: Err(refusal) }]));
+    node.bench.news(News::Back);
+    node.bench.pass(0);
+    let append = node.bench.out.appends.pop_front().unwrap();
+    let appended = store.append(append);
+    node.bench.news(News::Appended(vec![appended]));
+    node.hear(&store, 9);
+    node.bench.pass(200);
+    assert!(node.bench.answers().is_empty(), "nobody asked");
+    assert_eq!(node.bench.live(0).iter().filter_map(|frame| frame["rev"].as_u64()).collect::<Vec<_>>(), [4]);
+}
+
+/// Rooms that are this node's own are numbered here, in an epoch that no other node has.
+#[test]
+fn local_rooms_need_no_store() {
+    let mut node = node(&Store::new());
+    node.bench.hub.rooms.set_local(vec!["r".into()]);
+    node.bench.news(News::Gone { reason: "it was unplugged".into() });
+    let first = node.bench.accept(alert("1")).unwrap();
+    assert_eq!((first.number, first.safety), (Number::Seq(1), Safety::Memory));
+    assert_ne!(&*first.epoch, "e1");
+    node.read_anew(&Store::new(), 9);
+    assert_eq!(node.bench.accept(alert("2")).unwrap().number, Number::Seq(2), "a shard has nothing to do with it");
 }
 
 /// A node that has missed a part of the feed: members get what is kept, and a `gap` for the rest.

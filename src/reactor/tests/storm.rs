@@ -541,6 +541,7 @@ fn hub_options(random: &mut Random) -> HubOptions {
         rooms_max: 100,
         keys_per_room_max: 100,
         epoch_seed: 1,
+        local_rooms: Vec::new(),
     }
 }
 
