@@ -118,6 +118,11 @@ pub struct HistogramSnapshot {
 }
 
 impl HistogramSnapshot {
+    /// How many durations it has, over those of `before`.
+    pub fn count_since(&self, before: &HistogramSnapshot) -> u64 {
+        self.buckets.iter().sum::<u64>().saturating_sub(before.buckets.iter().sum())
+    }
+
     /// Adds another thread's snapshot.
     pub fn merge(&mut self, other: &HistogramSnapshot) {
         for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {

@@ -202,7 +202,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let sources = shared.sources(&parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
     let reloader = shared.reloader(instance, controls.clone(), authorizer);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources.clone())).transpose()?;
-    let admin = serve_admin(bound.admin, &shared.health, sources, revoker)?;
+    let admin = serve_admin(bound.admin, &shared.health, sources, revoker, trail.clone())?;
     let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
     let hub = seat.occupy(config, clock, inboxes, (for_hub, links), Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
     let reactors = start_reactors(config, instance, parts)?;
@@ -352,12 +352,13 @@ fn serve_admin(
     health: &Arc<Health>,
     sources: metrics::Sources,
     revoker: Arc<Revoker>,
+    trail: AdminTrail,
 ) -> Result<SocketAddr, String> {
     let disconnecter = Arc::clone(&revoker);
     let actions: Vec<(&str, Action)> = vec![
         ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),
         ("/v1/disconnect", Box::new(move |body| disconnecter.disconnect(body))),
-        ("/v1/log-level", Box::new(log::change_level)),
+        ("/v1/log-level", Box::new(move |body| log::change_level(body).inspect(|_| trail.note("log-level", None, "", 1)))),
     ];
     let admin = Admin { health: Arc::clone(health), metrics: Box::new(move || sources.render()), actions };
     admin::serve(listener, admin).map_err(|error| format!("cannot serve --admin-listen: {error}"))

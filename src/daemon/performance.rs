@@ -21,7 +21,6 @@ pub(super) struct Recorder {
 struct Totals {
     ts_ms: u64,
     events: PerLane<u64>,
-    deliveries: PerLane<u64>,
     delivered: PerLane<HistogramSnapshot>,
     refusals: BTreeMap<&'static str, u64>,
     closes: BTreeMap<&'static str, u64>,
@@ -52,7 +51,7 @@ impl Recorder {
             rooms: hub.rooms,
             members: hub.members,
             events: since(now.events, before.events),
-            deliveries: since(now.deliveries, before.deliveries),
+            deliveries: std::array::from_fn(|lane| now.delivered[lane].count_since(&before.delivered[lane])),
             latencies: std::array::from_fn(|lane| latency(&now.delivered[lane], &before.delivered[lane])),
             refusals: each_since(&now.refusals, &before.refusals),
             closes: each_since(&now.closes, &before.closes),
@@ -81,7 +80,6 @@ impl Recorder {
 impl Totals {
     fn add(&mut self, stats: &ReactorStats) {
         for lane in Lane::ALL.map(Lane::index) {
-            self.deliveries[lane] += stats.frames_sent[lane].value();
             self.delivered[lane].merge(&stats.delivery[lane].snapshot());
         }
         for (name, count) in stats.refusals() {
@@ -141,10 +139,10 @@ mod tests {
     fn a_record_counts_from_the_last_one() {
         let sources = sources();
         let (stats, hub) = (Arc::clone(&sources.reactors[0]), Arc::clone(&sources.hub));
-        stats.frames_sent[0].add(5);
-        let mut recorder = Recorder::new(sources, 1_000);
-        stats.frames_sent[0].add(3);
         stats.delivery[0].record(Duration::from_micros(15));
+        let mut recorder = Recorder::new(sources, 1_000);
+        stats.frames_sent[0].add(9); // answers and replays are frames, too
+        (0..3).for_each(|_| stats.delivery[0].record(Duration::from_micros(15)));
         stats.closed(Reason::Eof);
         stats.connections[1].set(7);
         stats.dropped_as_slow.add(2);

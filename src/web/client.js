@@ -786,6 +786,7 @@ export class Client extends Emitter {
   /** Acknowledges one event if it has an `event_id`, else all of its room and lane up to it. */
   ack({ event_id, room, lane, seq }) {
     if (event_id !== undefined) return this.#command({ type: "ack", event_id }, { isSafe: true });
+    if (seq === undefined) throw new TypeError("ack: give the event, or its event_id in an object");
     const epoch = this.#core.rooms.get(room)?.epoch;
     return this.#command({ type: "ack", room, lane, epoch, seq }, { hasAnswer: false });
   }

@@ -82,6 +82,7 @@ def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
     admin(daemon, "/v1/disconnect", sub="ann")
     assert ann.close_code() == 4005
     admin(daemon, "/v1/revoke", jti="some-token")
+    admin(daemon, "/v1/log-level", level="info")
     bob.close()
     house.end()
     sessions = {row["user"]: row["session"] for row in trail(house.data, "connect")}
@@ -103,7 +104,10 @@ def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
         ("ack", "bob", None, "n1", None, 1),
         ("disconnect", "bob", None, None, "normal", 1),
     ]
-    assert [entry[3:] for entry in happened if entry[0] == "admin" and entry[1] is None] == [("revoke jti some-token", None, 0)]
+    assert [entry[3:] for entry in happened if entry[0] == "admin" and entry[1] is None] == [
+        ("revoke jti some-token", None, 0),
+        ("log-level", None, 1),
+    ]
     assert sorted(entry[3:] for entry in happened if entry[0] == "refuse") == [
         ("connect", "expired", 1),
         ("connect", "invalid_token", 1),
