@@ -191,6 +191,8 @@ pub const MEMORY_LOOK: Duration = Duration::from_millis(100);
 pub const BEHIND_WINDOW: Duration = Duration::from_millis(100);
 /// Bytes written to one connection in one loop turn.
 pub const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
+/// Pings for each reader window.
+pub const WINDOW_MARKS: u32 = 4;
 /// A client with more than this part of its queue filled is slow, and is warned.
 pub const SLOW_SHARE: usize = 2;
 /// A client whose oldest frame has waited for this part of `--slow-timeout` is slow, and is warned.

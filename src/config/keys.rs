@@ -218,7 +218,7 @@ static COMPRESSION: [Key; 3] = under(
     ],
 );
 
-static LIMITS: [Key; 10] = under(
+static LIMITS: [Key; 11] = under(
     "Limits",
     [
         live(key("max-connections", Number, "N", "10000", "WebSocket connections in all; further ones get 503")),
@@ -245,6 +245,13 @@ static LIMITS: [Key; 10] = under(
             "Commands a second of one connection, and ten times as many at once; further ones are refused, and close it with 4104 if it goes on; 0: any number",
         )),
         key("max-queue-bytes", Size, "SIZE", "8MiB", "Bytes queued for one client before it is closed as too slow"),
+        live(key(
+            "reader-window",
+            Size,
+            "SIZE",
+            "256KiB",
+            "Bytes sent to a WebSocket beyond what it has read, as its pongs show, at which updates and metrics wait where alerts overtake them",
+        )),
         live(key(
             "slow-timeout",
             Duration,

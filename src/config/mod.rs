@@ -44,6 +44,8 @@ const STRANGERS_LEAST: usize = 16;
 const MEMORY_BUDGET_LEAST: usize = 8 << 20;
 /// The smallest queue of one client: with less than two of the largest frames, one alert would close a healthy client.
 const QUEUE_BYTES_LEAST: usize = 2 * PUBLISH_BYTES_MAX;
+/// Smaller ones would have a ping with every write.
+const READER_WINDOW_LEAST: usize = 64 * 1024;
 
 /// The validated configuration: every value is within its bounds and goes with the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +124,8 @@ pub struct Config {
     pub commands_per_client: u32,
     /// Bytes queued for one client.
     pub queue_bytes_max: usize,
+    /// Bytes that a WebSocket may have unread before updates and metrics wait.
+    pub reader_window: u32,
     /// Age of a client's oldest queued frame.
     pub slow_timeout: Duration,
     /// Bytes that may be held in all; 0: any number.

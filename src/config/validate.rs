@@ -14,7 +14,9 @@ use super::error::{Origin, Problem};
 use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
-use super::{AuthorizerConfig, Config, QUEUE_BYTES_LEAST, RedisConfig, TlsFiles, parse::duration, parse::number, parse::size};
+use super::{
+    AuthorizerConfig, Config, QUEUE_BYTES_LEAST, READER_WINDOW_LEAST, RedisConfig, TlsFiles, parse::duration, parse::number, parse::size,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -69,6 +71,7 @@ pub(super) fn validate(
         handshakes_per_ip: read.one("handshakes-per-ip", 0, number(0..=100_000)),
         commands_per_client: read.one("commands-per-client", 0, number(0..=100_000)),
         queue_bytes_max: read.one("max-queue-bytes", 0, size(QUEUE_BYTES_LEAST..=1 << 30)),
+        reader_window: read.one("reader-window", 0, size(READER_WINDOW_LEAST..=1 << 30)) as u32,
         memory_budget: read.one("memory-budget", 0, parse::memory_budget),
         slow_timeout: read.one("slow-timeout", SECOND, duration(SECOND..=HOUR)),
         heartbeat: read.one("heartbeat", SECOND, duration(SECOND..=5 * MINUTE)),

@@ -68,6 +68,7 @@ pub(super) fn reactor(config: &Config, instance: u32) -> ReactorOptions {
         commands: per_second(config.commands_per_client, COMMAND_BURST),
         strangers_max: config.strangers_max().div_ceil(config.reactors),
         queue_bytes_max: config.queue_bytes_max,
+        reader_window: config.reader_window,
         slow_timeout: config.slow_timeout,
         heartbeat: config.heartbeat,
         busy_poll: config.busy_poll,

@@ -470,6 +470,11 @@ impl Outbox {
         self.replies.iter().map(|entry| &*entry.frame)
     }
 
+    /// Whether a frame is partly written.
+    pub fn is_started(&self) -> bool {
+        self.started.is_some()
+    }
+
     /// Whether a Close frame is queued or sent.
     pub fn is_closed(&self) -> bool {
         self.closed

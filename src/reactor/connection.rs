@@ -8,6 +8,7 @@ mod input;
 mod slow;
 mod standing;
 mod unfinished;
+mod window;
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -31,10 +32,11 @@ use super::http::Http;
 use super::lines::Lines;
 use super::patience::Patience;
 use super::pressure::Share;
-use super::runs::Batch;
+use super::runs::{Batch, Urgency};
 use super::session::Session;
 use super::stats::{ConnKind, ReactorStats, Reason};
 use super::websocket::{WebSocket, echo};
+use window::Window;
 
 /// What all connections of a reactor use in turn to read and write.
 pub(super) struct Io {
@@ -69,6 +71,8 @@ pub(super) struct Connection {
     kernel_bytes: u32,
     bytes_received: u64,
     bytes_sent: u64,
+    /// How far beyond what was read updates and metrics may go.
+    window: Window,
     /// Nothing on a unix socket.
     client: Option<IpAddr>,
     /// A read may give something: no `WouldBlock` since the last event.
@@ -168,6 +172,7 @@ impl Connection {
             kernel_bytes: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            window: Window::default(),
             client: peer.map(|ip| ip.to_canonical()),
             readable: false,
             writable: true,
@@ -259,13 +264,13 @@ impl Connection {
         if self.outbox.is_urgent() || self.ending.is_some() || self.eof || core.is_draining() {
             return Some(Dirty::Urgent);
         }
-        (!self.is_flushed()).then_some(Dirty::Bulk)
+        self.may_write().then_some(Dirty::Bulk)
     }
 
     /// How soon what a write has left is to be written, if the kernel takes more. What is urgent stays so until it is out.
     pub(super) fn leftover(&self) -> Option<Dirty> {
         let dirty = if self.outbox.is_urgent() { Dirty::Urgent } else { Dirty::Bulk };
-        (self.writable && !self.is_flushed()).then_some(dirty)
+        (self.writable && self.may_write()).then_some(dirty)
     }
 
     /// Whether nothing waits to be written.
@@ -300,9 +305,10 @@ impl Connection {
             return Some(reason);
         }
         // Nothing of the other lanes goes along while alerts wait with those of their rooms.
-        let lowest = if dirty == Dirty::Urgent && core.awaits_alerts(self.id.slot) { Lane::Alert } else { Lane::Metric };
+        let alerts_wait = dirty == Dirty::Urgent && core.awaits_alerts(self.id.slot);
         let mut left = WRITE_BYTES_PER_TURN;
-        while self.writable && left > 0 && if dirty == Dirty::Urgent { self.outbox.is_urgent() } else { !self.is_flushed() } {
+        while self.writable && left > 0 && if dirty == Dirty::Urgent { self.outbox.is_urgent() } else { self.may_write() } {
+            let lowest = if alerts_wait || self.awaits_reader() { Lane::Alert } else { Lane::Metric };
             match self.write(lowest, core, io) {
                 Ok(n) => left = left.saturating_sub(n),
                 Err(reason) => return Some(reason),
@@ -327,6 +333,7 @@ impl Connection {
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
                 self.outbox.wrote(n, |written| core.stats.written(&written, io.now));
+                self.mark_window(n, core, io.now);
                 Ok(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -347,7 +354,8 @@ impl Connection {
 
     /// Writes a batch as it is, if nothing else waits.
     pub(super) fn write_batch(&mut self, batch: &mut Batch, core: &Core, io: &mut Io) -> Direct {
-        if !self.writable || !self.is_flushed() || self.ending.is_some() || self.outbox.has_events() {
+        let is_held = batch.urgency() == Urgency::Bulk && self.awaits_reader();
+        if !self.writable || !self.is_flushed() || self.ending.is_some() || is_held || self.outbox.has_events() {
             return Direct::NotNow;
         }
         let window_bits = self.outbox.window_bits();
@@ -363,6 +371,7 @@ impl Connection {
                     |span, bytes| stats.sent_span(span, bytes, now),
                     |frame, bytes| stats.sent(frame, bytes, true, now),
                 );
+                self.mark_window(n, core, now);
                 if self.is_flushed() { Direct::Done } else { Direct::Rest }
             }
             Ok(n) if n > 0 => {
@@ -370,6 +379,7 @@ impl Connection {
                 let sent = |frame: &Frame, bytes| core.stats.sent(frame, bytes, true, io.now);
                 let conflated = self.outbox.take_over(&batch.frames, n, core.now.mono, core.limits(), sent);
                 core.stats.conflated.add(conflated);
+                self.mark_window(n, core, io.now);
                 Direct::Rest
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -477,7 +487,7 @@ impl Connection {
                 (http.deadline() <= now).then_some(reason)
             }
             Protocol::WebSocket(websocket) => {
-                let next = websocket.on_time(self.id.slot, core, &mut self.outbox);
+                let next = websocket.on_time(self.id.slot, self.bytes_sent, core, &mut self.outbox);
                 self.apply(next.into(), core);
                 None
             }

@@ -47,6 +47,8 @@ pub struct ReactorOptions {
     pub commands: Option<Rate>,
     /// Bytes that may wait for one connection.
     pub queue_bytes_max: usize,
+    /// Bytes that a WebSocket may have unread before updates and metrics wait.
+    pub reader_window: u32,
     /// A frame that waits for longer ends its connection; after a sixth of it the client is warned.
     pub slow_timeout: Duration,
     /// The longest time between two heartbeats.

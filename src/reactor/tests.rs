@@ -242,14 +242,24 @@ impl Client {
         }
     }
 
+    /// The next frame that is no ping; those are answered.
+    fn message(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            match self.frame() {
+                (9, body) => self.send(10, &body),
+                message => return message,
+            }
+        }
+    }
+
     fn text(&mut self) -> String {
-        let (opcode, body) = self.frame();
+        let (opcode, body) = self.message();
         assert_eq!(opcode, 1, "{body:?}");
         String::from_utf8(body).unwrap()
     }
 
     fn close_code(&mut self) -> u16 {
-        let (opcode, body) = self.frame();
+        let (opcode, body) = self.message();
         assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&body));
         u16::from_be_bytes([body[0], body[1]])
     }

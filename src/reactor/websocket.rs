@@ -31,6 +31,8 @@ pub(super) struct WebSocket {
     /// When a token must be here; [`Mono::NEVER`] once it is.
     auth_by: Mono,
     rtt_us: Option<NonZeroU32>,
+    /// How many of the bytes sent to it it has read, by its pongs.
+    read_to: u64,
     /// The input broke the protocol, and has no meaning any more.
     broken: bool,
 }
@@ -46,6 +48,7 @@ impl WebSocket {
             heartbeat_at: Mono::NEVER,
             auth_by: if core.options.conformance_echo { Mono::NEVER } else { now.plus(HANDSHAKE_TIMEOUT) },
             rtt_us: None,
+            read_to: 0,
             broken: false,
         }
     }
@@ -113,7 +116,10 @@ impl WebSocket {
                     Then::Go
                 }
                 Message::Pong(body) => {
-                    self.rtt_us = rtt_us(body, core.now.mono).or(self.rtt_us);
+                    if let Some(mark) = Mark::of(body) {
+                        self.rtt_us = rtt_us(mark.at, core.now.mono).or(self.rtt_us);
+                        self.read_to = mark.sent;
+                    }
                     Then::Go
                 }
             };
@@ -170,8 +176,13 @@ impl WebSocket {
         self.auth_by.min(self.heartbeat_at).min(silence).min(self.session.deadline(core.now))
     }
 
-    /// Does what is due. `slot` spreads the heartbeats of connections that came together.
-    pub(super) fn on_time(&mut self, slot: u32, core: &mut Core, outbox: &mut Outbox) -> Next {
+    /// How many of the bytes sent to it it says it has read.
+    pub(super) fn read_to(&self) -> u64 {
+        self.read_to
+    }
+
+    /// Does what is due. `slot` spreads the heartbeats of connections that came together; so many bytes were sent to this one.
+    pub(super) fn on_time(&mut self, slot: u32, sent: u64, core: &mut Core, outbox: &mut Outbox) -> Next {
         let now = core.now.mono;
         if self.auth_by <= now {
             return Next::Close(CLOSE_AUTH_TIMEOUT);
@@ -185,16 +196,25 @@ impl WebSocket {
         }
         if self.heartbeat_at <= now {
             self.heartbeat_at = now.plus(jittered(core.options.heartbeat, slot));
-            self.heartbeat(core, outbox);
+            self.heartbeat(sent, core, outbox);
         }
         self.session.on_time(core, outbox)
     }
 
-    /// A ping, which carries the time for its pong, and a message for those who cannot see pings.
-    fn heartbeat(&self, core: &mut Core, outbox: &mut Outbox) {
-        core.text.clear();
-        websocket::ping(&mut core.text, &core.now.mono.0.to_be_bytes());
-        outbox.set_ping(&core.text);
+    /// A ping whose pong says when it was sent, and behind how many bytes; whether there is one. Strangers get none (AUT-01).
+    pub(super) fn mark(&self, sent: u64, now: Mono, outbox: &mut Outbox) -> bool {
+        let is_known = self.session.user().is_some();
+        if is_known {
+            let mut ping = Vec::with_capacity(2 + Mark::BYTES);
+            websocket::ping(&mut ping, &Mark { at: now, sent }.to_bytes());
+            outbox.set_ping(&ping);
+        }
+        is_known
+    }
+
+    /// A ping, and a message for those who cannot see pings.
+    fn heartbeat(&self, sent: u64, core: &mut Core, outbox: &mut Outbox) {
+        self.mark(sent, core.now.mono, outbox);
         let (ts_ms, queued) = (core.now.wall_ms, outbox.frames());
         core.reply(outbox, |out| reply::heartbeat(out, ts_ms, self.rtt_us.map(|rtt_us| u64::from(rtt_us.get())), queued));
     }
@@ -215,9 +235,33 @@ pub(super) fn pong(body: &[u8], core: &mut Core, outbox: &mut Outbox) {
     outbox.push_pong(&core.text);
 }
 
-/// The round trip, at least a microsecond, if the pong answers one of our pings.
-fn rtt_us(body: &[u8], now: Mono) -> Option<NonZeroU32> {
-    let sent = Mono(u64::from_be_bytes(body.try_into().ok()?));
+/// What a ping of ours says, and its pong again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    /// When it was queued.
+    at: Mono,
+    /// How many bytes were sent before it.
+    sent: u64,
+}
+
+impl Mark {
+    const BYTES: usize = 16;
+
+    fn to_bytes(self) -> [u8; Mark::BYTES] {
+        let mut bytes = [0; Mark::BYTES];
+        bytes[..8].copy_from_slice(&self.at.0.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.sent.to_be_bytes());
+        bytes
+    }
+
+    fn of(body: &[u8]) -> Option<Mark> {
+        let (at, sent) = body.split_first_chunk::<8>()?;
+        Some(Mark { at: Mono(u64::from_be_bytes(*at)), sent: u64::from_be_bytes(sent.try_into().ok()?) })
+    }
+}
+
+/// The round trip of a ping, at least a microsecond.
+fn rtt_us(sent: Mono, now: Mono) -> Option<NonZeroU32> {
     let micros = || u32::try_from(now.since(sent).as_micros()).unwrap_or(u32::MAX);
     (sent <= now).then(|| NonZeroU32::new(micros()).unwrap_or(NonZeroU32::MIN))
 }
@@ -253,10 +297,13 @@ mod tests {
 
     #[test]
     fn only_a_pong_of_ours_gives_a_round_trip() {
-        assert_eq!(rtt_us(&5_000u64.to_be_bytes(), Mono(8_000)), NonZeroU32::new(3));
-        assert_eq!(rtt_us(&5_000u64.to_be_bytes(), Mono(5_999)), NonZeroU32::new(1));
-        assert_eq!(rtt_us(&0u64.to_be_bytes(), Mono(u64::MAX)), NonZeroU32::new(u32::MAX));
-        assert_eq!(rtt_us(&9_000u64.to_be_bytes(), Mono(8_000)), None);
-        assert_eq!(rtt_us(b"", Mono(8_000)), None);
+        let mark = Mark { at: Mono(5_000), sent: 7 };
+        assert_eq!(Mark::of(&mark.to_bytes()), Some(mark));
+        assert_eq!(Mark::of(&mark.to_bytes()[1..]), None);
+        assert_eq!(Mark::of(b""), None);
+        assert_eq!(rtt_us(Mono(5_000), Mono(8_000)), NonZeroU32::new(3));
+        assert_eq!(rtt_us(Mono(5_000), Mono(5_999)), NonZeroU32::new(1));
+        assert_eq!(rtt_us(Mono(0), Mono(u64::MAX)), NonZeroU32::new(u32::MAX));
+        assert_eq!(rtt_us(Mono(9_000), Mono(8_000)), None);
     }
 }

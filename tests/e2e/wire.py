@@ -136,8 +136,12 @@ class RawClient:
                 self._more()
         opcode, payload = self.frames.pop(0)
         if opcode == PING:
-            self.send(frame(PONG, payload))
+            self.pong(payload)
         return opcode, payload
+
+    def pong(self, payload):
+        """Answers a ping."""
+        self.send(frame(PONG, payload))
 
     def read_until(self, is_last, deadline_s=DEADLINE_S):
         """All frames up to the one for which `is_last(opcode, payload)`."""

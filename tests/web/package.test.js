@@ -29,3 +29,10 @@ test("the package has the daemon's version, and every file that it names", () =>
   assert.equal(version, readFileSync(`${ROOT}Cargo.toml`, "utf8").match(/^version = "(.*)"$/m)[1]);
   for (const file of files) assert.ok(readFileSync(SOURCES + file).length > 0, file);
 });
+
+test("an acknowledgment without an event says what is missing", () => {
+  const transport = () => ({ send() {}, close() {} });
+  const page = new client.Client({ url: "ws://127.0.0.1:9/v1/ws", token: "t", transport });
+  assert.throws(() => page.ack("e1"), { name: "TypeError", message: /event_id/ });
+  page.close();
+});

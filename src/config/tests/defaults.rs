@@ -46,6 +46,7 @@ fn the_defaults_are_the_documented_ones() {
         handshakes_per_ip: 20,
         commands_per_client: 20,
         queue_bytes_max: 8 << 20,
+        reader_window: 256 << 10,
         slow_timeout: 30 * second,
         memory_budget: 0,
         heartbeat: 30 * second,

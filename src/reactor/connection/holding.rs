@@ -10,8 +10,9 @@ impl Connection {
     /// Brings the reactor's figures up to date.
     pub(in crate::reactor) fn account(&mut self, pressure: &mut Pressure) {
         let (queued, kernel) = (self.queued_bytes(), if self.writable { 0 } else { self.kernel_bytes as usize });
-        let is_unread = !self.writable && self.ending.is_none();
-        let holding = Holding { queued, own: self.own_bytes(), kernel, is_ready: self.writable, is_unread };
+        let is_ready = self.writable && !self.awaits_reader();
+        let is_unread = !is_ready && self.ending.is_none();
+        let holding = Holding { queued, own: self.own_bytes(), kernel, is_ready, is_unread };
         pressure.account(&mut self.share, holding);
     }
 

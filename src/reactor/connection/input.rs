@@ -127,7 +127,11 @@ impl Connection {
             }
             let took = match &mut self.protocol {
                 Protocol::Http(http) => http.take(self.id, &mut self.client, input, core, &mut self.outbox),
-                Protocol::WebSocket(websocket) => websocket.take(input, core, &mut self.outbox),
+                Protocol::WebSocket(websocket) => {
+                    let took = websocket.take(input, core, &mut self.outbox);
+                    self.window.show(websocket.read_to(), self.bytes_sent, core.options.reader_window);
+                    took
+                }
                 // It has nothing to say; its end is what is listened for.
                 Protocol::Events(_) => Took { used: input.len(), more: false, whole: true, then: Then::Go },
                 Protocol::Lines(lines) => lines.take(self.id, input, self.eof, core, &mut self.outbox),

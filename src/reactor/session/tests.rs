@@ -65,6 +65,7 @@ pub(in crate::reactor) fn options() -> ReactorOptions {
         strangers_max: 100,
         commands: Some(Rate::per_second(20, 200)),
         queue_bytes_max: 1 << 20,
+        reader_window: 256 << 10,
         slow_timeout: Duration::from_secs(30),
         heartbeat: Duration::from_secs(30),
         busy_poll: Duration::ZERO,

@@ -104,6 +104,7 @@ impl Storm {
             strangers_max: random.pick(&[3, 100, 100, 100]),
             commands: random.pick(&[None, None, Some(Rate::per_second(20, 10))]),
             queue_bytes_max: random.pick(&[8 * 1024, 64 * 1024, 1 << 20]),
+            reader_window: random.pick(&[512, 4096, 1 << 20]),
             slow_timeout: Duration::from_millis(random.pick(&[500, 30_000])),
             compression: random.pick(&[None, Some(CompressionOptions { level: 1, bytes_min: 100 })]),
             ..options()
@@ -413,6 +414,7 @@ impl Storm {
                 manual::pass(Duration::from_millis(1)); // accepting may rest
             }
             self.turn(true);
+            self.clients.iter_mut().for_each(|client| client.send(usize::MAX)); // pongs
         }
         panic!("the reactor does not come to rest");
     }
