@@ -68,8 +68,7 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: long poll, Redis
-//! Cluster, analytics.
+//! through byte for byte), and anonymous access. Not here yet: Redis Cluster, analytics.
 
 pub mod auth;
 pub mod base;

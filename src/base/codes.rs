@@ -55,6 +55,8 @@ error_codes! {
     UNKNOWN_TYPE = 301 "unknown_type" "protocol" 400;
     /// A command that this connection may not send now.
     BAD_STATE = 302 "bad_state" "protocol" 409;
+    /// There is such a path, but not for this method; the header `Allow` has those that there are.
+    METHOD_NOT_ALLOWED = 303 "method_not_allowed" "protocol" 405;
     /// A field is missing, of the wrong type, or out of bounds; the message names it.
     INVALID_FIELD = 400 "invalid_field" "validation" 400;
     /// Longer than allowed.

@@ -32,6 +32,14 @@ pub const TICKET_TTL: Duration = Duration::from_secs(30);
 pub const TICKETS_MAX: usize = 32 * 1024;
 /// The same for one user.
 pub const TICKETS_PER_USER_MAX: usize = 100;
+/// How long a poll waits for something new, unless it says.
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(25);
+/// The longest time that it may say.
+pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Bytes of messages in one answer to a poll, but for a first one that is longer; the rest comes with the next.
+pub const POLL_ANSWER_BYTES: usize = 256 * 1024;
+/// `transient` events that are kept for one poll while its answer is being asked for.
+pub const POLL_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Revocations that hold at a time.
 pub const REVOCATIONS_MAX: usize = 100_000;
 /// Words of the authorizer that one reactor may wait for; the link back has as many slots.

@@ -6,6 +6,7 @@ mod durable;
 mod joins;
 mod lagging;
 mod memory;
+mod polls;
 mod replays;
 mod shared;
 

@@ -200,6 +200,11 @@ impl Stream {
         self.tcp().map_or(Ok(()), |tcp| SockRef::from(tcp).set_linger(Some(Duration::ZERO)))
     }
 
+    /// The connection is broken once the peer has acknowledged nothing for so long of what was sent: for one who never says anything (HBT-02).
+    pub fn expect_acknowledgments(&self, within: Duration) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), |tcp| SockRef::from(tcp).set_tcp_user_timeout(Some(within)))
+    }
+
     /// Tells the peer that nothing more comes; it may still send.
     pub fn shutdown_write(&mut self, scratch: &mut Scratch) -> io::Result<()> {
         match self {

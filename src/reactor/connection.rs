@@ -35,7 +35,7 @@ use super::pressure::Share;
 use super::runs::{Batch, Urgency};
 use super::session::Session;
 use super::stats::{ConnKind, ReactorStats, Reason};
-use super::websocket::{WebSocket, echo};
+use super::websocket::{WebSocket, echo, silence_max};
 use window::Window;
 
 /// What all connections of a reactor use in turn to read and write.
@@ -216,8 +216,19 @@ impl Connection {
             Then::Stream(events) => {
                 core.count_kind(ConnKind::Http, false);
                 core.count_kind(ConnKind::Events, true);
+                // Without it the kernel finds out later that nobody is there.
+                drop(self.stream.expect_acknowledgments(silence_max(core.options.heartbeat).max(core.options.slow_timeout)));
                 self.protocol = Protocol::Events(events);
             }
+        }
+    }
+
+    /// Whether it does not get frames as they are.
+    fn has_own_form(&self) -> bool {
+        match &self.protocol {
+            Protocol::Events(_) => true,
+            Protocol::Http(http) => http.session().is_some(),
+            Protocol::WebSocket(_) | Protocol::Lines(_) => false,
         }
     }
 
@@ -226,7 +237,8 @@ impl Connection {
         match &self.protocol {
             Protocol::WebSocket(websocket) => Some(&websocket.session),
             Protocol::Events(events) => Some(&events.session),
-            Protocol::Http(_) | Protocol::Lines(_) => None,
+            Protocol::Http(http) => http.session(),
+            Protocol::Lines(_) => None,
         }
     }
 
@@ -261,7 +273,8 @@ impl Connection {
 
     /// Whether a flush has something to do or to find out, and how soon.
     pub(super) fn wants_flush(&self, core: &Core) -> Option<Dirty> {
-        if self.outbox.is_urgent() || self.ending.is_some() || self.eof || core.is_draining() {
+        let is_urgent = self.outbox.is_urgent() || self.ending.is_some() || self.eof || core.is_draining();
+        if is_urgent || matches!(&self.protocol, Protocol::Http(http) if http.is_woken() || (http.is_polling() && self.read_closed)) {
             return Some(Dirty::Urgent);
         }
         self.may_write().then_some(Dirty::Bulk)
@@ -299,6 +312,12 @@ impl Connection {
 
     /// Writes what waits, or what is urgent of it, as much as the kernel and one turn allow. A reason ends the connection.
     pub(super) fn flush(&mut self, dirty: Dirty, core: &mut Core, io: &mut Io) -> Option<Reason> {
+        if let Protocol::Http(http) = &mut self.protocol
+            && http.is_woken()
+        {
+            let then = http.poll_again(core, &mut self.outbox);
+            self.apply(then, core);
+        }
         let is_behind = self.outbox.is_overflowed() || self.outbox.bytes() > core.options.queue_bytes_max / SLOW_SHARE;
         let may_be_slow = is_behind || self.patience.is_warned();
         if may_be_slow && let Some(reason) = self.mind_slowness(core) {
@@ -355,7 +374,7 @@ impl Connection {
     /// Writes a batch as it is, if nothing else waits.
     pub(super) fn write_batch(&mut self, batch: &mut Batch, core: &Core, io: &mut Io) -> Direct {
         let is_held = batch.urgency() == Urgency::Bulk && self.awaits_reader();
-        if !self.writable || !self.is_flushed() || self.ending.is_some() || is_held || self.outbox.has_events() {
+        if !self.writable || !self.is_flushed() || self.ending.is_some() || is_held || self.has_own_form() {
             return Direct::NotNow;
         }
         let window_bits = self.outbox.window_bits();
@@ -400,7 +419,11 @@ impl Connection {
 
     /// Queues a frame that came as it happened; one who was warned is spared what nobody counts on.
     pub(super) fn push(&mut self, frame: &Arc<Frame>, queued: Mono, limits: Limits, stats: &ReactorStats) {
-        if self.patience.is_warned() && is_sheddable(&frame.tag) {
+        if let Protocol::Http(http) = &mut self.protocol
+            && http.session().is_some()
+        {
+            http.on_frame(frame, stats);
+        } else if self.patience.is_warned() && is_sheddable(&frame.tag) {
             stats.dropped_as_slow.inc();
         } else if self.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
             stats.conflated.inc();
@@ -427,6 +450,8 @@ impl Connection {
         match &self.protocol {
             Protocol::WebSocket(_) | Protocol::Events(_) => self.eof.then_some(Reason::Eof),
             Protocol::Lines(lines) if is_settled && lines.is_settled() => self.end_of_settled(core),
+            // Nobody is there for the answer any more.
+            Protocol::Http(http) if http.is_polling() && self.read_closed => Some(Reason::Eof),
             // Its request may be on its way, and is to have an answer.
             Protocol::Http(http) if http.is_new() && !self.eof => None,
             Protocol::Http(http) if is_settled && !http.awaits_answers() && (self.eof || http.is_idle()) => self.end_of_settled(core),
@@ -482,6 +507,11 @@ impl Connection {
             return None;
         }
         match &mut self.protocol {
+            Protocol::Http(http) if http.is_polling() => {
+                let then = http.on_poll_time(core, &mut self.outbox);
+                self.apply(then, core);
+                None
+            }
             Protocol::Http(http) => {
                 let reason = if core.is_draining() { Reason::Code(CLOSE_SHUTDOWN) } else { Reason::Timeout };
                 (http.deadline() <= now).then_some(reason)

@@ -57,7 +57,7 @@ impl Events {
         session.admit(grants, core).map_err(not_admitted)?;
         session.tell_connected(core);
         let mut events = Box::new(Events { session, stage: Stage::Opening { reader: None }, heartbeat_at: Mono::NEVER, return_ms: 0 });
-        let refusal = events.refusal(core, |session, core, outbox| {
+        let refusal = refusal_of(&mut events.session, core, |session, core, outbox| {
             let next = session.subscribe(None, room, wish, core, outbox);
             debug_assert_eq!(next, Next::Go, "a first join is within all rates");
         });
@@ -75,16 +75,9 @@ impl Events {
         self.stage = Stage::Opening { reader: origin };
     }
 
-    /// What the session has to say of a join that it asked for, if that is no.
-    fn refusal(&mut self, core: &mut Core, tell: impl FnOnce(&mut Session, &mut Core, &mut Outbox)) -> Option<Refusal> {
-        let mut said = Outbox::default();
-        tell(&mut self.session, core, &mut said);
-        said.replies().find_map(|frame| reply::refusal_in(frame.as_text()))
-    }
-
     /// Tells the session something that may end in a refusal of the join.
     pub(super) fn hear(&mut self, core: &mut Core, outbox: &mut Outbox, tell: impl FnOnce(&mut Session, &mut Core, &mut Outbox)) -> Then {
-        match self.refusal(core, tell) {
+        match refusal_of(&mut self.session, core, tell) {
             Some(refusal) => self.refuse(&refusal.into(), core, outbox),
             None => Then::Go,
         }
@@ -149,6 +142,17 @@ impl Events {
     }
 }
 
+/// Tells a session something about a join that it asked for: what it has to say of that, if it is no.
+pub(super) fn refusal_of(
+    session: &mut Session,
+    core: &mut Core,
+    tell: impl FnOnce(&mut Session, &mut Core, &mut Outbox),
+) -> Option<Refusal> {
+    let mut said = Outbox::default();
+    tell(session, core, &mut said);
+    said.replies().find_map(|frame| reply::refusal_in(frame.as_text()))
+}
+
 /// Why a client is not admitted.
 pub(super) fn not_admitted(full: Full) -> HttpRefusal {
     let refusal = match full {
@@ -160,7 +164,7 @@ pub(super) fn not_admitted(full: Full) -> HttpRefusal {
 }
 
 /// The status of a client that is to go before its answer has begun.
-fn refusal_for(code: CloseCode) -> HttpRefusal {
+pub(super) fn refusal_for(code: CloseCode) -> HttpRefusal {
     match code {
         CLOSE_SHUTDOWN => shutting_down(),
         CLOSE_TOKEN_REVOKED => unauthorized(Refusal::new(TOKEN_REVOKED, "the token was revoked: get a new one")),

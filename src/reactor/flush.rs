@@ -22,6 +22,9 @@ use super::connection::Direct;
 use super::core::Core;
 use super::runs::{Batch, Urgency};
 
+/// An output buffer that a long frame has made larger than this is given back.
+const OUTPUT_BYTES_KEPT: usize = 256 * 1024;
+
 /// How soon a connection is to be flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dirty {
@@ -277,6 +280,12 @@ impl Reactor {
                 }
             }
             Direct::Failed(reason) => self.close(slot, reason),
+        }
+    }
+
+    fn shrink_output(&mut self) {
+        if self.io.output.capacity() > OUTPUT_BYTES_KEPT {
+            self.io.output = Vec::new();
         }
     }
 

@@ -18,11 +18,13 @@ use super::core::{Core, Next};
 use super::events::Events;
 use super::memory::Demand;
 use super::pages::{self, Page};
+use super::poll::Poll;
 use super::publisher::{Answers, Outcome};
 use super::stats::{HANDSHAKES, Handshake};
 use super::websocket::WebSocket;
 
 pub(super) mod answers;
+mod polling;
 mod streams;
 
 use answers::{answer, bad_origin, not_allowed, refuse, shutting_down, status, too_many_handshakes, unauthorized};
@@ -38,6 +40,10 @@ pub(super) struct Http {
     reader: Option<Box<str>>,
     /// When what is awaited of the client must be here.
     due: Mono,
+    /// There once a client has polled.
+    poll: Option<Box<Poll>>,
+    /// An acknowledgment waits for the hub's word; whether the connection is used again.
+    acking: Option<bool>,
     /// A request with a good token came since [`Http::take_useful`] was asked.
     was_useful: bool,
     /// No request has come yet.
@@ -45,7 +51,7 @@ pub(super) struct Http {
 }
 
 const NO_SUCH_PATH: &str =
-    "no such path: there are GET /, GET /client.js, GET /v1/ws, GET /v1/events, POST /v1/ticket and POST /v1/publish";
+    "no such path: there are GET /, /client.js, /v1/ws, /v1/events and /v1/poll, and POST /v1/publish, /v1/ack and /v1/ticket";
 
 /// What a request head leads to.
 enum Route {
@@ -54,6 +60,8 @@ enum Route {
     Events(Box<Events>),
     /// The answer, as JSON.
     Answer(Vec<u8>),
+    /// The answer is the hub's word.
+    Wait,
 }
 
 impl Http {
@@ -64,6 +72,8 @@ impl Http {
             answers: Answers::default(),
             body: None,
             reader: None,
+            poll: None,
+            acking: None,
             due: now.plus(HANDSHAKE_TIMEOUT),
             was_useful: false,
             is_new: true,
@@ -128,13 +138,17 @@ impl Http {
             let has_more = used < input.len();
             return Took { used, ..self.give_page(page, &request, has_more, core, outbox) };
         }
-        match route(&request, id, *client, core, outbox) {
+        match self.route(&request, id, *client, core, outbox) {
             Ok(Route::WebSocket(websocket, next)) => {
                 Took { used, more: used < input.len(), whole: true, then: Then::Upgrade(websocket, next) }
             }
             Ok(Route::Events(mut events)) => {
                 events.set_reader(self.reader.take());
                 Took { used, more: false, whole: true, then: Then::Stream(events) }
+            }
+            Ok(Route::Wait) => {
+                self.was_useful = true;
+                Took { used, more: used < input.len(), whole: true, then: Then::Go }
             }
             Ok(Route::Answer(json)) => Took { used, ..self.give_answer(&json, &request, used < input.len(), core, outbox) },
             Ok(Route::Publish(body)) => {
@@ -156,6 +170,40 @@ impl Http {
                 self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
                 Took { used, more: keep_alive && used < input.len(), whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
             }
+        }
+    }
+
+    fn route(
+        &mut self,
+        request: &Request<'_>,
+        id: ConnId,
+        client: Option<IpAddr>,
+        core: &mut Core,
+        outbox: &mut Outbox,
+    ) -> Result<Route, HttpRefusal> {
+        if matches!(request.path, "/v1/ws" | "/v1/events") {
+            self.end_polling("upgraded", core);
+        }
+        match request.path {
+            "/v1/ws" => {
+                let routed = upgrade(request, id, client, core, outbox);
+                core.stats.handshake(match &routed {
+                    Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT | CLOSE_OVER_CAPACITY))) => Handshake::OverCapacity,
+                    Ok(Route::WebSocket(_, Next::Close(_))) => Handshake::BadToken,
+                    Ok(_) => Handshake::Upgraded,
+                    Err(turned_away) => turned_away.result,
+                });
+                routed.map_err(|turned_away| {
+                    core.turn_away(client, "connect", turned_away.reason);
+                    *turned_away.refusal
+                })
+            }
+            "/v1/publish" => publish(request, client, core).map(Route::Publish),
+            "/v1/events" => streams::events(request, id, client, core).map(Route::Events),
+            "/v1/poll" => self.poll(request, id, client, core).map(|known| known.map_or(Route::Wait, Route::Answer)),
+            "/v1/ack" => self.ack(request, id, client, core).map(|()| Route::Wait),
+            "/v1/ticket" => streams::ticket(request, client, core).map(Route::Answer),
+            _ => Err(Refusal::new(NOT_FOUND, NO_SUCH_PATH).into()),
         }
     }
 
@@ -249,24 +297,29 @@ impl Http {
 
     /// The daemon stops: a request that is not here by then is not awaited.
     pub(super) fn hurry(&mut self, until: Mono) {
-        if self.body.is_none() {
+        if self.is_idle() {
             self.due = self.due.min(until);
         }
+        self.hurry_poll(until);
     }
 
     /// Whether no request is being served.
     pub(super) fn is_idle(&self) -> bool {
-        self.body.is_none()
+        self.body.is_none() && self.acking.is_none() && !self.is_polling()
     }
 
     /// Whether the request is read, and only the hub's answers are missing.
     pub(super) fn awaits_answers(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.is_read())
+        self.body.as_ref().is_some_and(|body| body.is_read()) || self.acking.is_some() || self.is_polling()
     }
 
     /// When the client has taken too long: for a head (LIM-10), for a body, between two requests.
     pub(super) fn deadline(&self) -> Mono {
-        if self.is_blocked() { Mono::NEVER } else { self.due }
+        match &self.poll {
+            Some(poll) if poll.is_asked() => poll.deadline(),
+            _ if self.is_blocked() => Mono::NEVER,
+            _ => self.due,
+        }
     }
 }
 
@@ -285,33 +338,11 @@ fn preflight(request: &Request<'_>) -> Option<&'static str> {
     let asks = request.method == "OPTIONS" && request.values("access-control-request-method").next().is_some();
     let has_body = !matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
     let methods = match request.path {
-        "/v1/publish" | "/v1/ticket" => "POST",
-        "/v1/events" => "GET",
+        "/v1/publish" | "/v1/ticket" | "/v1/ack" => "POST",
+        "/v1/events" | "/v1/poll" => "GET",
         _ => return None,
     };
     (asks && !has_body).then_some(methods)
-}
-
-fn route(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core, outbox: &mut Outbox) -> Result<Route, HttpRefusal> {
-    match request.path {
-        "/v1/ws" => {
-            let routed = upgrade(request, id, client, core, outbox);
-            core.stats.handshake(match &routed {
-                Ok(Route::WebSocket(_, Next::Close(CLOSE_CONNECTION_LIMIT | CLOSE_OVER_CAPACITY))) => Handshake::OverCapacity,
-                Ok(Route::WebSocket(_, Next::Close(_))) => Handshake::BadToken,
-                Ok(_) => Handshake::Upgraded,
-                Err(turned_away) => turned_away.result,
-            });
-            routed.map_err(|turned_away| {
-                core.turn_away(client, "connect", turned_away.reason);
-                *turned_away.refusal
-            })
-        }
-        "/v1/publish" => publish(request, client, core).map(Route::Publish),
-        "/v1/events" => streams::events(request, id, client, core).map(Route::Events),
-        "/v1/ticket" => streams::ticket(request, client, core).map(Route::Answer),
-        _ => Err(Refusal::new(NOT_FOUND, NO_SUCH_PATH).into()),
-    }
 }
 
 fn publish(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Box<Body>, HttpRefusal> {

@@ -23,6 +23,7 @@ pub mod memory;
 pub mod options;
 mod pages;
 mod patience;
+mod poll;
 mod pressure;
 mod publisher;
 mod refusals;
@@ -89,8 +90,6 @@ const EVENTS_PER_TURN: usize = 1024;
 const TICK: Duration = Duration::from_millis(100);
 /// How soon leaves that found no room are tried again.
 const LEAVES_RETRY: Duration = Duration::from_millis(1);
-/// An output buffer that a long frame has made larger than this is given back.
-const OUTPUT_BYTES_KEPT: usize = 256 * 1024;
 
 /// See the module.
 pub struct Reactor {
@@ -462,6 +461,7 @@ impl Reactor {
                     None => self.core.uplink.leave(room, id, delta),
                 }
                 self.enlist(id.slot);
+                self.schedule(id.slot); // a poll may have begun to wait
             }
             Output::Reply { conn: id, frames } => {
                 self.core.uplink.answered(1);
@@ -561,12 +561,6 @@ impl Reactor {
         if at < conn.timer_at {
             conn.timer_at = at;
             self.wheel.insert(Timer { at, key: slots::key(conn.id) });
-        }
-    }
-
-    fn shrink_output(&mut self) {
-        if self.io.output.capacity() > OUTPUT_BYTES_KEPT {
-            self.io.output = Vec::new();
         }
     }
 

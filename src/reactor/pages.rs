@@ -1,5 +1,11 @@
 //! What browsers are given: the client, the dashboard and the API documents, as files that are part of the program. No I/O.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use crate::wire::http::{Request, write_response};
 
 /// A file of `src/web`.
@@ -8,23 +14,30 @@ pub(super) struct Page {
     path: &'static str,
     content_type: &'static str,
     body: &'static [u8],
+    /// The same, compressed when it is first asked for.
+    zipped: OnceLock<Vec<u8>>,
+}
+
+const fn page_of(path: &'static str, content_type: &'static str, body: &'static [u8]) -> Page {
+    Page { path, content_type, body, zipped: OnceLock::new() }
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// RFC 9512.
 const YAML: &str = "application/yaml";
 
-static PAGES: &[Page] = &[
-    Page { path: "/", content_type: "text/html; charset=utf-8", body: include_bytes!("../web/dashboard/index.html") },
-    Page { path: "/dashboard.js", content_type: SCRIPT, body: include_bytes!("../web/dashboard/dashboard.js") },
-    Page { path: "/plots.js", content_type: SCRIPT, body: include_bytes!("../web/dashboard/plots.js") },
-    Page { path: "/dashboard.css", content_type: "text/css; charset=utf-8", body: include_bytes!("../web/dashboard/dashboard.css") },
-    Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../web/dashboard/icon.svg") },
-    Page { path: "/client.js", content_type: SCRIPT, body: include_bytes!("../web/client.js") },
-    Page { path: "/react.js", content_type: SCRIPT, body: include_bytes!("../web/react.js") },
-    Page { path: "/client.d.ts", content_type: "text/plain; charset=utf-8", body: include_bytes!("../web/client.d.ts") },
-    Page { path: "/asyncapi.yaml", content_type: YAML, body: include_bytes!("../web/asyncapi.yaml") },
-    Page { path: "/openapi.yaml", content_type: YAML, body: include_bytes!("../web/openapi.yaml") },
+static PAGES: [Page; 11] = [
+    page_of("/", "text/html; charset=utf-8", include_bytes!("../web/dashboard/index.html")),
+    page_of("/dashboard.js", SCRIPT, include_bytes!("../web/dashboard/dashboard.js")),
+    page_of("/plots.js", SCRIPT, include_bytes!("../web/dashboard/plots.js")),
+    page_of("/dashboard.css", "text/css; charset=utf-8", include_bytes!("../web/dashboard/dashboard.css")),
+    page_of("/icon.svg", "image/svg+xml", include_bytes!("../web/dashboard/icon.svg")),
+    page_of("/client.js", SCRIPT, include_bytes!("../web/client.js")),
+    page_of("/client-fallback.js", SCRIPT, include_bytes!("../web/client-fallback.js")),
+    page_of("/react.js", SCRIPT, include_bytes!("../web/react.js")),
+    page_of("/client.d.ts", "text/plain; charset=utf-8", include_bytes!("../web/client.d.ts")),
+    page_of("/asyncapi.yaml", YAML, include_bytes!("../web/asyncapi.yaml")),
+    page_of("/openapi.yaml", YAML, include_bytes!("../web/openapi.yaml")),
 ];
 
 /// Everything comes from here, and nothing is inline: text that gets into a page as markup runs nothing.
@@ -39,10 +52,12 @@ pub(super) fn page(path: &str) -> Option<&'static Page> {
 impl Page {
     /// Appends the answer to a GET. A browser keeps the page, and asks each time whether it is still the same.
     pub(super) fn write(&self, request: &Request<'_>, keep_alive: bool, out: &mut Vec<u8>) {
-        let etag = format!("\"{:016x}\"", fnv1a(self.body));
+        let is_zipped = request.accepts_gzip();
+        let etag = format!("\"{:016x}{}\"", fnv1a(self.body), if is_zipped { "-gz" } else { "" });
         let is_known = request.values("if-none-match").any(|tags| names(tags, &etag));
-        let headers = [
+        let mut headers = vec![
             ("ETag", &*etag),
+            ("Vary", "Accept-Encoding"),
             ("Cache-Control", "no-cache"),
             ("Content-Security-Policy", POLICY),
             ("Referrer-Policy", "no-referrer"),
@@ -50,7 +65,19 @@ impl Page {
             ("Access-Control-Allow-Origin", "*"),
             ("Cross-Origin-Resource-Policy", "cross-origin"),
         ];
-        write_response(out, if is_known { 304 } else { 200 }, self.content_type, keep_alive, &headers, self.body);
+        if is_zipped && !is_known {
+            headers.push(("Content-Encoding", "gzip"));
+        }
+        let body = if is_zipped { self.zipped() } else { self.body };
+        write_response(out, if is_known { 304 } else { 200 }, self.content_type, keep_alive, &headers, body);
+    }
+
+    fn zipped(&self) -> &[u8] {
+        self.zipped.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            let written = encoder.write_all(self.body).and_then(|()| encoder.finish());
+            written.expect("writing to a Vec does not fail")
+        })
     }
 }
 
@@ -67,6 +94,8 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::wire::http::{Head, parse_head};
 
@@ -89,6 +118,36 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 304 ") && answer.ends_with("\r\n\r\n"), "{known}");
         }
         assert!(get(page, "If-None-Match: \"other\"\r\n").starts_with("HTTP/1.1 200 "));
+    }
+
+    /// Half a page's time on a slow line; a cache between must not mix the two up.
+    #[test]
+    fn a_page_is_compressed_for_those_who_take_that() {
+        let page = page("/client.js").unwrap();
+        let answer = |headers: &str| {
+            let text = format!("GET {} HTTP/1.1\r\nHost: x\r\n{headers}\r\n", page.path);
+            let Ok(Head::Complete { request, .. }) = parse_head(text.as_bytes()) else { panic!("{text}") };
+            let mut out = Vec::new();
+            page.write(&request, true, &mut out);
+            let at = out.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+            (String::from_utf8(out[..at].to_vec()).unwrap(), out[at..].to_vec())
+        };
+        for accepted in ["gzip", "br, GZIP;q=0.5", "*", "deflate\r\nAccept-Encoding: gzip"] {
+            let (head, body) = answer(&format!("Accept-Encoding: {accepted}\r\n"));
+            assert!(head.contains("Content-Encoding: gzip\r\n") && head.contains("Vary: Accept-Encoding\r\n"), "{head}");
+            assert!(body.len() < page.body.len() / 2 && head.contains(&format!("Content-Length: {}\r\n", body.len())));
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+            assert_eq!(plain, page.body);
+            let tag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap();
+            let (head, body) = answer(&format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n"));
+            assert!(head.starts_with("HTTP/1.1 304 ") && !head.contains("Content-Encoding") && body.is_empty());
+            assert!(answer(&format!("If-None-Match: {tag}\r\n")).0.starts_with("HTTP/1.1 200 "), "it is another form's");
+        }
+        for accepted in ["", "Accept-Encoding: br\r\n", "Accept-Encoding: gzip;q=0\r\n", "Accept-Encoding: *, gzip;q=0.0\r\n"] {
+            let (head, body) = answer(accepted);
+            assert!(!head.contains("Content-Encoding") && head.contains("Vary: Accept-Encoding\r\n") && body == page.body, "{accepted}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ impl Reactor {
                 conn.on_replayed(frames, &mut self.core);
             }
             self.enlist(conn.slot);
+            self.schedule(conn.slot); // a poll may have begun to wait
         }
         if is_done {
             return;

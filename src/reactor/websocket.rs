@@ -267,7 +267,7 @@ fn rtt_us(sent: Mono, now: Mono) -> Option<NonZeroU32> {
 }
 
 /// A slower heartbeat than usual needs more patience.
-fn silence_max(heartbeat: Duration) -> Duration {
+pub(super) fn silence_max(heartbeat: Duration) -> Duration {
     SILENCE_MAX.max(heartbeat * 3)
 }
 

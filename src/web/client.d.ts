@@ -19,6 +19,8 @@ export interface ClientOptions {
   store?: RoomStore;
   /** In place of WebSocket. */
   transport?: Transport;
+  /** Whether server-sent events and long polls are tried where no WebSocket gets through: true if left out, unless there is a `transport`. */
+  fallback?: boolean;
 }
 
 export interface RoomOptions {
@@ -112,6 +114,8 @@ export interface ClientView {
   readonly substate: Substate | null;
   readonly reason: Reason | null;
   readonly quality: Quality;
+  /** How the messages come. */
+  readonly transport: "websocket" | "sse" | "poll" | string;
   /** Attempts that failed since a connection was stable. */
   readonly attempts: number;
   /** When the next attempt is made, Unix milliseconds; null if none is waited for. */
@@ -222,7 +226,7 @@ export interface Transport {
   open(
     to: { url: string; token: string; tokenIn: "subprotocol" | "message" | "query" },
     handlers: { onOpen(): void; onMessage(text: string): void; onClose(code: number, reason: string): void },
-  ): { send(text: string): void; close(): void };
+  ): { send(text: string): void; close(): void; readonly kind?: string };
 }
 
 export const webSocket: Transport;

@@ -1,4 +1,4 @@
-// tickerd's client for web pages: one WebSocket for all rooms, which comes back by itself and misses nothing.
+// tickerd's client for web pages: one WebSocket for all rooms, which comes back by itself and misses nothing; client-fallback.js where none gets through.
 //
 //     import { connect } from "/client.js";
 //     const client = connect({ token: () => fetch("/session/token").then((answer) => answer.text()) });
@@ -16,6 +16,7 @@ export const LIMITS = Object.freeze({
   backoffMaxMs: 30_000,
   stableMs: 10_000, // a connection that lasted so long lets the backoff begin anew
   attemptsUntilOffline: 10,
+  attemptsUntilFallback: 3, // that brought no message
   openMs: 15_000, // for token, handshake and welcome
   silenceSlackMs: 5_000, // a heartbeat may be so late before we ask
   probeMs: 5_000, // for the answer
@@ -88,7 +89,7 @@ export class Core {
     Object.assign(this, { lastId: 0, lastKey: 0 });
     this.stage = "idle"; // of the present attempt: idle, token, opening, open, ready
     this.conn = 0; // the present attempt; what is heard of former ones is ignored
-    this.attempts = 0; // that failed since a connection was stable
+    Object.assign(this, { attempts: 0, misses: 0 }); // that failed since a connection was stable; since one brought a message
     this.isOnline = true;
     Object.assign(this, { token: null, tokenWhy: "connect", tokenEndsAt: Infinity, refused: null, refusals: 0, ask: 0 });
     Object.assign(this, { welcome: null, notice: null, heartbeatMs: 30_000, rttMs: null, queued: 0, quality: "offline" });
@@ -210,7 +211,7 @@ export class Core {
       return this.emit(null, "error", new TickerdError("bad_json", "the server sent what is no JSON"));
     }
     const wasSilent = this.isSilent;
-    Object.assign(this, { heardAt: now, deadAt: Infinity, isSilent: false, wasLate: false });
+    Object.assign(this, { heardAt: now, deadAt: Infinity, isSilent: false, wasLate: false, misses: 0 });
     if (!isObject(message)) return;
     if (message.type === undefined) this.onAnswer(message, now); // to a publish
     else if (Object.hasOwn(HANDLERS, message.type)) HANDLERS[message.type].call(this, message, now);
@@ -297,7 +298,7 @@ export class Core {
 
   open() {
     this.stage = "opening";
-    this.do("open", { conn: this.conn, token: this.token });
+    this.do("open", { conn: this.conn, token: this.token, misses: this.misses });
   }
 
   /** The attempt or the connection has ended without being asked to. The code says what to do (README's close codes). */
@@ -315,8 +316,7 @@ export class Core {
     const isAtOnce = (range === 42 || range === 43) && this.attempts === 0;
     this.notBefore = now + afterMs;
     this.retryAt = this.notBefore + (isAtOnce ? 0 : this.random() * backoffMs(this.attempts));
-    this.attempts += 1;
-    this.isFirst = false;
+    Object.assign(this, { attempts: this.attempts + 1, misses: this.misses + (range < 40), isFirst: false });
     const reason = range === 43 ? "token" : code >= 4000 ? "server" : name;
     this.move(this.isOnline && this.attempts < LIMITS.attemptsUntilOffline ? "reconnecting" : "offline", reason, { code, text });
   }
@@ -722,9 +722,9 @@ export class Client extends Emitter {
   #store;
   #unheard = [];
 
-  constructor({ url, token, tokenIn = "subprotocol", transport = webSocket, cache = null, store = cache && new Store(cache) } = {}) {
+  constructor({ url, token, tokenIn = "subprotocol", transport = webSocket, fallback = transport === webSocket, cache = null, store = cache && new Store(cache) } = {}) {
     super();
-    this.#options = { url: endpoint(url), token: typeof token === "function" ? token : () => token, tokenIn, transport };
+    this.#options = { url: endpoint(url), token: typeof token === "function" ? token : () => token, tokenIn, transport, fallback };
     this.#core = new Core({ tokenIn });
     this.#store = store;
     this.#core.isOnline = globalThis.navigator?.onLine ?? true;
@@ -739,7 +739,7 @@ export class Client extends Emitter {
     const { state, substate, reason, quality, attempts, retryAt, rttMs, queued, welcome } = this.#core;
     const { user = null, capabilities = [] } = welcome ?? {};
     const retry = { attempts, retryAt: Number.isFinite(retryAt) ? retryAt : null };
-    this.#view ??= Object.freeze({ state, substate, reason, quality, ...retry, rttMs, queued, user, capabilities });
+    this.#view ??= Object.freeze({ state, substate, reason, quality, transport: this.#connection?.kind ?? "websocket", ...retry, rttMs, queued, user, capabilities });
     return this.#view;
   }
 
@@ -845,10 +845,10 @@ export class Client extends Emitter {
     this.#timer = setTimeout(onTime, Math.max(0, at - this.#now()));
   }
 
-  #perform({ kind, conn, text, token, ask, why, room, name, detail, key, error, answer }) {
+  #perform({ kind, conn, text, token, misses, ask, why, room, name, detail, key, error, answer }) {
     if (kind === "emit") this.#emit(room, name, detail);
     else if (kind === "send") this.#connection.send(text);
-    else if (kind === "open") this.#open(conn, token);
+    else if (kind === "open") void this.#open(conn, token, misses);
     else if (kind === "close") this.#connection?.close();
     else if (kind === "token") this.#askToken(ask, why);
     else if (kind === "dropped") this.#rooms.get(room.name)?.record === room && this.#rooms.delete(room.name);
@@ -867,15 +867,17 @@ export class Client extends Emitter {
     if (room && this.#store) this.#saveSoon(record);
   }
 
-  #open(conn, token) {
-    const { url, tokenIn, transport } = this.#options;
+  async #open(conn, token, misses) {
+    const options = this.#options;
     const handlers = {
       onOpen: () => this.#input(() => this.#core.onOpen(this.#now(), conn)),
       onMessage: (text) => this.#input(() => this.#core.onMessage(this.#now(), conn, text)),
       onClose: (code, reason) => this.#input(() => this.#core.onClose(this.#now(), conn, code, reason)),
     };
     try {
-      this.#connection = transport.open({ url, token, tokenIn }, handlers);
+      if (misses >= LIMITS.attemptsUntilFallback && options.fallback && options.transport === webSocket)
+        options.transport = new (await import("./client-fallback.js")).Ladder(webSocket);
+      if (conn === this.#core.conn) this.#connection = options.transport.open({ url: options.url, token, tokenIn: options.tokenIn }, handlers);
     } catch (error) {
       this.emit("error", error);
       handlers.onClose(0, String(error));

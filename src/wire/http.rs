@@ -7,7 +7,7 @@ use std::fmt;
 
 use httparse::{Header, Status};
 
-use crate::base::codes::{BAD_STATE, ErrorCode, INVALID_FIELD, Refusal, TOO_LARGE};
+use crate::base::codes::{BAD_STATE, ErrorCode, INVALID_FIELD, METHOD_NOT_ALLOWED, Refusal, TOO_LARGE};
 use crate::base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 
 mod answer;
@@ -195,6 +195,17 @@ impl<'a> Request<'a> {
     /// Whether the client waits for `100 Continue` before it sends its body.
     pub fn expects_continue(&self) -> bool {
         self.minor_version == 1 && self.has_token("expect", "100-continue")
+    }
+
+    /// Whether the answer may be compressed by gzip (RFC 9110 section 12.5.3).
+    pub fn accepts_gzip(&self) -> bool {
+        let weight = |coding: &str, name: &str| {
+            let (found, params) = coding.split_once(';').unwrap_or((coding, ""));
+            let is_refused = params.trim().strip_prefix("q=").is_some_and(|q| q.trim_end_matches(['0', '.']).is_empty());
+            found.trim().eq_ignore_ascii_case(name).then_some(!is_refused)
+        };
+        let word_on = |name| self.tokens("accept-encoding").find_map(|coding| weight(coding, name));
+        word_on("gzip").or_else(|| word_on("*")).unwrap_or(false)
     }
 
     /// How long the body is; [`parse_head`] refuses a head for which this is an error. Content-Length alone counts; chunked bodies are refused with 411.

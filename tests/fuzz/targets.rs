@@ -8,6 +8,7 @@ use flate2::{Decompress, FlushDecompress};
 use serde_json::value::RawValue;
 use tickerd::auth::{KeySet, Verifier, VerifyOptions, encode_base64url};
 use tickerd::hub::catalog::Catalog;
+use tickerd::wire::cursor::{Cursor, Position};
 use tickerd::wire::deflate::Inflater;
 use tickerd::wire::forwarded::ClientAddress;
 use tickerd::wire::http::{Head, parse_head, token_of};
@@ -31,6 +32,7 @@ pub(crate) struct Target {
 /// All of them.
 pub(crate) const TARGETS: &[Target] = &[
     Target { name: "handshake", corpus: HEADS, check: handshake },
+    Target { name: "position", corpus: POSITIONS, check: position },
     Target { name: "extensions", corpus: OFFERS, check: extensions },
     Target { name: "frames", corpus: FRAMES, check: frames },
     Target { name: "inflate", corpus: COMPRESSED, check: inflate },
@@ -60,6 +62,32 @@ const HEADS: &[&[u8]] = &[
     b"POST http://a:1/v1/publish HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 5\r\nAuthorization: Bearer a.b.c\r\n\r\nhello",
     b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n0\r\n\r\n",
 ];
+
+const POSITIONS: &[&[u8]] = &[
+    b"k3:alert.118,update.8840,metric.0",
+    b"5692161d100b05e5:alert.0,update.18446744073709551615,metric.7,state.0000002a-99",
+    b"room=challenge%3A8f&since=k3%3Aalert.1&history=5",
+];
+
+/// A position that is taken says the same when it is given out, and a query's parameters are found in one way alone.
+fn position(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(cursor) = Cursor::parse(text)
+        && let [Some(alert), Some(update), Some(metric)] = cursor.seq
+    {
+        let given = Position { epoch: &cursor.epoch, seq: [alert, update, metric], states: cursor.states }.to_string();
+        assert_eq!(Cursor::parse(&given), Ok(cursor));
+    }
+    let head = [b"GET /v1/events?", input, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+    if let Ok(Head::Complete { request, .. }) = parse_head(&head) {
+        for name in ["room", "since", "history", "ticket"] {
+            let (param, places) = (request.param(name), request.query.unwrap_or_default().split('&'));
+            let places = places.filter(|pair| pair.split('=').next() == Some(name)).count();
+            assert_eq!(matches!(param, Ok(None)), places == 0);
+            assert!(places < 2 || param.is_err());
+        }
+    }
+}
 
 /// What follows a head does not change it, and a head that is refused stays refused.
 fn handshake(input: &[u8]) {

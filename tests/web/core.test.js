@@ -396,3 +396,22 @@ test("what is no JSON, or of a type that nobody knows, harms nothing", () => {
   driver.live("r");
   assert.deepEqual(driver.say(alert("r", 1)).events.length, 1);
 });
+
+test("CLI-08: each attempt knows how many before it brought no message", () => {
+  const driver = new Driver();
+  const misses = () => driver.did.findLast(({ kind }) => kind === "open").misses;
+  const again = (code) => driver.hangUp(code).pass(driver.waitMs);
+  driver.do("connect");
+  for (let count = 0; count < LIMITS.attemptsUntilFallback; count++) {
+    assert.equal(misses(), count);
+    if (count === 1) driver.open(); // it opened, and that was all
+    again();
+  }
+  assert.equal(misses(), LIMITS.attemptsUntilFallback);
+  driver.open().welcome();
+  again();
+  assert.equal(misses(), 1, "what has worked is not given up at once");
+  driver.open();
+  again(4101);
+  assert.equal(misses(), 1, "the server's own word got through");
+});

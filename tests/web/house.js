@@ -4,7 +4,8 @@ import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -106,6 +107,46 @@ export async function pageServer(files = {}) {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return { url: `http://127.0.0.1:${server.address().port}`, end: () => server.close() };
+}
+
+/**
+ * A proxy before the daemon that lets some things not through: `websocket` upgrades, `events` and `poll` requests; with `flush` it keeps what streams.
+ * `counts` has the attempts by kind.
+ */
+export async function blockingProxy(daemon, blocked) {
+  const proxy = { blocked: new Set(blocked), counts: { websocket: 0, events: 0, poll: 0 } };
+  const kindOf = (url) => ["events", "poll"].find((name) => url.startsWith(`/v1/${name}`));
+  const server = createServer((incoming, response) => {
+    const kind = kindOf(incoming.url);
+    if (kind) proxy.counts[kind] += 1;
+    if (proxy.blocked.has(kind)) return incoming.socket.destroy();
+    const { method, url, headers } = incoming;
+    const outgoing = request({ host: "127.0.0.1", port: daemon.port, method, path: url, headers }, (answer) => {
+      const isHeld = kind === "events" && proxy.blocked.has("flush");
+      if (isHeld) return answer.resume();
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+      answer.on("error", () => response.destroy());
+      answer.on("aborted", () => response.destroy());
+    });
+    outgoing.on("error", () => response.destroy());
+    response.on("close", () => outgoing.destroy());
+    incoming.pipe(outgoing);
+  });
+  server.on("upgrade", (incoming, socket) => {
+    proxy.counts.websocket += 1;
+    if (proxy.blocked.has("websocket")) return socket.destroy();
+    const lines = [`${incoming.method} ${incoming.url} HTTP/1.1`];
+    for (let i = 0; i < incoming.rawHeaders.length; i += 2) lines.push(`${incoming.rawHeaders[i]}: ${incoming.rawHeaders[i + 1]}`);
+    const upstream = connect(daemon.port, "127.0.0.1", () => upstream.write(`${lines.join("\r\n")}\r\n\r\n`));
+    upstream.pipe(socket).pipe(upstream);
+    for (const end of [upstream, socket]) end.on("error", () => (upstream.destroy(), socket.destroy()));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  proxy.url = `http://127.0.0.1:${server.address().port}`;
+  proxy.end = () => (server.closeAllConnections(), server.close());
+  return proxy;
 }
 
 /** A Chromium of its own, with nothing in it. */

@@ -67,11 +67,6 @@ impl Outbox {
         self.events = Some(Box::new(Events { epoch, head, scratch: Vec::new() }));
     }
 
-    /// Whether it does.
-    pub fn has_events(&self) -> bool {
-        self.events.is_some()
-    }
-
     /// Has the next message say when the reader is to come back.
     pub fn set_retry(&mut self, retry_ms: u64) {
         if let Some(events) = &mut self.events {

@@ -28,8 +28,14 @@ impl Connection {
 
     /// The hub has answered an acknowledgment.
     pub(in crate::reactor) fn on_acked(&mut self, answer: AckAnswer, core: &mut Core) {
-        if let (Protocol::WebSocket(_), None) = (&self.protocol, &self.ending) {
-            Session::on_acked(&answer.request, answer.outcome, core, &mut self.outbox);
+        match &mut self.protocol {
+            _ if self.ending.is_some() => {}
+            Protocol::WebSocket(_) => Session::on_acked(&answer.request, answer.outcome, core, &mut self.outbox),
+            Protocol::Http(http) => {
+                let then = http.on_acked(answer.outcome, core, &mut self.outbox);
+                self.apply(then, core);
+            }
+            Protocol::Events(_) | Protocol::Lines(_) => {}
         }
     }
 
@@ -38,6 +44,10 @@ impl Connection {
         match &mut self.protocol {
             Protocol::WebSocket(websocket) if self.ending.is_none() => websocket.session.on_joined(joined, core, &mut self.outbox),
             Protocol::Events(events) if self.ending.is_none() => events.on_joined(joined, core, &mut self.outbox),
+            Protocol::Http(http) if self.ending.is_none() => {
+                let then = http.on_joined(joined, core, &mut self.outbox);
+                self.apply(then, core);
+            }
             _ => core.uplink.leave(joined.room, self.id, joined.delta),
         }
     }
@@ -59,6 +69,10 @@ impl Connection {
 
     /// Past events of a room that it is a member of.
     pub(in crate::reactor) fn on_replayed(&mut self, frames: Vec<Arc<Frame>>, core: &mut Core) {
+        if let Protocol::Http(http) = &mut self.protocol {
+            let then = http.on_replayed(frames, core, &mut self.outbox);
+            return self.apply(then, core);
+        }
         for frame in frames {
             core.queue(&mut self.outbox, frame);
         }
@@ -73,7 +87,11 @@ impl Connection {
                 let then = events.hear(core, &mut self.outbox, tell);
                 self.apply(then, core);
             }
-            Protocol::Http(_) | Protocol::Lines(_) => {}
+            Protocol::Http(http) => {
+                let then = http.hear(core, &mut self.outbox, tell);
+                self.apply(then, core);
+            }
+            Protocol::Lines(_) => {}
         }
     }
 }

@@ -17,7 +17,8 @@ impl Connection {
         }
         match &mut self.protocol {
             Protocol::Events(events) => events.close(code, core, &mut self.outbox),
-            Protocol::Http(_) | Protocol::WebSocket(_) | Protocol::Lines(_) => core.close(&mut self.outbox, code),
+            Protocol::Http(http) => http.close(code, core, &mut self.outbox),
+            Protocol::WebSocket(_) | Protocol::Lines(_) => core.close(&mut self.outbox, code),
         }
         let rooms = self.leave_rooms(core);
         self.ending = Some(Box::new(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms }));

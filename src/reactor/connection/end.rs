@@ -30,7 +30,8 @@ impl Connection {
         match &mut self.protocol {
             Protocol::WebSocket(websocket) => websocket.session.end(core),
             Protocol::Events(events) => events.session.end(core),
-            Protocol::Http(_) | Protocol::Lines(_) => {}
+            Protocol::Http(http) => http.end(core),
+            Protocol::Lines(_) => {}
         }
         core.strangers -= usize::from(is_stranger);
     }

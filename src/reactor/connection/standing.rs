@@ -1,6 +1,5 @@
 //! Whether somebody has vouched for a connection: see [`strangers`](crate::reactor::strangers).
 
-use crate::reactor::stats::ConnKind;
 use crate::reactor::strangers::Standing;
 
 use super::{Connection, Protocol};
@@ -10,7 +9,8 @@ impl Connection {
     pub(in crate::reactor) fn is_stranger(&self) -> bool {
         match &self.protocol {
             Protocol::WebSocket(websocket) => websocket.session.user().is_none(),
-            Protocol::Http(_) | Protocol::Events(_) | Protocol::Lines(_) => self.kind() == ConnKind::Http,
+            Protocol::Http(http) => http.session().is_none(),
+            Protocol::Events(_) | Protocol::Lines(_) => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::codes::{BAD_STATE, ErrorCode, FORBIDDEN, RATE_LIMITED, Refusal, SHUTTING_DOWN};
+use crate::base::codes::{ErrorCode, FORBIDDEN, METHOD_NOT_ALLOWED, RATE_LIMITED, Refusal, SHUTTING_DOWN};
 use crate::base::time::millis;
 use crate::net::outbox::Outbox;
 use crate::reactor::core::Core;
@@ -52,7 +52,7 @@ pub(super) fn bad_origin() -> Refusal {
 }
 
 pub(super) fn not_allowed(allow: &'static str, message: &str) -> HttpRefusal {
-    HttpRefusal { extra_header: Some(allow), ..status(405, BAD_STATE, message) }
+    HttpRefusal { extra_header: Some(allow), ..Refusal::new(METHOD_NOT_ALLOWED, message).into() }
 }
 
 pub(in crate::reactor) fn unauthorized(refusal: Refusal) -> HttpRefusal {

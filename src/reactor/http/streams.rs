@@ -24,7 +24,7 @@ pub(super) fn events(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, 
     if request.method != "GET" {
         return Err(not_allowed("Allow: GET", "events are read by GET"));
     }
-    let grants = admitted(request, client, "events", core)?;
+    let grants = admitted(request, client, "events", true, core)?;
     let room = room(request)?;
     let position = match request.header("last-event-id")? {
         Some(id) if !id.is_empty() => Some(Cursor::parse(id)?), // newer than the address, which an `EventSource` keeps
@@ -40,7 +40,7 @@ pub(super) fn ticket(request: &Request<'_>, client: Option<IpAddr>, core: &mut C
         return Err(not_allowed("Allow: POST", "a ticket is made by POST"));
     }
     check_no_body(request)?;
-    check_open(request, client, core)?;
+    check_open(request, client, true, core)?;
     if request.param("ticket")?.is_some() {
         return Err(Refusal::new(INVALID_FIELD, "a ticket is had for a token, not for another ticket").into());
     }
@@ -50,10 +50,16 @@ pub(super) fn ticket(request: &Request<'_>, client: Option<IpAddr>, core: &mut C
     Ok(format!(r#"{{"ok":true,"ticket":"{ticket}","expires_in_ms":{expires_in_ms}}}"#).into_bytes())
 }
 
-/// Who may read a room's events, as far as the request tells.
-fn admitted(request: &Request<'_>, client: Option<IpAddr>, what: &'static str, core: &mut Core) -> Result<Grants, HttpRefusal> {
+/// Who may read a room's events, as far as the request tells. `is_new`: it is one client more.
+pub(super) fn admitted(
+    request: &Request<'_>,
+    client: Option<IpAddr>,
+    what: &'static str,
+    is_new: bool,
+    core: &mut Core,
+) -> Result<Grants, HttpRefusal> {
     check_no_body(request)?;
-    check_open(request, client, core)?;
+    check_open(request, client, is_new, core)?;
     let origin = request.header("origin")?;
     let grants = caller(request, client, what, core)?;
     // A page's own server is asked by GET without an origin, but browsers say so.
@@ -62,27 +68,29 @@ fn admitted(request: &Request<'_>, client: Option<IpAddr>, what: &'static str, c
         let message = "the header origin is missing: this server is for pages, and for tokens with the scope publish";
         return Err(Refusal::new(FORBIDDEN, message).into());
     }
-    if !core.registry.has_room() {
+    if is_new && !core.registry.has_room() {
         return Err(Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000).into());
     }
     Ok(grants)
 }
 
-fn check_no_body(request: &Request<'_>) -> Result<(), HttpRefusal> {
+pub(super) fn check_no_body(request: &Request<'_>) -> Result<(), HttpRefusal> {
     match request.body_len()? {
         BodyLen::None | BodyLen::Bytes(0) => Ok(()),
         BodyLen::Bytes(_) => Err(Refusal::new(INVALID_FIELD, "this request has no body: leave it out").into()),
     }
 }
 
-/// What a handshake of a WebSocket has to pass too: it is as much work.
-fn check_open(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<(), HttpRefusal> {
+/// What a handshake of a WebSocket has to pass too. `is_new`: it counts as one.
+pub(super) fn check_open(request: &Request<'_>, client: Option<IpAddr>, is_new: bool, core: &mut Core) -> Result<(), HttpRefusal> {
     if core.is_draining() {
         return Err(shutting_down());
     }
-    core.spare_memory(Demand::Handshake)?;
-    let address = core.options.limited(client);
-    core.registry.handshake(address, core.now.mono).map_err(too_many_handshakes)?;
+    if is_new {
+        core.spare_memory(Demand::Handshake)?;
+        let address = core.options.limited(client);
+        core.registry.handshake(address, core.now.mono).map_err(too_many_handshakes)?;
+    }
     match request.header("origin")? {
         Some(origin) if !core.options.origins.is_empty() && !is_listed(origin, core) => {
             core.turn_away(client, "connect", "bad_origin");
@@ -116,13 +124,13 @@ pub(super) fn caller(request: &Request<'_>, client: Option<IpAddr>, what: &'stat
     })
 }
 
-fn room(request: &Request<'_>) -> Result<String, HttpRefusal> {
+pub(super) fn room(request: &Request<'_>) -> Result<String, HttpRefusal> {
     let room = request.param("room")?.filter(|room| is_identifier(room));
     let message = "the query must name one room, as `room=challenge:8f`: [A-Za-z0-9_.:%-]{1,200}, and a `%` in it is `%25` here";
     room.map(String::from).ok_or_else(|| Refusal::new(INVALID_FIELD, message).into())
 }
 
-fn since(request: &Request<'_>) -> Result<Option<Cursor>, HttpRefusal> {
+pub(super) fn since(request: &Request<'_>) -> Result<Option<Cursor>, HttpRefusal> {
     let since = request.param("since")?.filter(|since| !since.is_empty());
     Ok(since.map(|since| Cursor::parse(&since)).transpose()?)
 }
@@ -131,7 +139,7 @@ fn since_text(cursor: Cursor) -> SinceText {
     SinceText { epoch: cursor.epoch.into(), seq: cursor.seq }
 }
 
-fn history(request: &Request<'_>) -> Result<Option<u32>, HttpRefusal> {
+pub(super) fn history(request: &Request<'_>) -> Result<Option<u32>, HttpRefusal> {
     let Some(text) = request.param("history")? else { return Ok(None) };
     let history = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     history.map(Some).ok_or_else(|| Refusal::new(INVALID_FIELD, "`history` must be an integer from 0 to 4294967295").into())

@@ -1,16 +1,19 @@
 //! A session's beginning and its end: what it takes of the registry, and what it is told first.
 
+use std::time::Duration;
+
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{CLOSE_CONNECTION_LIMIT, CLOSE_OVER_CAPACITY};
 use crate::base::ids::SessionName;
 use crate::base::limits::ROOMS_PER_CONN_MAX;
+use crate::hub::ports::Joined;
 use crate::net::outbox::Outbox;
 use crate::reactor::core::{Core, Next};
 use crate::reactor::registry::Full;
 use crate::wire::command;
 use crate::wire::reply::{self, Welcome};
 
-use super::{Session, message_bytes_max};
+use super::{Awaited, Session, message_bytes_max};
 
 impl Session {
     /// Begins with these grants, if the registry admits one more connection of the user.
@@ -65,5 +68,37 @@ impl Session {
         self.note_disconnected(reason, core);
         self.end(core);
         core.strangers += 1;
+    }
+
+    /// A newer token of the same user takes the place of the old one, with a request.
+    pub(in crate::reactor) fn renew(&mut self, grants: Grants) {
+        (self.grants, self.expiry_noticed) = (Some(grants), false);
+    }
+
+    /// LIM-01: a request that counts as a command; or how long it must wait.
+    pub(in crate::reactor) fn spend(&mut self, core: &Core) -> Result<(), Duration> {
+        self.limiter.command(1, core.options.commands, core.now.mono)
+    }
+
+    /// The hub has granted a poll's join, and its frames are the poll's own matter. `is_noted`: the audit trail is to hear of it.
+    pub(in crate::reactor) fn enter(&mut self, joined: &Joined, is_noted: bool, core: &mut Core) {
+        let Some(Awaited::Join { by_pattern, .. }) = self.awaited.pop_front() else {
+            debug_assert!(false, "the hub granted a join that was not asked");
+            return core.uplink.leave(joined.room, self.id, joined.delta);
+        };
+        if !core.rooms.join(self.id.slot, joined.room, &joined.name, by_pattern, joined.floor) {
+            core.uplink.leave(joined.room, self.id, joined.delta);
+        }
+        if is_noted {
+            self.note_joined(&joined.name, core);
+        }
+    }
+
+    /// Is a member of nothing any more.
+    pub(in crate::reactor) fn leave_all(&self, core: &mut Core) {
+        let rooms: Vec<_> = core.rooms.of(self.id.slot).iter().map(|membership| membership.room).collect();
+        for room in rooms {
+            self.leave(room, core, &mut Outbox::default());
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::extensions::{self, PerMessageDeflate};
-use super::{BAD_STATE, BodyLen, HttpRefusal, Request};
+use super::{BAD_STATE, BodyLen, HttpRefusal, METHOD_NOT_ALLOWED, Request};
 
 /// The one subprotocol that is spoken.
 const SUBPROTOCOL: &str = "tickerd.v1";
@@ -56,7 +56,7 @@ impl<'a> Request<'a> {
 
     fn check_upgrade(&self) -> Result<(), HttpRefusal> {
         if self.method != "GET" {
-            let refusal = HttpRefusal::new(405, BAD_STATE, "a WebSocket is opened by GET");
+            let refusal = HttpRefusal::new(405, METHOD_NOT_ALLOWED, "a WebSocket is opened by GET");
             return Err(HttpRefusal { extra_header: Some("Allow: GET"), ..refusal });
         }
         if self.minor_version != 1 {
