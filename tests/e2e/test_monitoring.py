@@ -64,7 +64,7 @@ def busy(serve, tmp_path):
                 daemon.publish_unix(risk_alert(), equity(n=now), note("challenge:c1", "metric", "transient"), b"no json")
                 client.subscribe(f"quote:{now}")
                 client.request(type="unsubscribe", room=f"quote:{now}")
-                Client(daemon.address, mint(), tls=context).close()
+                Client(daemon.address, mint("visitor"), tls=context).close()
                 assert handshake_status(daemon.address, "not.a.token", tls=context) == 401
                 node.publish(risk_alert())
 
@@ -122,3 +122,9 @@ def found(port, query):
     url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
     with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
         return [sample for sample in json.load(answer)["data"]["result"] if sample["value"][1] != "NaN"]
+
+
+def test_no_panel_covers_another():
+    places = [panel["gridPos"] for panel in json.loads(DASHBOARD.read_text())["panels"]]
+    cells = [(x, y) for place in places for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
