@@ -191,10 +191,9 @@ impl Bench {
     }
 
     fn join_as(&mut self, conn: ConnId, user: &str, by_pattern: bool, since: Option<Since>, history: Option<u32>) -> Vec<Value> {
-        let request = Some(RequestId::from(7));
         let join = Join {
             conn,
-            request,
+            request: Some(RequestId::from(7)),
             room: "r".into(),
             user: user.into(),
             by_pattern,
