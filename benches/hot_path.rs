@@ -31,7 +31,7 @@ fn event(criterion: &mut Criterion) {
 
 fn frame(criterion: &mut Criterion) {
     let text = common::line(STREAM, 1);
-    let tag = Tag { room: RoomId::NONE, lane: Lane::Update, kind: Kind::Transient, accepted: Mono(1), released: Mono(1) };
+    let tag = Tag { room: RoomId::NONE, lane: Lane::Update, kind: Kind::Transient, accepted: Mono(1), taken: Mono(1), released: Mono(1) };
     criterion.bench_function("frame/encode", |bench| bench.iter(|| Arc::new(Frame::text(tag, black_box(&text)))));
 }
 

@@ -1,13 +1,17 @@
 //! README's tables are made from the code's: `TICKERD_BLESS=1 cargo test --test docs` writes them, and without it this test
 //! fails where they differ (ERR-01).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use tickerd::base::codes::{CLOSES, ERRORS};
 use tickerd::base::units::format_duration;
 use tickerd::config::{Key, Kind, Reload, keys};
+use tickerd::daemon::METRICS;
 use tickerd::hub::catalog::Catalog;
+use tickerd::ops::alerts::ALERTS;
+use tickerd::ops::events::EVENTS;
 use tickerd_loadtest::scenarios::BUILT_IN;
 use tickerd_loadtest::slo::FIGURES;
 
@@ -22,6 +26,9 @@ fn readme_has_the_tables_of_the_code() {
         ("closes", closes()),
         ("catalog", catalog()),
         ("config", config()),
+        ("metrics", metrics()),
+        ("alerts", alerts()),
+        ("events", events()),
         ("scenarios", scenarios()),
         ("figures", figures()),
     ];
@@ -93,6 +100,78 @@ fn config() -> String {
         let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
         let value = if key.kind == Kind::Switch { String::new() } else { format!(" {}", pipe(key.placeholder)) };
         writeln!(table, "| `--{}{value}` | {default} | {reload} | {} |", key.flag, pipe(key.help)).expect("to a String");
+    }
+    table
+}
+
+fn alerts() -> String {
+    let mut table = "| alert | severity | fires | clears | what it means, and what to do |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for alert in ALERTS {
+        let limits = alert.limits;
+        let held = |hold: std::time::Duration| if hold.is_zero() { String::new() } else { format!(" for {}", format_duration(hold)) };
+        let (beyond, back) = if limits.fire >= limits.clear { ("≥", "<") } else { ("≤", ">") };
+        writeln!(
+            table,
+            "| `{}` | {} | {beyond} {}{} | {back} {}{} | {} |",
+            alert.name,
+            alert.severity.name(),
+            limits.fire,
+            held(limits.hold),
+            limits.clear,
+            held(limits.clear_hold),
+            alert.help
+        )
+        .expect("to a String");
+    }
+    table
+}
+
+fn events() -> String {
+    let mut table = "| event | level | what it says |\n| --- | --- | --- |\n".to_owned();
+    for (name, level, says) in EVENTS {
+        writeln!(table, "| `{name}` | {level} | {says} |").expect("to a String");
+    }
+    table
+}
+
+/// OBS-15, OBS-21: the table has each event of the code, with its levels, and no other.
+#[test]
+fn the_table_of_events_is_the_codes() {
+    let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+    for path in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+        let text = std::fs::read_to_string(&path).expect("a source is text");
+        for (at, _) in text.match_indices("event = \"") {
+            let name = text[at + 9..].split('"').next().unwrap_or_default();
+            let Some(level) = text[..at].trim_end().strip_suffix("!(") else { continue };
+            let level = level.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+            found.entry(name.to_owned()).or_default().insert(level.to_owned());
+        }
+    }
+    let table = EVENTS.iter().map(|(name, levels, _)| ((*name).to_owned(), levels.split(", ").map(str::to_owned).collect())).collect();
+    assert_eq!(found, table);
+    assert!(found.len() == EVENTS.len() && EVENTS.len() > 60);
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("src is there").map(|entry| entry.expect("it can be read").path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                vec![path]
+            } else {
+                Vec::new()
+            }
+        })
+        .collect()
+}
+
+fn metrics() -> String {
+    let mut table = "| metric | type | what it says |\n| --- | --- | --- |\n".to_owned();
+    for metric in METRICS {
+        let labels = if metric.labels.is_empty() { String::new() } else { format!("{{{}}}", metric.labels.join(",")) };
+        writeln!(table, "| `{}{labels}` | {} | {} |", metric.name, metric.kind.name(), metric.help).expect("to a String");
     }
     table
 }

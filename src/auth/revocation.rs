@@ -113,6 +113,11 @@ impl Revocations {
             || self.users.get(&*grants.user).is_some_and(|before| grants.issued_at_s < before.issued_before_s)
     }
 
+    /// Before when tokens of that user must have been issued to be revoked, if any are.
+    pub fn revoked_before_s(&self, user: &str) -> Option<u32> {
+        self.users.get(user).map(|before| before.issued_before_s)
+    }
+
     /// Adds one; whether it says anything new. At `entries_max` those that have ended go first.
     pub fn insert(&mut self, revocation: &Revocation, now_s: u64, entries_max: usize) -> Result<bool, Full> {
         if self.len() >= entries_max && !self.has(&revocation.whom) {

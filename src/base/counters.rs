@@ -37,6 +37,34 @@ pub const BUCKETS_US: [u64; 19] = [
     10_000_000,
 ];
 
+/// The same of what takes long, sessions and absences: in seconds, up to a week; one more bucket takes the rest.
+pub const LONG_BUCKETS_S: [u64; BUCKETS_US.len()] =
+    [1, 2, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 604_800];
+
+/// The bounds of [`BUCKETS_US`] in nanoseconds, and one that nothing is beyond.
+const BOUNDS_NS: [u64; BUCKETS_US.len() + 1] = {
+    let (mut bounds, mut at) = ([u64::MAX; BUCKETS_US.len() + 1], 0);
+    while at < BUCKETS_US.len() {
+        bounds[at] = BUCKETS_US[at] * 1_000;
+        at += 1;
+    }
+    bounds
+};
+
+/// By its length in bits, how many bounds a duration in nanoseconds is beyond at least. It may be beyond one more: no two bounds have the same
+/// length.
+const BUCKET_BY_BITS: [u8; 65] = {
+    let (mut by_bits, mut bits) = ([0; 65], 0);
+    while bits <= 64 {
+        let shortest = if bits == 0 { 0 } else { 1 << (bits - 1) };
+        while BOUNDS_NS[by_bits[bits] as usize] < shortest {
+            by_bits[bits] += 1;
+        }
+        bits += 1;
+    }
+    by_bits
+};
+
 /// A histogram of durations with one writing thread, in Prometheus' shape.
 #[derive(Debug, Default)]
 pub struct DurationHistogram {
@@ -55,6 +83,14 @@ impl DurationHistogram {
         let ns = nanos(duration);
         self.buckets[bucket(ns)].add(n);
         self.sum_ns.add(ns.saturating_mul(n));
+    }
+
+    /// Records a duration in the buckets of [`LONG_BUCKETS_S`]: a histogram is either of these alone or of the others. Only the owning thread
+    /// may call this.
+    pub fn record_long(&self, duration: Duration) {
+        let ns = nanos(duration);
+        self.buckets[LONG_BUCKETS_S.partition_point(|bound_s| bound_s * 1_000_000_000 < ns)].inc();
+        self.sum_ns.add(ns);
     }
 
     /// Records how long ago each of some moments was. Only the owning thread may call this.
@@ -79,8 +115,10 @@ impl DurationHistogram {
 }
 
 /// The bucket of a duration.
+#[inline]
 fn bucket(ns: u64) -> usize {
-    BUCKETS_US.partition_point(|bound_us| bound_us * 1_000 < ns)
+    let at = usize::from(BUCKET_BY_BITS[64 - ns.leading_zeros() as usize]);
+    at + usize::from(BOUNDS_NS[at] < ns)
 }
 
 /// Some moments, in order, to be recorded together and again and again: what a batch of events has in common for all who get it.
@@ -99,6 +137,16 @@ impl Times {
         } else {
             self.sorted.insert(self.sorted.partition_point(|other| *other <= at), at);
         }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
     }
 
     /// The sum of their distances to `now`, which none of them is later than.
@@ -137,6 +185,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn each_duration_is_in_its_bucket() {
+        let by_search = |ns: u64| BUCKETS_US.partition_point(|bound_us| bound_us * 1_000 < ns);
+        for bound in BUCKETS_US.map(|us| us * 1_000).into_iter().chain((0..64).map(|bits| 1 << bits)).chain([0, u64::MAX]) {
+            for ns in [bound.saturating_sub(1), bound, bound.saturating_add(1)] {
+                assert_eq!(bucket(ns), by_search(ns), "{ns}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_durations_have_buckets_of_their_own() {
+        let histogram = DurationHistogram::default();
+        for s in [0, 1, 2, 3_600, 604_800, 604_801] {
+            histogram.record_long(Duration::from_secs(s));
+        }
+        let HistogramSnapshot { buckets, sum_ns } = histogram.snapshot();
+        assert_eq!((buckets[0], buckets[1], buckets[13], buckets[18], buckets[19]), (2, 1, 1, 1, 1));
+        assert_eq!(sum_ns, 1_213_204_000_000_000);
+    }
 
     proptest! {
         /// Recording many moments at once is recording each of them.

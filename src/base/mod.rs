@@ -11,6 +11,7 @@ pub mod ids;
 pub mod lane;
 pub mod limits;
 pub mod memory;
+pub mod rules;
 pub mod thin_deque;
 pub mod time;
 pub mod units;

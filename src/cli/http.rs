@@ -1,6 +1,7 @@
-//! As much of an HTTP/1.1 client as `tickerd publish` needs: POST with a body of known length over one kept connection.
+//! As much of an HTTP/1.1 client as `tickerd publish` needs: POST with a body of known length over one kept connection; and a plain GET.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
@@ -10,6 +11,8 @@ use super::line::{Connector, Line};
 
 /// The daemon answers a publish when its events are durable, which takes milliseconds; a minute is a hang.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same of what an operator asks.
+const GET_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers are shorter than the lines they answer; 16 Ki lines of them fit well.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -74,6 +77,18 @@ impl HttpClient {
         );
         [head.as_bytes(), body].concat()
     }
+}
+
+/// Asks a server without TLS for a path, on a connection of its own.
+pub(super) fn get(server: SocketAddr, path: &str) -> io::Result<Response> {
+    let mut tcp = TcpStream::connect_timeout(&server, GET_TIMEOUT)?;
+    tcp.set_read_timeout(Some(GET_TIMEOUT))?;
+    tcp.set_write_timeout(Some(GET_TIMEOUT))?;
+    tcp.write_all(format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut connection = BufReader::new(tcp);
+    let head = read_head(&mut connection)?;
+    let body = read_body(&mut connection, head.body_bytes)?;
+    Ok(Response { status: head.status, body })
 }
 
 /// Whether a kept connection still has a server: one that closed it, or sent what nobody asked for, is not to be used again.
@@ -148,7 +163,7 @@ fn bad(message: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
     use std::thread::{self, JoinHandle};
 
     use super::*;

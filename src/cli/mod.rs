@@ -7,6 +7,7 @@ mod check;
 mod checklist;
 mod demo;
 mod endpoint;
+mod explain;
 mod export;
 mod http;
 mod line;
@@ -50,6 +51,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Print the messages of rooms as JSON lines
     Subscribe(subscribe::SubscribeArgs),
+    /// Why does a user get a room, or not? Each rule, and what it says
+    Explain(Box<explain::ExplainArgs>),
     /// Print the events of a data directory as JSON lines
     Export(export::ExportArgs),
     /// Mint a token, or make a key
@@ -122,6 +125,7 @@ impl Command {
             Command::Check(args) => check::run(&args),
             Command::Publish(args) => publish::run(args),
             Command::Subscribe(args) => subscribe::run(&args),
+            Command::Explain(args) => explain::run(&args),
             Command::Export(args) => export::run(&args),
             Command::Token(args) => token::run(&args).map_err(Failure::Failed),
             Command::Demo(args) => demo::run(&args),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::alerts::{self, AlertEntry};
 use super::catalog::{self, CatalogEntry};
 use super::error::{Origin, Problem};
 use super::issuer::{self, IssuerEntry};
@@ -21,10 +22,18 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct FileValues {
     /// Values and their line by flag name.
     pub(super) given: BTreeMap<&'static str, (Vec<String>, Origin)>,
+    pub(super) tables: Tables,
+}
+
+/// Entries of tables.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
     /// `[[catalog]]`.
     pub(super) catalog: Vec<CatalogEntry>,
     /// `[[issuer]]`.
     pub(super) issuers: Vec<IssuerEntry>,
+    /// `[alerts.…]`.
+    pub(super) alerts: Vec<AlertEntry>,
 }
 
 /// Reads and parses the file, adding what is wrong to `problems`.
@@ -74,13 +83,15 @@ impl Parser<'_> {
         let mut values = FileValues::default();
         for (name, value) in table {
             if name.get_ref() == "catalog" {
-                values.catalog = catalog::parse(self, value);
+                values.tables.catalog = catalog::parse(self, value);
             } else if name.get_ref() == "issuer" {
-                values.issuers = issuer::parse(self, value);
+                values.tables.issuers = issuer::parse(self, value);
+            } else if name.get_ref() == "alerts" {
+                values.tables.alerts = alerts::parse(self, value);
             } else if let Some(key) = keys().find(|key| key.name() == *name.get_ref()) {
                 self.value(key, value, &mut values);
             } else {
-                self.unknown(name, keys().map(Key::name).chain(["catalog".to_owned(), "issuer".to_owned()]));
+                self.unknown(name, keys().map(Key::name).chain(["catalog", "issuer", "alerts"].map(str::to_owned)));
             }
         }
         values

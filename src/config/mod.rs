@@ -4,6 +4,7 @@
 //! the TOML file (`max_rooms`). Flags win over the environment, the environment over the file, the file over the default;
 //! a list is taken whole from the first that gives it. Only the daemon knows [`Config`]; what is below takes its own options.
 
+mod alerts;
 mod args;
 mod catalog;
 mod error;
@@ -28,6 +29,7 @@ use crate::base::limits::{CONNECTION_BYTES, PUBLISH_BYTES_MAX, ROOM_BYTES, TLS_C
 use crate::ops::log::{LogFormat, LogLevel};
 use crate::wire::forwarded::ClientAddress;
 
+pub use alerts::{AlertEntry, alert_limits};
 pub use args::ServeArgs;
 pub use catalog::CatalogEntry;
 pub use error::{ConfigError, Origin, Problem};
@@ -35,6 +37,8 @@ pub use issuer::IssuerEntry;
 pub use keys::{Key, Kind, Reload, keys};
 pub use reread::Reread;
 pub use resolve::{Setting, Surroundings};
+
+use file::Tables;
 
 /// Descriptors wanted beyond those of connections: listeners, the log, keys that are read again, and room to refuse politely.
 const DESCRIPTORS_RESERVE: u64 = 256;
@@ -48,7 +52,7 @@ const QUEUE_BYTES_LEAST: usize = 2 * PUBLISH_BYTES_MAX;
 const READER_WINDOW_LEAST: usize = 64 * 1024;
 
 /// The validated configuration: every value is within its bounds and goes with the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Addresses for clients and publishers; never empty, and on loopback unless `tls` or `behind_proxy` is given.
     pub listen: Vec<SocketAddr>,
@@ -153,6 +157,8 @@ pub struct Config {
     pub conformance_echo: bool,
     /// Routes beyond the built-in catalog; no type twice.
     pub catalog: Vec<CatalogEntry>,
+    /// Alerts with thresholds of their own; none twice.
+    pub alerts: Vec<AlertEntry>,
 }
 
 /// Where a certificate and its key are.
@@ -259,14 +265,14 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
     let mut problems = Vec::new();
     let mut file = config_path(args, surroundings).map(|path| file::load(&path, &mut problems)).unwrap_or_default();
     let settings = resolve::resolve(args, surroundings, &file);
-    let tables = (std::mem::take(&mut file.catalog), std::mem::take(&mut file.issuers));
+    let tables = std::mem::take(&mut file.tables);
     judge(settings, tables, args, surroundings, problems)
 }
 
 /// Validates what was put together.
 fn judge(
     settings: Vec<Setting>,
-    tables: (Vec<CatalogEntry>, Vec<IssuerEntry>),
+    tables: Tables,
     args: &ServeArgs,
     surroundings: &Surroundings,
     mut problems: Vec<Problem>,

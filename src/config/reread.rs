@@ -2,6 +2,7 @@
 
 use super::args::ServeArgs;
 use super::error::ConfigError;
+use super::file::Tables;
 use super::keys::{Reload, keys};
 use super::resolve::{Setting, Surroundings};
 use super::{Loaded, judge, load};
@@ -34,7 +35,7 @@ impl Loaded {
                 waiting.push(key.name());
             }
         }
-        let tables = (asked.config.catalog, asked.config.issuers);
+        let tables = Tables { catalog: asked.config.catalog, issuers: asked.config.issuers, alerts: asked.config.alerts };
         let loaded = judge(settings, tables, args, surroundings, Vec::new())?;
         Ok(Reread { loaded, waiting })
     }

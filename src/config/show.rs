@@ -3,6 +3,7 @@
 use super::Config;
 use crate::base::units::format_duration;
 
+use super::alerts::AlertEntry;
 use super::catalog::CatalogEntry;
 use super::error::Origin;
 use super::issuer::IssuerEntry;
@@ -19,6 +20,7 @@ pub(super) fn show(settings: &[Setting], config: &Config) -> String {
     let mut text: Vec<String> = lines.into_iter().map(|(line, origin)| format!("{line:width$}   # {origin}")).collect();
     text.extend(config.issuers.iter().flat_map(issuer_lines));
     text.extend(config.catalog.iter().flat_map(entry_lines));
+    text.extend(config.alerts.iter().flat_map(AlertEntry::lines));
     text.push(String::new());
     text.join("\n")
 }

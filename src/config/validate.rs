@@ -9,8 +9,8 @@ use crate::ops::log::{LogFormat, LogLevel};
 use crate::wire::forwarded::ClientAddress;
 
 use super::args::CONFORMANCE_ECHO;
-use super::catalog::CatalogEntry;
 use super::error::{Origin, Problem};
+use super::file::Tables;
 use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
@@ -26,7 +26,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Builds the configuration, adding whatever is wrong to `problems`; the value is good only if none was added.
 pub(super) fn validate(
     settings: &[Setting],
-    (catalog, issuers): (Vec<CatalogEntry>, Vec<IssuerEntry>),
+    Tables { catalog, issuers, alerts }: Tables,
     credentials: Option<&str>,
     problems: &mut Vec<Problem>,
 ) -> Config {
@@ -84,6 +84,7 @@ pub(super) fn validate(
         log: read.one("log", LogFormat::Text, parse::name(LogFormat::ALL, LogFormat::name)),
         log_level: read.one("log-level", LogLevel::Info, parse::name(LogLevel::ALL, LogLevel::name)),
         conformance_echo: false,
+        alerts,
         catalog,
     };
     read.check_together(&config);

@@ -20,6 +20,9 @@ use super::metrics::Sources;
 use super::performance::Recorder;
 use super::seat::{Seat, Work};
 
+/// The audit trail's file in the data directory.
+pub(super) const FILE: &str = "audit.db";
+
 /// How long an administrator waits for room in the link.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -56,7 +59,7 @@ pub(super) struct AdminTrail {
 impl AuditSeat {
     /// Opens the file. One that `SQLite` does not read is set aside.
     pub(super) fn open(dir: &DataDir, instance: u32) -> Result<AuditSeat, String> {
-        let path = dir.file("audit.db");
+        let path = dir.file(FILE);
         let (book, seat) = (auditor::open(&path, instance)?, Seat::start("audit")?);
         let trail = Arc::new(Link::new(AUDIT_ENTRIES_MAX, Arc::clone(&seat.door)));
         Ok(AuditSeat { seat, path, book, trail, figures: AuditFigures::default() })

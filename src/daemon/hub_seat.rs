@@ -11,6 +11,7 @@ use crate::base::limits::{INGEST_SLOTS_MAX, OUTSTANDING_PER_REACTOR};
 use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::asks::Asks;
+use crate::hub::inspect::RoomFacts;
 use crate::hub::ports::{Input, Output};
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
@@ -20,6 +21,20 @@ use super::bridge::BridgeLinks;
 use super::hub_thread::HubThread;
 use super::journal::ForHub;
 use super::{join, options, spawn};
+
+/// What an operator asks about a room; the hub's thread answers it between slices.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The user who wants the room.
+    pub(super) user: Box<str>,
+    /// The room.
+    pub(super) room: Box<str>,
+    /// Hears the answer; its channel has room for it.
+    pub(super) answer: Sender<RoomFacts>,
+}
+
+/// Questions of operators that may wait.
+const QUESTIONS_MAX: usize = 16;
 
 /// The hub's thread at work.
 pub(super) struct HubHandle {
@@ -36,6 +51,8 @@ pub(super) struct HubSeat {
     pub(super) urgent: Arc<Link<Input>>,
     /// To the hub: all other publishes.
     pub(super) bulk: Arc<Link<Input>>,
+    /// To the hub: what operators ask.
+    pub(super) questions: Arc<Link<Question>>,
 }
 
 impl HubHandle {
@@ -60,7 +77,8 @@ impl HubSeat {
         let slots = (reactors * OUTSTANDING_PER_REACTOR).min(INGEST_SLOTS_MAX);
         let urgent = Arc::new(Link::new(slots, Arc::clone(&door)));
         let bulk = Arc::new(Link::new(slots, Arc::clone(&door)));
-        Ok(HubSeat { thread, work, door, urgent, bulk })
+        let questions = Arc::new(Link::new(QUESTIONS_MAX, Arc::clone(&door)));
+        Ok(HubSeat { thread, work, door, urgent, bulk, questions })
     }
 
     /// Sets the thread to work.
@@ -87,6 +105,7 @@ impl HubSeat {
             clock,
             urgent: self.urgent,
             bulk: self.bulk,
+            questions: self.questions,
             asks: Asks::new(reactors.len()),
             door: self.door,
             reactors,

@@ -24,6 +24,7 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::bridge::BridgeLinks;
+use super::hub_seat::Question;
 use super::journal::JournalLinks;
 use super::utilisation::{Queue, Utilisation};
 
@@ -52,6 +53,8 @@ pub(super) struct HubThread {
     pub(super) urgent: Arc<Link<Input>>,
     /// All other publishes.
     pub(super) bulk: Arc<Link<Input>>,
+    /// What operators ask.
+    pub(super) questions: Arc<Link<Question>>,
     /// Joins, leaves and snapshots that wait for their turn.
     pub(super) asks: Asks,
     /// Where both lead.
@@ -89,6 +92,7 @@ impl HubThread {
             let now = self.clock.now();
             let next = self.hub.tick(now, &mut out);
             self.number(now, &mut sequencer, &mut out);
+            self.answer_operators();
             // The reactors tell publishers, with the answers that they are woken for.
             self.bulk.outrun(self.hub.is_lagging() || out.is_outrun());
             out.ring();
@@ -108,6 +112,13 @@ impl HubThread {
         }
         self.give_the_rest(&mut out);
         *self.stats.lock() = self.hub.stats();
+    }
+
+    /// Tells operators what they ask about rooms.
+    fn answer_operators(&self) {
+        while let Some(Question { user, room, answer }) = self.questions.pop() {
+            answer.try_send(self.hub.inspect(&user, &room)).ok(); // who asked may have given up
+        }
     }
 
     /// The queues to and from this thread.
@@ -206,6 +217,7 @@ impl HubThread {
         self.door.arm();
         let now = self.clock.mono();
         let is_idle = self.urgent.is_empty()
+            && self.questions.is_empty()
             && !out.has_reports()
             && (self.bulk.is_empty() || out.is_pressed())
             && !self.asks.has_any(|reactor| out.may_answer(reactor));

@@ -1,12 +1,16 @@
 //! Puts the daemon together: keys, certificates, catalog, links, named threads; and takes it apart in order.
 
 mod activation;
+mod admin_api;
+mod alerts;
 mod audit;
 mod authorizer;
 mod bridge;
 mod certificates;
+mod connections;
 mod controls;
 mod data_dir;
+mod explain;
 mod hub_seat;
 mod hub_thread;
 mod journal;
@@ -16,6 +20,7 @@ mod metrics;
 mod options;
 mod performance;
 mod publish_socket;
+mod readings;
 mod reload;
 mod revocation_file;
 mod revoker;
@@ -26,7 +31,7 @@ mod testing;
 mod utilisation;
 mod watch;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -34,24 +39,25 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use crate::auth::{Revocations, Verifier};
+use crate::auth::{Grants, Revocations, TokenError, Verifier};
 use crate::base::memory::Memory;
 use crate::config::{Config, Reread};
 use crate::hub::catalog::Catalog;
+use crate::hub::ports::Output;
 use crate::net::clock::Clock;
 use crate::net::link::Link;
 use crate::net::sys;
 use crate::net::tls::Identity;
-use crate::ops::admin::{self, Action, Admin};
+use crate::ops::admin;
 use crate::ops::health::{Health, Reloaded};
 use crate::ops::lifecycle::State;
-use crate::ops::log;
 use crate::ops::notify::Notifier;
 use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::Registry;
 use crate::reactor::{Control, Reactor, ReactorParts};
 
 use self::activation::Passed;
+use self::alerts::Alerts;
 use self::audit::{AdminTrail, AuditHandle, AuditSeat};
 use self::authorizer::{Client, CurrentClient};
 use self::bridge::{Bridge, BridgeHandle};
@@ -62,8 +68,9 @@ use self::journal::{Journal, JournalHandle};
 use self::lock::AddressLock;
 use self::reload::Reloader;
 use self::revocation_file::RevocationFile;
-use self::revoker::Revoker;
 use self::shared::Shared;
+
+pub use self::metrics::METRICS;
 
 /// How long a reactor that hangs is waited for when it is to be told of the drain.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -152,6 +159,11 @@ impl Loaded {
         &self.certificates
     }
 
+    /// What a token grants, as its verifier says.
+    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Grants, TokenError> {
+        self.verifier.verify(token, now_ms)
+    }
+
     /// What is doubtful, and no error.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -198,17 +210,17 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let nodes = bridge.as_ref().map(Bridge::server);
     let revoker = Arc::new(shared.revoker(revocation_file, nodes, controls.clone(), trail.clone()));
     let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door, Arc::clone(&revoker))).transpose()?.unzip();
-    let watch = shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
-    let sources = shared.sources(&parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk());
-    let reloader = shared.reloader(instance, controls.clone(), authorizer);
-    let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources.clone())).transpose()?;
-    let admin = serve_admin(bound.admin, &shared.health, sources, revoker, trail.clone())?;
-    let inboxes = parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect();
-    let hub = seat.occupy(config, clock, inboxes, (for_hub, links), Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
+    let sources = shared.sources(&parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk(), config.data_dir.clone());
+    let alerts = Arc::new(Alerts::new(clock, instance, sources.clone(), &shared, &config.alerts));
+    let watch = shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk(), Arc::clone(&alerts));
+    let api = shared.admin_api(&seat, &controls, (revoker, trail.clone()), sources.clone(), desk(), alerts.clone());
+    let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
+    let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
+    let admin = admin::serve(bound.admin, api.admin()).map_err(|error| format!("cannot serve --admin-listen: {error}"))?;
+    let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links), Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
     let reactors = start_reactors(config, instance, parts)?;
     watch.start()?;
-    let ready = Ready { listen: bound.addrs, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
-    tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
+    let ready = ready(config, bound.addrs, admin);
     let running = Running {
         ready,
         health: shared.health,
@@ -347,21 +359,16 @@ fn start_authorizer(
     Ok((desk, client))
 }
 
-fn serve_admin(
-    listener: TcpListener,
-    health: &Arc<Health>,
-    sources: metrics::Sources,
-    revoker: Arc<Revoker>,
-    trail: AdminTrail,
-) -> Result<SocketAddr, String> {
-    let disconnecter = Arc::clone(&revoker);
-    let actions: Vec<(&str, Action)> = vec![
-        ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),
-        ("/v1/disconnect", Box::new(move |body| disconnecter.disconnect(body))),
-        ("/v1/log-level", Box::new(move |body| log::change_level(body).inspect(|_| trail.note("log-level", None, "", 1)))),
-    ];
-    let admin = Admin { health: Arc::clone(health), metrics: Box::new(move || sources.render()), actions };
-    admin::serve(listener, admin).map_err(|error| format!("cannot serve --admin-listen: {error}"))
+/// Says where the daemon can be reached.
+fn ready(config: &Config, listen: Vec<SocketAddr>, admin: SocketAddr) -> Ready {
+    let ready = Ready { listen, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
+    tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
+    ready
+}
+
+/// The links from the hub to the reactors.
+fn inboxes(parts: &[ReactorParts]) -> Vec<Arc<Link<Output>>> {
+    parts.iter().map(|parts| Arc::clone(&parts.inbox)).collect()
 }
 
 fn start_reactors(config: &Config, instance: u32, parts: Vec<ReactorParts>) -> Result<Vec<JoinHandle<()>>, String> {

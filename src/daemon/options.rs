@@ -12,6 +12,8 @@ use crate::hub::catalog::{Catalog, Entry};
 use crate::reactor::registry::RegistryLimits;
 use crate::reactor::{CompressionOptions, ReactorOptions};
 
+use super::alerts;
+
 /// State keys in one room: a market's symbols, a desk's accounts, with room to spare.
 const KEYS_PER_ROOM_MAX: usize = 4096;
 
@@ -39,7 +41,9 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
 /// What the names of rooms begin with that are not shared with other nodes.
 fn local_rooms(entries: &[CatalogEntry]) -> Vec<Box<str>> {
     let local = entries.iter().filter(|entry| entry.is_local);
-    local.map(|entry| entry.room.split('{').next().unwrap_or_default().into()).collect()
+    let local = local.map(|entry| entry.room.split('{').next().unwrap_or_default().into());
+    // What a node has to say of itself is its own, also while it cannot reach the others.
+    local.chain([Box::from(alerts::ROOM)]).collect()
 }
 
 /// The registry's.

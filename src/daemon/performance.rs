@@ -101,17 +101,21 @@ fn each_since(now: &BTreeMap<&'static str, u64>, before: &BTreeMap<&'static str,
 fn latency(now: &HistogramSnapshot, before: &HistogramSnapshot) -> Option<Latency> {
     let counts: Vec<u64> = now.buckets.iter().zip(before.buckets).map(|(now, before)| now.saturating_sub(before)).collect();
     let all: u64 = counts.iter().sum();
-    let bound_us = |per_cent: u64| {
-        let wanted = (all * per_cent).div_ceil(100);
-        let mut seen = 0;
-        let at = counts.iter().position(|count| {
-            seen += count;
-            seen >= wanted
-        })?;
-        // What is beyond the last bound has none: twice that, to be told from it.
-        Some(BUCKETS_US.get(at).copied().unwrap_or(2 * BUCKETS_US[BUCKETS_US.len() - 1]))
-    };
-    (all > 0).then(|| Some(Latency { p50_us: bound_us(50)?, p99_us: bound_us(99)?, max_us: bound_us(100)? })).flatten()
+    (all > 0)
+        .then(|| Some(Latency { p50_us: bound_us(&counts, 50)?, p99_us: bound_us(&counts, 99)?, max_us: bound_us(&counts, 100)? }))
+        .flatten()
+}
+
+/// The upper bound of the bucket that holds the percentile of these counts; none if they are all 0.
+pub(super) fn bound_us(counts: &[u64], per_cent: u64) -> Option<u64> {
+    let wanted = (counts.iter().sum::<u64>() * per_cent).div_ceil(100);
+    let mut seen = 0;
+    let at = counts.iter().position(|count| {
+        seen += count;
+        seen >= wanted && seen > 0
+    })?;
+    // What is beyond the last bound has none: twice that, to be told from it.
+    Some(BUCKETS_US.get(at).copied().unwrap_or(2 * BUCKETS_US[BUCKETS_US.len() - 1]))
 }
 
 #[cfg(test)]

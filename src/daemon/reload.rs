@@ -14,6 +14,7 @@ use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::Registry;
 use crate::reactor::{Control, ReactorOptions, Reload};
 
+use super::alerts::Alerts;
 use super::authorizer::CurrentClient;
 use super::certificates::{self, Served};
 use super::controls;
@@ -34,6 +35,7 @@ pub(super) struct Reloader {
     /// Where there is one.
     pub(super) authorizer: Option<(Arc<Authorizer>, CurrentClient)>,
     pub(super) controls: Vec<Arc<Link<Control>>>,
+    pub(super) alerts: Arc<Alerts>,
 }
 
 impl Reloader {
@@ -58,6 +60,7 @@ impl Reloader {
             *current.write() = client;
             desk.keep_for(options::inquiries(config).kept_for);
         }
+        self.alerts.reload(&config.alerts, &self.catalog);
         log::set_level(config.log_level);
         self.tell_reactors(&options, &Arc::new(verifier));
         Ok(())

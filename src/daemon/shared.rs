@@ -1,5 +1,6 @@
 //! What all threads share, and those get of it who are not on the hot path: the reactors' parts, the watch, the figures' sources.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -23,11 +24,15 @@ use crate::reactor::registry::Registry;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::{Control, ReactorParts, ReactorPoll};
 
-use super::audit::{AdminTrail, AuditSeat};
+use super::admin_api::AdminApi;
+use super::alerts::Alerts;
+use super::audit::{self, AdminTrail, AuditSeat};
 use super::authorizer::CurrentClient;
 use super::bridge::BridgeHandle;
 use super::certificates::Served;
+use super::connections::Connections;
 use super::controls;
+use super::explain::Explainer;
 use super::hub_seat::HubSeat;
 use super::journal::JournalHandle;
 use super::metrics::Sources;
@@ -92,6 +97,7 @@ impl Shared {
         (journal, bridge): (Option<&JournalHandle>, Option<&BridgeHandle>),
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
+        alerts: Arc<Alerts>,
     ) -> Watch {
         let mut threads = vec![Watched::new("hub".to_owned(), &seat.door)];
         threads.extend(parts.iter().map(|parts| Watched::new(format!("reactor-{}", parts.index), &parts.door)));
@@ -109,6 +115,7 @@ impl Shared {
             authorizer,
             bridge: bridge.map(BridgeHandle::stats),
             certificates: self.certificates.clone(),
+            alerts,
         }
     }
 
@@ -123,12 +130,36 @@ impl Shared {
         Revoker { clock: self.clock, list: Arc::clone(&self.revocations), file: Mutex::new(file), nodes, controls, trail }
     }
 
+    /// What operators ask.
+    pub(super) fn admin_api(
+        &self,
+        seat: &HubSeat,
+        controls: &[Arc<Link<Control>>],
+        (revoker, trail): (Arc<Revoker>, AdminTrail),
+        sources: Sources,
+        authorizer: Option<Arc<Authorizer>>,
+        alerts: Arc<Alerts>,
+    ) -> AdminApi {
+        let connections = Arc::new(Connections::new(controls.to_vec()));
+        let explainer = Explainer {
+            clock: self.clock,
+            connections: Arc::clone(&connections),
+            hub: Arc::clone(&seat.questions),
+            registry: Arc::clone(&self.registry),
+            revocations: Arc::clone(&self.revocations),
+            authorizer,
+            audit_file: self.audit.as_ref().and(sources.data_dir.as_deref()).map(|dir| dir.join(audit::FILE)),
+        };
+        AdminApi { health: Arc::clone(&self.health), sources, revoker, trail, connections, explainer, alerts }
+    }
+
     /// What SIGHUP works on.
     pub(super) fn reloader(
         &self,
         instance: u32,
         controls: Vec<Arc<Link<Control>>>,
         authorizer: Option<(Arc<Authorizer>, CurrentClient)>,
+        alerts: Arc<Alerts>,
     ) -> Reloader {
         Reloader {
             instance,
@@ -137,6 +168,7 @@ impl Shared {
             certificates: self.certificates.clone(),
             authorizer,
             controls,
+            alerts,
         }
     }
 
@@ -147,9 +179,13 @@ impl Shared {
         (journal, bridge): (Option<&JournalHandle>, Option<&BridgeHandle>),
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
+        data_dir: Option<PathBuf>,
     ) -> Sources {
         Sources {
             health: Arc::clone(&self.health),
+            started_s: self.clock.now().wall_ms / 1_000,
+            registry: Arc::clone(&self.registry),
+            data_dir,
             certificates: self.certificates.clone(),
             journal: journal.map(JournalHandle::stats),
             bridge: bridge.map(BridgeHandle::stats),

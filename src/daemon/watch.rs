@@ -18,6 +18,7 @@ use crate::ops::pulse::Pulse;
 use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::Registry;
 
+use super::alerts::Alerts;
 use super::certificates::Served;
 use super::spawn;
 
@@ -43,6 +44,7 @@ pub(super) struct Watch {
     pub(super) bridge: Option<Arc<BridgeStats>>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
+    pub(super) alerts: Arc<Alerts>,
 }
 
 /// A thread that must come round.
@@ -89,6 +91,7 @@ impl Watch {
             );
         }
         self.health.enter(State::Ready);
+        self.alerts.look();
         self.notifier.tell("READY=1");
         spawn("watch", move || self.run()).map(drop)
     }
@@ -120,6 +123,7 @@ impl Watch {
         let mut findings: Vec<Finding> = self.threads.iter_mut().map(Watched::look).collect();
         findings.extend(self.parts());
         self.health.look(findings, self.registry.connections(), self.registry.connections_max());
+        self.alerts.look();
     }
 
     /// What has no thread of its own, or one that may wait.

@@ -253,7 +253,7 @@ impl Hub {
     pub(super) fn restore_unacknowledged(&mut self, recovered: Vec<RecoveredUnacknowledged>) {
         for known in recovered {
             let kind = Kind::Stream { seq: known.seq };
-            let tag = Tag { room: RoomId::NONE, lane: known.lane, kind, accepted: Mono::NEVER, released: Mono::NEVER };
+            let tag = Tag { room: RoomId::NONE, lane: known.lane, kind, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
             let frame = Arc::new(Frame::text(tag, &known.message));
             let place = (known.lane, known.seq, known.epoch);
             self.unacknowledged.add(&known.room.into(), Waiting::new(known.event_id.into(), place, known.until_ms, frame));
@@ -296,7 +296,8 @@ pub(super) fn redelivered(
     let again = |waiting: &Waiting| {
         scratch.clear();
         encode::redelivered(scratch, waiting.frame.as_text());
-        let tag = Tag { room: room.id, lane: waiting.lane, kind: Kind::Notice, accepted: Mono::NEVER, released: Mono::NEVER };
+        let tag =
+            Tag { room: room.id, lane: waiting.lane, kind: Kind::Notice, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
         Arc::new(Frame::text(tag, scratch))
     };
     table.of(&room.name).filter(|waiting| !is_replayed(waiting)).map(again).collect()

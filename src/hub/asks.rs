@@ -81,7 +81,13 @@ fn asker(input: &Input) -> Option<ConnId> {
     match input {
         Input::Join(join) => Some(join.conn),
         Input::Leave { conn, .. } | Input::Snapshot { conn, .. } => Some(*conn),
-        Input::Publish(_) | Input::Ack(_) | Input::Sequenced(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => None,
+        Input::Publish(_)
+        | Input::Announce(_)
+        | Input::Ack(_)
+        | Input::Sequenced(_)
+        | Input::Journal(_)
+        | Input::Store(_)
+        | Input::ReplayTaken { .. } => None,
     }
 }
 

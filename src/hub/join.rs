@@ -80,11 +80,13 @@ impl Hub {
             }
             return self.room_of(&join.room, Eviction::Never);
         }
-        let user = ident::encode_segment(&join.user);
-        self.rooms
-            .id_of(&join.room)
-            .filter(|id| self.rooms.by_id(*id).and_then(|room| room.owner.as_deref()) == Some(&*user))
-            .ok_or_else(access_denied)
+        self.owned_by(&join.user, &join.room).ok_or_else(access_denied)
+    }
+
+    /// The room of that name, if the user owns it.
+    pub(super) fn owned_by(&self, user: &str, name: &str) -> Option<RoomId> {
+        let user = ident::encode_segment(user);
+        self.rooms.id_of(name).filter(|id| self.rooms.by_id(*id).and_then(|room| room.owner.as_deref()) == Some(&*user))
     }
 
     pub(super) fn snapshot(&mut self, conn: ConnId, request: Option<&RequestId>, id: RoomId, out: &mut impl Outlet) {
@@ -208,7 +210,7 @@ impl Answer<'_> {
     }
 
     fn put(&mut self, lane: Lane, kind: Kind) {
-        let tag = Tag { room: self.room.id, lane, kind, accepted: Mono::NEVER, released: Mono::NEVER };
+        let tag = Tag { room: self.room.id, lane, kind, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
         self.frames.push(Arc::new(Frame::text(tag, self.scratch)));
     }
 }

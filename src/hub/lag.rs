@@ -190,7 +190,7 @@ impl Pump<'_> {
         self.stats.gaps += 1;
         self.scratch.clear();
         reply::gap(self.scratch, name, self.lane, epoch, from, Some(to));
-        let tag = Tag { room, lane: self.lane, kind: Kind::Gap { to }, accepted: Mono::NEVER, released: self.now.mono };
+        let tag = Tag { room, lane: self.lane, kind: Kind::Gap { to }, accepted: Mono::NEVER, taken: Mono::NEVER, released: self.now.mono };
         Arc::new(Frame::text(tag, self.scratch))
     }
 }

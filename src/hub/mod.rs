@@ -19,6 +19,7 @@
 //! | `replay` | past events that come from the journal, a part at a time |
 //! | [`journal`] | what the hub tells the journal, and hears from it |
 //! | `ledger` | what is not synced yet, who waits for it, and what the journal could not take |
+//! | [`inspect`] | what an operator is told of a room |
 //! | `facts` | states and owners, for the next start |
 //! | `restore` | a hub that begins with what a journal knew |
 //! | [`store`] | what the hub tells the store that several nodes share, and hears from it |
@@ -35,6 +36,7 @@ mod delta;
 mod encode;
 mod facts;
 mod history;
+pub mod inspect;
 mod join;
 pub mod journal;
 mod lag;
@@ -254,6 +256,7 @@ impl Hub {
     pub fn apply(&mut self, now: Now, input: Input, out: &mut impl Outlet) {
         match input {
             Input::Publish(publish) => self.publish(now, *publish, out),
+            Input::Announce(event) => self.announce(now, *event, out),
             Input::Ack(ack) => self.ack(now, *ack, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
             Input::Join(join) => self.join(join, out),

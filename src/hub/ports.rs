@@ -168,6 +168,8 @@ pub enum Consent {
 pub enum Input {
     /// An event to push. Answered by one [`Answer`].
     Publish(Box<Publish>),
+    /// A `stream` event of the daemon itself. Not answered.
+    Announce(Box<Event>),
     /// A join. Answered by [`Output::Joined`] or [`Output::Reply`], or by [`Output::Unowned`] if the authorizer is to be asked.
     Join(Box<Join>),
     /// A connection is no member any more. Each [`Output::Joined`] is ended by exactly one of these; not answered.

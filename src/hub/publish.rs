@@ -29,6 +29,8 @@ pub(super) struct Pending {
     room: RoomId,
     event: Event,
     accepted: Mono,
+    /// When it came to the hub, no earlier than that.
+    taken: Mono,
     ts_ms: u64,
     /// `None`: the hub itself.
     publisher: Option<(ConnId, Ticket)>,
@@ -43,8 +45,8 @@ pub(super) struct Pending {
 impl Pending {
     /// What tells of the end of a wait, and has its place in the journal.
     pub(super) fn notice(room: RoomId, event: Event, now: Now, settles: Settles) -> Pending {
-        let (accepted, ts_ms) = (now.mono, now.wall_ms);
-        Pending { room, event, accepted, ts_ms, publisher: None, others: Vec::new(), is_durable: true, settles: Some(settles) }
+        let (accepted, taken, ts_ms) = (now.mono, now.mono, now.wall_ms);
+        Pending { room, event, accepted, taken, ts_ms, publisher: None, others: Vec::new(), is_durable: true, settles: Some(settles) }
     }
 }
 
@@ -81,6 +83,15 @@ impl Hub {
             Verdict::Waits(pending) => self.wait(pending, publisher),
             Verdict::New => self.accept(now, id, publish, out),
         }
+    }
+
+    /// An event of the daemon itself, which nobody waits for: where there is no place for it, it is not pushed.
+    pub(super) fn announce(&mut self, now: Now, event: Event, out: &mut impl Outlet) {
+        debug_assert!(self.shared.is_none() || !self.rooms.are_shared(&event.room), "the daemon's own rooms are shared with nobody");
+        let Ok(room) = self.room_of(&event.room, Eviction::Allowed) else { return };
+        let (accepted, taken, ts_ms) = (now.mono, now.mono, now.wall_ms);
+        let (publisher, others, is_durable, settles) = (None, Vec::new(), false, None);
+        self.number(room, Pending { room, event, accepted, taken, ts_ms, publisher, others, is_durable, settles }, out);
     }
 
     /// The room and what the event is to it. Nothing is changed but that the room exists, and a state's version.
@@ -155,7 +166,8 @@ impl Hub {
             Mode::Transient => {
                 self.settle(now, id, &publish.event, Number::None, 0);
                 self.answer_with(publisher, id, &publish.event, Outcome::Accepted, Number::None);
-                let held = HeldEvent { event: publish.event, seq: None, accepted: publish.accepted, ts_ms: now.wall_ms };
+                let (accepted, taken) = (publish.accepted, taken(now, &publish));
+                let held = HeldEvent { event: publish.event, seq: None, accepted, taken, ts_ms: now.wall_ms };
                 self.hold_or_release(now, id, held, out);
             }
         }
@@ -176,6 +188,7 @@ impl Hub {
         let pending = Pending {
             room: id,
             accepted: publish.accepted,
+            taken: taken(now, &publish),
             ts_ms: now.wall_ms,
             publisher: Some((publish.conn, publish.ticket)),
             others: Vec::new(),
@@ -227,7 +240,8 @@ impl Hub {
         let number = Number::Rev(key.rev);
         self.settle(now, id, &publish.event, number, 0);
         self.answer_with(publisher, id, &publish.event, Outcome::Accepted, number);
-        let held = HeldState { data: publish.event.data, event_id: publish.event.event_id, accepted: publish.accepted, ts_ms: now.wall_ms };
+        let (accepted, taken) = (publish.accepted, taken(now, &publish));
+        let held = HeldState { data: publish.event.data, event_id: publish.event.event_id, accepted, taken, ts_ms: now.wall_ms };
         let key = &mut self.rooms.by_id_mut(id).expect("the caller found it").states.keys[index];
         self.held_bytes += held.data.len();
         let replaced = key.held.replace(held);
@@ -294,7 +308,8 @@ impl Hub {
             for (who, outcome) in askers(pending.publisher, pending.others) {
                 self.answer_with(who, id, &pending.event, outcome, number);
             }
-            let held = HeldEvent { event: pending.event, seq: Some(sequenced.seq), accepted: pending.accepted, ts_ms: pending.ts_ms };
+            let Pending { event, accepted, taken, ts_ms, .. } = pending;
+            let held = HeldEvent { event, seq: Some(sequenced.seq), accepted, taken, ts_ms };
             if user_room.is_some() {
                 self.push_to_be_acknowledged(now, id, held, out);
             } else {
@@ -322,7 +337,7 @@ impl Hub {
 
     /// What [`Hub::sequenced`] does with a journal: the push goes first, the answer waits for the disk.
     fn sequenced_for_journal(&mut self, now: Now, pending: Pending, seq: u64, out: &mut impl Outlet) {
-        let Pending { room: id, event, accepted, ts_ms, publisher, others, is_durable, settles: _ } = pending;
+        let Pending { room: id, event, accepted, taken, ts_ms, publisher, others, is_durable, settles: _ } = pending;
         let (lane, event_id, may_wait) = (event.lane, event.event_id.clone(), event.ack_ttl.is_some());
         if let Some(room) = self.rooms.by_id_mut(id) {
             let epoch = room.epoch.number;
@@ -332,7 +347,7 @@ impl Hub {
         if is_durable && let Some(ledger) = &mut self.ledger {
             ledger.redeem();
         }
-        let frame = self.push_to_be_acknowledged(now, id, HeldEvent { event, seq: Some(seq), accepted, ts_ms }, out);
+        let frame = self.push_to_be_acknowledged(now, id, HeldEvent { event, seq: Some(seq), accepted, taken, ts_ms }, out);
         self.tell_forgotten(out);
         let journaled = Journaled { lane, seq, ts_ms, event_id: event_id.clone(), may_wait, frame };
         let entry = self.journal_event(id, journaled, is_durable, out);
@@ -451,6 +466,11 @@ impl Hub {
 fn askers(publisher: Option<(ConnId, Ticket)>, others: Vec<(ConnId, Ticket)>) -> impl Iterator<Item = ((ConnId, Ticket), Outcome)> {
     let first = publisher.into_iter().map(|publisher| (publisher, Outcome::Accepted));
     first.chain(others.into_iter().map(|other| (other, Outcome::Duplicate)))
+}
+
+/// When the hub took an event: a reactor may have read it after the hub last looked at the clock.
+fn taken(now: Now, publish: &Publish) -> Mono {
+    now.mono.max(publish.accepted)
 }
 
 /// What a state key with that value counts for in the budget of all states.

@@ -207,7 +207,7 @@ impl Hub {
             data: Some(&event.data),
         };
         encode::event(&mut self.scratch, &text);
-        let tag = Tag { room: id, lane: event.lane, kind, accepted: held.accepted, released: now.mono };
+        let tag = Tag { room: id, lane: event.lane, kind, accepted: held.accepted, taken: held.taken, released: now.mono.max(held.taken) };
         Arc::new(Frame::text(tag, &self.scratch))
     }
 
@@ -231,8 +231,8 @@ impl Hub {
         };
         let data_at = encode::event(&mut self.scratch, &text);
         let kind = Kind::State { key: key.id, rev: key.rev, is_deleted: data_at.is_none() };
-        self.state_released = now.mono.max(Mono(self.state_released.0 + 1));
-        let tag = Tag { room: id, lane: key.lane, kind, accepted: held.accepted, released: self.state_released };
+        self.state_released = now.mono.max(held.taken).max(Mono(self.state_released.0 + 1));
+        let tag = Tag { room: id, lane: key.lane, kind, accepted: held.accepted, taken: held.taken, released: self.state_released };
         let mut frame = Frame::text(tag, &self.scratch);
         if wants_delta {
             frame = delta::add(frame, &text, key.sent.as_ref(), &mut self.patch, &mut self.scratch);

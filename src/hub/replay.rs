@@ -236,7 +236,7 @@ impl Part<'_> {
     }
 
     fn put(&mut self, lane: Lane, kind: Kind) {
-        let tag = Tag { room: self.room, lane, kind, accepted: Mono::NEVER, released: Mono::NEVER };
+        let tag = Tag { room: self.room, lane, kind, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
         self.frames.push(Arc::new(Frame::text(tag, self.scratch)));
     }
 }

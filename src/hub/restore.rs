@@ -87,7 +87,7 @@ impl Hub {
         let data_at = encode::event(&mut self.scratch, &text);
         let kind = Kind::State { key: key.id, rev: key.rev, is_deleted: data_at.is_none() };
         self.state_released = now.mono.max(self.state_released);
-        let tag = Tag { room: id, lane: state.lane, kind, accepted: now.mono, released: self.state_released };
+        let tag = Tag { room: id, lane: state.lane, kind, accepted: now.mono, taken: now.mono, released: self.state_released };
         key.sent = Some(Sent { frame: Arc::new(Frame::text(tag, &self.scratch)), data_at });
         self.stats.keys += (room.states.keys.len() - keys_before) as u64;
     }

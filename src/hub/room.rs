@@ -187,6 +187,8 @@ pub(super) struct HeldEvent {
     /// Its number, for `stream`.
     pub(super) seq: Option<u64>,
     pub(super) accepted: Mono,
+    /// When it came to the hub, no earlier than that.
+    pub(super) taken: Mono,
     pub(super) ts_ms: u64,
 }
 
@@ -231,6 +233,8 @@ pub(super) struct HeldState {
     pub(super) data: Box<str>,
     pub(super) event_id: Option<Box<str>>,
     pub(super) accepted: Mono,
+    /// When it came to the hub, no earlier than that.
+    pub(super) taken: Mono,
     pub(super) ts_ms: u64,
 }
 

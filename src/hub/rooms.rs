@@ -138,6 +138,11 @@ impl Rooms {
         self.names.get(name).copied()
     }
 
+    /// Whether one more room may be made without evicting another.
+    pub(super) fn has_place(&self) -> bool {
+        self.slots.len() < self.limit
+    }
+
     pub(super) fn by_id(&self, id: RoomId) -> Option<&Room> {
         self.slots.get(id.slot, id.generation)
     }

@@ -235,7 +235,8 @@ impl Hub {
             Mode::Stream => self.fed_stream(now, id, fed, out),
             Mode::State => self.fed_state(now, id, fed, out),
             Mode::Transient => {
-                let held = HeldEvent { event: fed.event, seq: None, accepted: fed.accepted, ts_ms: fed.ts_ms };
+                let held =
+                    HeldEvent { event: fed.event, seq: None, accepted: fed.accepted, taken: now.mono.max(fed.accepted), ts_ms: fed.ts_ms };
                 self.hold_or_release(now, id, held, out);
             }
         }
@@ -258,7 +259,13 @@ impl Hub {
         stream.history = stream.history.max(fed.event.history);
         stream.start_epoch(fed.epoch, fed.number);
         stream.kept_from = fed.oldest.max(1);
-        let held = HeldEvent { event: fed.event, seq: Some(fed.number), accepted: fed.accepted, ts_ms: fed.ts_ms };
+        let held = HeldEvent {
+            event: fed.event,
+            seq: Some(fed.number),
+            accepted: fed.accepted,
+            taken: now.mono.max(fed.accepted),
+            ts_ms: fed.ts_ms,
+        };
         self.hold_or_release(now, id, held, out);
     }
 
@@ -292,7 +299,7 @@ impl Hub {
         if self.has_changed(id, index) {
             return; // what is here is newer, and about to be sent
         }
-        let held = HeldState { data: event.data, event_id: event.event_id, accepted, ts_ms };
+        let held = HeldState { data: event.data, event_id: event.event_id, accepted, taken: now.mono.max(accepted), ts_ms };
         self.put_state(now, (id, index), (number, event.version), held, out);
     }
 
@@ -390,7 +397,7 @@ impl Hub {
             let Some(room) = self.rooms.by_id_mut(id) else { return };
             let stream = &mut room.lanes[lane.index()];
             stream.head += 1;
-            let held = HeldEvent { event, seq: Some(stream.head), accepted: now.mono, ts_ms };
+            let held = HeldEvent { event, seq: Some(stream.head), accepted: now.mono, taken: now.mono, ts_ms };
             self.release_event(now, id, &held, out);
         }
     }
@@ -426,7 +433,7 @@ impl Hub {
             if key.rev == state.rev && key.newest_data() == state.data.as_deref() && key.sent.is_some() {
                 continue;
             }
-            let held = HeldState { data: event.data, event_id: None, accepted: now.mono, ts_ms: state.ts_ms };
+            let held = HeldState { data: event.data, event_id: None, accepted: now.mono, taken: now.mono, ts_ms: state.ts_ms };
             self.put_state(now, (id, index), (state.rev, state.version), held, out);
         }
     }

@@ -161,7 +161,7 @@ pub fn past_event(room: RoomId, seq: u64, ts_ms: u64, event: &Event) -> Arc<Fram
         data: Some(&event.data),
     };
     encode::event(&mut out, &text);
-    let tag = Tag { room, lane: event.lane, kind: Kind::Stream { seq }, accepted: Mono::NEVER, released: Mono::NEVER };
+    let tag = Tag { room, lane: event.lane, kind: Kind::Stream { seq }, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
     Arc::new(Frame::text(tag, &out))
 }
 

@@ -185,6 +185,22 @@ fn object(counts: &BTreeMap<&'static str, u64>) -> String {
     format!("{{{}}}", members.join(","))
 }
 
+/// The latest refusals that concern the user and the room, the newest first, as JSON.
+pub fn refusals(path: &Path, user: &str, room: &str, max: usize) -> rusqlite::Result<serde_json::Value> {
+    let db = sqlite::open_to_read(path)?;
+    let mut select = db.prepare(
+        "SELECT ts, kind, reason, room, ip, session FROM trail
+         WHERE user = ?1 AND kind IN ('deny', 'refuse', 'leave', 'disconnect') AND (room = ?2 OR room IS NULL)
+         ORDER BY id DESC LIMIT ?3",
+    )?;
+    let rows = select.query_map((user, room, (max as u64).cast_signed()), |row| {
+        let text = |at: usize| row.get::<_, Option<String>>(at);
+        let (ts, kind) = (row.get::<_, i64>(0)?, text(1)?);
+        Ok(serde_json::json!({"ts": ts, "kind": kind, "reason": text(2)?, "room": text(3)?, "ip": text(4)?, "session": text(5)?}))
+    })?;
+    rows.collect::<rusqlite::Result<Vec<_>>>().map(serde_json::Value::from)
+}
+
 /// Reads the file that a daemon writes, or wrote, as lines of JSON.
 pub struct Pages {
     db: Connection,

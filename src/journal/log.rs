@@ -495,7 +495,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u32) -> io::Result<usize> {
 }
 
 fn frame(room: RoomId, lane: Lane, seq: u64, message: &[u8]) -> Frame {
-    Frame::text(Tag { room, lane, kind: Kind::Stream { seq }, accepted: Mono::NEVER, released: Mono::NEVER }, message)
+    Frame::text(Tag { room, lane, kind: Kind::Stream { seq }, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER }, message)
 }
 
 /// The file without what follows `bytes`, at its end. What was read of it is synced: a process that was killed may have written it and no

@@ -64,7 +64,7 @@ fn event_in(epoch: u32, room: &str, lane: Lane, seq: u64) -> Entry {
 
 pub(super) fn event_entry(room: &str, epoch: u32, seq: u64, message: &str) -> EventEntry {
     let lane = Lane::Alert;
-    let tag = Tag { room: RoomId::NONE, lane, kind: Kind::Stream { seq }, accepted: Mono(0), released: Mono(0) };
+    let tag = Tag { room: RoomId::NONE, lane, kind: Kind::Stream { seq }, accepted: Mono(0), taken: Mono(0), released: Mono(0) };
     EventEntry {
         room: room.into(),
         owner: room.ends_with('1').then(|| "u1".into()),

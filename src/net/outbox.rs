@@ -90,6 +90,8 @@ pub struct Written<'a> {
     pub form: &'a Frame,
     /// Its bytes on the wire.
     pub bytes: usize,
+    /// When its place in the queue was taken.
+    pub queued: Mono,
     /// Whether it was delivered as it happened.
     pub live: bool,
     /// Bytes that it is shorter than the full state, if it is a delta; both without compression.
@@ -448,6 +450,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// Bytes of the frames that wait in a lane; not cheap.
+    pub fn lane_bytes(&self, lane: Lane) -> usize {
+        self.lanes[lane.index()].iter().map(|entry| entry.frame.as_websocket().len()).sum()
+    }
+
     /// What it takes itself, frames excepted, which it shares.
     pub fn own_bytes(&self) -> usize {
         let lanes: usize = self.lanes.iter().map(Queue::own_bytes).sum();
@@ -510,7 +517,7 @@ fn form_of(frame: &Frame, is_delta: bool) -> &Frame {
 fn written(entry: &Entry, is_delta: bool, bytes: usize) -> Written<'_> {
     let form = form_of(&entry.frame, is_delta);
     let delta_saved = is_delta.then(|| entry.frame.as_websocket().len() - form.as_websocket().len());
-    Written { form, bytes, live: entry.live, delta_saved }
+    Written { form, bytes, queued: entry.queued, live: entry.live, delta_saved }
 }
 
 /// Whether a slow reader may be spared this frame without a word about it alone.

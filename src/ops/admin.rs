@@ -1,5 +1,5 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/healthz` and a few actions, on its own thread, so that a scrape never waits for a push nor a
-//! push for a scrape. One request a connection, each on a short-lived thread with a deadline; a few at a time.
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/healthz`, what else an operator reads, and a few actions, on its own thread, so that a scrape
+//! never waits for a push nor a push for a scrape. One request a connection, each on a short-lived thread with a deadline; a few at a time.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +13,10 @@ use crate::wire::http::{self, BodyLen, HttpRefusal, Request};
 
 use super::health::Health;
 
+/// What probes and scrapes ask for.
+const PROBES: [&str; 4] = ["/metrics", "/livez", "/readyz", "/healthz"];
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// A request must be there, and its answer taken, within this.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 /// Requests served at once; more are refused.
@@ -21,12 +25,17 @@ const REQUESTS_MAX: usize = 64;
 /// Does what the body of a POST asks for; the answer is JSON.
 pub type Action = Box<dyn Fn(&[u8]) -> Result<String, Refusal> + Send + Sync>;
 
-/// What the listener tells and does.
+/// Makes the JSON that a GET with that query asks for.
+pub type View = Box<dyn Fn(&str) -> Result<String, Refusal> + Send + Sync>;
+
+/// What an operator is told, and can have done.
 pub struct Admin {
     /// The daemon's state and that of its parts.
     pub health: Arc<Health>,
     /// Makes the text of `/metrics`.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Paths that take a GET, beside those for probes.
+    pub views: Vec<(&'static str, View)>,
     /// Paths that take a POST.
     pub actions: Vec<(&'static str, Action)>,
 }
@@ -138,38 +147,67 @@ impl Input<'_> {
 
 /// Writes the answer, or says why not.
 fn respond(out: &mut Vec<u8>, request: &Request<'_>, input: &mut Input<'_>, admin: &Admin) -> Result<(), HttpRefusal> {
-    const TEXT: &str = "text/plain; charset=utf-8";
     check_host(request)?;
-    let is_read = matches!(request.method, "GET" | "HEAD");
-    let action = admin.actions.iter().find(|(path, _)| *path == request.path);
-    match (request.path, action) {
-        ("/metrics", _) if is_read => {
-            http::write_response(out, 200, "text/plain; version=0.0.4; charset=utf-8", false, &[], (admin.metrics)().as_bytes());
-        }
-        ("/livez", _) if is_read => http::write_response(out, 200, TEXT, false, &[], b"live\n"),
-        ("/readyz", _) if is_read => {
-            let readiness = admin.health.readiness();
-            let status = if readiness.is_ready { 200 } else { 503 };
-            http::write_response(out, status, TEXT, false, &[], format!("{}\n", readiness.word).as_bytes());
-        }
-        ("/healthz", _) if is_read => {
-            let (is_alive, report) = admin.health.report();
-            let status = if is_alive { 200 } else { 503 };
-            http::write_response(out, status, "application/json", false, &[], format!("{report}\n").as_bytes());
-        }
-        (_, Some((_, act))) if request.method == "POST" => {
-            let answer = act(&read_body(request, input)?)?;
-            http::write_response(out, 200, "application/json", false, &[], answer.as_bytes());
-        }
-        ("/metrics" | "/livez" | "/readyz" | "/healthz", _) => return Err(refused(405, codes::BAD_STATE, "use GET", Some("Allow: GET"))),
-        (_, Some(_)) => return Err(refused(405, codes::BAD_STATE, "use POST", Some("Allow: POST"))),
-        _ => {
-            let paths: Vec<&str> = admin.actions.iter().map(|(path, _)| *path).collect();
-            let message = format!("the admin listener has GET /metrics, /livez, /readyz and /healthz, and POST {}", paths.join(" and "));
-            return Err(refused(404, codes::NOT_FOUND, message, None));
-        }
-    }
+    let answer = admin.answer(request.method, request.path, request.query.unwrap_or_default(), || read_body(request, input))?;
+    http::write_response(out, answer.status, answer.media_type, false, &[], answer.body.as_bytes());
     Ok(())
+}
+
+/// What is answered to a request that is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Of the body.
+    pub media_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl Admin {
+    /// Answers a request. `body`: reads what comes with a POST.
+    pub fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: impl FnOnce() -> Result<Vec<u8>, HttpRefusal>,
+    ) -> Result<Answer, HttpRefusal> {
+        if let Some((_, act)) = self.actions.iter().find(|(known, _)| *known == path) {
+            if method != "POST" {
+                return Err(refused(405, codes::BAD_STATE, "use POST", Some("Allow: POST")));
+            }
+            return Ok(Answer { status: 200, media_type: JSON, body: act(&body()?)? });
+        }
+        let view = self.views.iter().find(|(known, _)| *known == path);
+        if view.is_none() && !PROBES.contains(&path) {
+            return Err(refused(404, codes::NOT_FOUND, self.paths(), None));
+        }
+        if !matches!(method, "GET" | "HEAD") {
+            return Err(refused(405, codes::BAD_STATE, "use GET", Some("Allow: GET")));
+        }
+        let (status, media_type, body) = match (path, view) {
+            (_, Some((_, view))) => (200, JSON, view(query)?),
+            ("/metrics", _) => (200, "text/plain; version=0.0.4; charset=utf-8", (self.metrics)()),
+            ("/readyz", _) => {
+                let readiness = self.health.readiness();
+                (if readiness.is_ready { 200 } else { 503 }, TEXT, format!("{}\n", readiness.word))
+            }
+            ("/healthz", _) => {
+                let (is_alive, report) = self.health.report();
+                (if is_alive { 200 } else { 503 }, JSON, format!("{report}\n"))
+            }
+            _ => (200, TEXT, "live\n".to_owned()),
+        };
+        Ok(Answer { status, media_type, body })
+    }
+
+    /// What there is, for who asks for something else.
+    fn paths(&self) -> String {
+        let reads: Vec<&str> = PROBES.into_iter().chain(self.views.iter().map(|(path, _)| *path)).collect();
+        let actions: Vec<&str> = self.actions.iter().map(|(path, _)| *path).collect();
+        format!("no such path: there are GET {}, and POST {}", reads.join(", "), actions.join(", "))
+    }
 }
 
 /// This listener is on loopback and asks for no token, so that a browser of this machine is the one way in from elsewhere: by a name that

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::base::counters::{BUCKETS_US, HistogramSnapshot};
+use crate::base::counters::{BUCKETS_US, HistogramSnapshot, LONG_BUCKETS_S};
 
 /// A metric's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,14 +13,17 @@ pub enum Type {
     Gauge,
     /// A distribution of durations in seconds.
     Histogram,
+    /// The same of what takes long.
+    LongHistogram,
 }
 
 impl Type {
-    const fn name(self) -> &'static str {
+    /// Its name in the format.
+    pub const fn name(self) -> &'static str {
         match self {
             Type::Counter => "counter",
             Type::Gauge => "gauge",
-            Type::Histogram => "histogram",
+            Type::Histogram | Type::LongHistogram => "histogram",
         }
     }
 }
@@ -32,6 +35,8 @@ pub struct Metric {
     pub name: &'static str,
     /// Counter, gauge or histogram.
     pub kind: Type,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
     /// One sentence.
     pub help: &'static str,
 }
@@ -57,19 +62,25 @@ impl Exposition {
         self.samples(metric, [(String::new(), value)]);
     }
 
-    /// A histogram for each value of one label.
-    pub fn histograms<'a>(&mut self, metric: &Metric, label: &str, rows: impl IntoIterator<Item = (&'a str, HistogramSnapshot)>) {
+    /// A metric's head, then its histograms: each with its labels as in [`Exposition::samples`].
+    pub fn histograms(&mut self, metric: &Metric, rows: impl IntoIterator<Item = (String, HistogramSnapshot)>) {
+        let bounds_ns = match metric.kind {
+            Type::LongHistogram => LONG_BUCKETS_S.map(|s| s * 1_000_000_000),
+            Type::Counter | Type::Gauge | Type::Histogram => BUCKETS_US.map(|us| us * 1_000),
+        };
         self.head(metric);
-        for (value, snapshot) in rows {
+        for (labels, snapshot) in rows {
+            let name = metric.name;
+            let (comma, open) = if labels.is_empty() { ("", String::new()) } else { (",", format!("{{{labels}}}")) };
             let mut cumulative = 0;
-            for (count, bound_us) in snapshot.buckets.iter().zip(BUCKETS_US) {
+            for (count, bound_ns) in snapshot.buckets.iter().zip(bounds_ns) {
                 cumulative += count;
-                self.line(format_args!("{}_bucket{{{label}=\"{value}\",le=\"{}\"}} {cumulative}", metric.name, seconds(bound_us * 1_000)));
+                self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"{}\"}} {cumulative}", seconds(bound_ns)));
             }
             let count: u64 = snapshot.buckets.iter().sum();
-            self.line(format_args!("{}_bucket{{{label}=\"{value}\",le=\"+Inf\"}} {count}", metric.name));
-            self.line(format_args!("{}_sum{{{label}=\"{value}\"}} {}", metric.name, seconds(snapshot.sum_ns)));
-            self.line(format_args!("{}_count{{{label}=\"{value}\"}} {count}", metric.name));
+            self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}"));
+            self.line(format_args!("{name}_sum{open} {}", seconds(snapshot.sum_ns)));
+            self.line(format_args!("{name}_count{open} {count}"));
         }
     }
 
@@ -111,8 +122,8 @@ mod tests {
             histogram.record(Duration::from_micros(us));
         }
         let mut exposition = Exposition::default();
-        let metric = Metric { name: "tickerd_x_seconds", kind: Type::Histogram, help: "X." };
-        exposition.histograms(&metric, "lane", [("alert", histogram.snapshot())]);
+        let metric = Metric { name: "tickerd_x_seconds", kind: Type::Histogram, labels: &["lane"], help: "X." };
+        exposition.histograms(&metric, [(label("lane", "alert"), histogram.snapshot())]);
         let text = exposition.finish();
         assert!(text.starts_with("# HELP tickerd_x_seconds X.\n# TYPE tickerd_x_seconds histogram\n"));
         for line in [

@@ -60,6 +60,8 @@ struct Inner {
     lifecycle: Lifecycle,
     components: Vec<Component>,
     is_full: bool,
+    /// Alerts that fire.
+    firing: Vec<&'static str>,
     reloads: [u64; RELOADS.len()],
     reloaded: Option<(Reloaded, Mono)>,
 }
@@ -77,7 +79,8 @@ impl Health {
     /// That of a daemon that starts.
     pub fn new(clock: Clock) -> Health {
         let lifecycle = Lifecycle::new(clock.mono());
-        let inner = Inner { lifecycle, components: Vec::new(), is_full: false, reloads: [0; RELOADS.len()], reloaded: None };
+        let inner =
+            Inner { lifecycle, components: Vec::new(), is_full: false, firing: Vec::new(), reloads: [0; RELOADS.len()], reloaded: None };
         Health { clock, inner: Mutex::new(inner) }
     }
 
@@ -131,6 +134,11 @@ impl Health {
         }
     }
 
+    /// These alerts fire.
+    pub fn set_firing(&self, alerts: Vec<&'static str>) {
+        self.inner.lock().firing = alerts;
+    }
+
     /// How often the configuration was read again, in the order of [`RELOADS`].
     pub fn reloads(&self) -> [u64; RELOADS.len()] {
         self.inner.lock().reloads
@@ -182,6 +190,7 @@ impl Health {
             "for_ms": ms_since(inner.lifecycle.since()),
             "version": env!("CARGO_PKG_VERSION"),
             "components": components.collect::<Vec<_>>(),
+            "alerts": inner.firing,
             "reload": reload,
         });
         (!inner.has_critical_fault(), report)

@@ -1,10 +1,13 @@
-//! The log: lines on stderr, as text for people or JSON for collectors. Never on the hot path.
+//! The log: lines on stderr, as text for people or JSON for collectors. Never on the hot path. Where stderr is journald's, each line begins with its
+//! priority, `<3>` for errors, which journald takes off (`sd-daemon(3)`).
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Registry, fmt, reload};
@@ -40,11 +43,11 @@ pub enum LogLevel {
     Error,
     /// What needs a look.
     Warn,
-    /// One line per connection and per change of state.
+    /// What happens: one line for each connection's beginning and end, and for each change of state.
     Info,
-    /// Decisions.
+    /// Besides, one for each connection that is accepted, and each join, its end, and its denial.
     Debug,
-    /// Everything.
+    /// Besides, one for each command of a client.
     Trace,
 }
 
@@ -82,7 +85,8 @@ static SET_LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::ne
 /// stdout stays free: it carries the line that says the daemon is ready.
 pub fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
     let (filter, handle) = reload::Layer::new(level.filter());
-    let lines = fmt::layer().with_writer(io::stderr);
+    let is_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_stderr(&stream));
+    let lines = fmt::layer().with_writer(Lines { is_journal });
     let lines = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
@@ -90,6 +94,54 @@ pub fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     SET_LEVEL.get_or_init(|| handle);
     Ok(())
+}
+
+/// Where lines go.
+struct Lines {
+    /// Each begins with its priority.
+    is_journal: bool,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = LineWriter;
+
+    fn make_writer(&'a self) -> LineWriter {
+        LineWriter { prefix: "" }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter {
+        LineWriter { prefix: if self.is_journal { priority(*metadata.level()) } else { "" } }
+    }
+}
+
+/// The priority of syslog (RFC 5424 section 6.2.1) as journald takes it.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
+/// Writes a line to stderr in one go, so that those of other threads do not come between.
+struct LineWriter {
+    prefix: &'static str,
+}
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(&[self.prefix.as_bytes(), line].concat()).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Whether `JOURNAL_STREAM` (`systemd.exec(5)`), device and inode, is where stderr leads; it is inherited by whoever is started from a service.
+fn is_stderr(stream: &str) -> bool {
+    rustix::fs::fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// Writes lines of that level and above from now on; nothing if the log was not started.

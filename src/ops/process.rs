@@ -1,5 +1,7 @@
 //! What the kernel knows of this process (proc(5)).
 
+use std::collections::BTreeMap;
+
 /// The process' use of the machine; zero where the kernel does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -20,6 +22,25 @@ pub fn usage() -> Usage {
             / rustix::param::clock_ticks_per_second(),
         descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
     }
+}
+
+/// The CPU time of each thread in milliseconds, by name; threads of one name together, sorted.
+pub fn threads() -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::<String, u64>::new();
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    for stat in tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok()) {
+        if let Some((name, ticks)) = command(&stat).zip(cpu_ticks(&stat)) {
+            *sums.entry(name.to_owned()).or_default() += ticks * 1_000 / rustix::param::clock_ticks_per_second();
+        }
+    }
+    sums.into_iter().collect()
+}
+
+/// The command's name in `/proc/self/task/*/stat`, which of a thread is the thread's; without what a label cannot hold.
+fn command(stat: &str) -> Option<&str> {
+    let (head, _) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\').then_some(name)
 }
 
 /// The second field of `/proc/self/statm`.
@@ -44,6 +65,13 @@ mod tests {
         assert_eq!(cpu_ticks("7 (a) b) S 1 2 3 4 5 6 7 8 9 10 30 12 0"), Some(42));
         assert_eq!(resident_pages("900 37 1 2 3"), Some(37));
         assert_eq!((cpu_ticks(""), resident_pages("1")), (None, None));
+    }
+
+    #[test]
+    fn threads_are_told_by_name() {
+        assert_eq!(command("7 (reactor-0) S 1"), Some("reactor-0"));
+        assert_eq!((command("7 (a\"b) S 1"), command("7 (a b) S 1"), command("")), (None, None, None));
+        assert!(!threads().is_empty());
     }
 
     #[test]

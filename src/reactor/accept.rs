@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
 use mio::{Registry, Token};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::base::limits::{ACCEPT_REST, ACCEPTS_PER_TURN};
 use crate::base::time::Mono;
@@ -80,7 +80,7 @@ impl Listeners {
                     Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                     Err(error) => {
                         core.stats.accept_errors.inc();
-                        warn!(%error, "cannot accept connections: trying again shortly; raise the limit of open files if that is the reason");
+                        warn!(event = "accept_failed", %error, "cannot accept connections: trying again shortly; raise the limit of open files if that is the reason");
                         self.rest_until = Some(core.now.mono.plus(ACCEPT_REST));
                         return;
                     }
@@ -112,6 +112,7 @@ fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, c
     core.stats.accepted.inc();
     core.count_kind(conn.kind(), true);
     let slot = conn.id.slot;
+    debug!(event = "accepted", peer = peer.map(tracing::field::display), slot);
     conns.insert(conn);
     Some(slot)
 }

@@ -5,6 +5,7 @@ mod closing;
 mod end;
 mod holding;
 mod input;
+mod record;
 mod slow;
 mod standing;
 mod unfinished;
@@ -47,7 +48,7 @@ pub(super) struct Io {
     pub(super) compressor: Option<Compressor>,
     /// What TLS needs in between.
     pub(super) scratch: Scratch,
-    /// When the last write was done.
+    /// When the last write was done, or the flush began.
     pub(super) now: Mono,
 }
 
@@ -73,6 +74,8 @@ pub(super) struct Connection {
     bytes_sent: u64,
     /// How far beyond what was read updates and metrics may go.
     window: Window,
+    /// When it was accepted, in tenths of a second of the clock: each byte counts here.
+    since_tenths: u32,
     /// Nothing on a unix socket.
     client: Option<IpAddr>,
     /// A read may give something: no `WouldBlock` since the last event.
@@ -173,6 +176,7 @@ impl Connection {
             bytes_received: 0,
             bytes_sent: 0,
             window: Window::default(),
+            since_tenths: (now.0 / 100_000_000) as u32,
             client: peer.map(|ip| ip.to_canonical()),
             readable: false,
             writable: true,
@@ -384,21 +388,22 @@ impl Connection {
         match self.stream.write(chunk, core.now.mono, &mut io.scratch) {
             Ok(n) if n == len && is_all => {
                 self.note_write(n, core, io);
-                let (stats, now) = (&core.stats, io.now);
+                let (stats, begun, now) = (&core.stats, batch.begun, io.now);
                 batch.count(
                     window_bits,
-                    |span, bytes| stats.sent_span(span, bytes, now),
-                    |frame, bytes| stats.sent(frame, bytes, true, now),
+                    |span, bytes| stats.sent_span(span, bytes, begun, now),
+                    |frame, bytes| stats.sent(frame, bytes, Some(begun), now),
                 );
                 self.mark_window(n, core, now);
                 if self.is_flushed() { Direct::Done } else { Direct::Rest }
             }
             Ok(n) if n > 0 => {
                 self.note_write(n, core, io);
-                let sent = |frame: &Frame, bytes| core.stats.sent(frame, bytes, true, io.now);
+                let sent = |frame: &Frame, bytes| core.stats.sent(frame, bytes, Some(batch.begun), io.now);
                 let conflated = self.outbox.take_over(&batch.frames, n, core.now.mono, core.limits(), sent);
                 core.stats.conflated.add(conflated);
                 self.mark_window(n, core, io.now);
+                self.note_conflated(conflated);
                 Direct::Rest
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -427,6 +432,7 @@ impl Connection {
             stats.dropped_as_slow.inc();
         } else if self.outbox.push(Entry { frame: Arc::clone(frame), queued, live: true }, limits) == PushOutcome::Conflated {
             stats.conflated.inc();
+            self.note_conflated(1);
         }
     }
 

@@ -141,6 +141,7 @@ impl Reactor {
     /// See the module.
     pub(super) fn flush(&mut self) {
         let now = self.io.clock.mono();
+        self.io.now = now;
         self.flush_urgent();
         self.serve_runs(Urgency::Alert, now.plus(FLUSH_SLICE));
         self.flush_urgent();
@@ -237,14 +238,14 @@ impl Reactor {
             return Some(batch);
         }
         let (room, frames) = self.core.runs.pop(urgency)?;
-        Some(Batch::new(room, frames, self.core.rooms.members(room), self.backlog.spare.take()))
+        Some(Batch::new((room, frames), self.core.rooms.members(room), self.io.now, self.backlog.spare.take()))
     }
 
     fn end_batch(&mut self, mut batch: Batch) {
         let (frames, written) = batch.take_frames();
         if written > 0 {
             for frame in &frames {
-                self.core.stats.released(&frame.tag, written);
+                self.core.stats.batch_ended(&frame.tag, batch.begun, written);
             }
         }
         self.core.runs.recycle(frames);

@@ -10,7 +10,7 @@ use crate::base::time::Mono;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Limiter {
     commands: Bucket,
     denied: Bucket,

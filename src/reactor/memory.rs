@@ -74,10 +74,14 @@ impl Default for Parts {
 impl Core {
     /// Whether there is memory for that; the refusal is counted.
     pub(super) fn spare_memory(&self, demand: Demand) -> Result<(), Refusal> {
+        self.can_spare(demand).inspect_err(|_| self.stats.memory_refused[demand.index()].inc())
+    }
+
+    /// The same, and nothing is counted.
+    pub(super) fn can_spare(&self, demand: Demand) -> Result<(), Refusal> {
         if self.memory_level < demand.refused_from() {
             return Ok(());
         }
-        self.stats.memory_refused[demand.index()].inc();
         let message = match demand {
             Demand::Event(Lane::Metric) => {
                 "the server is short of memory, and takes no metric events: send newer ones after retry_after_ms"

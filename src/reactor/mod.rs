@@ -5,6 +5,7 @@
 //! urgent first, for a slice of time. Handlers never touch the loop: they say what a connection shall do next, and the loop does it. Every
 //! connection ends in `Reactor::close`, and nowhere else.
 
+mod absences;
 mod accept;
 mod audit;
 pub mod authorizer;
@@ -16,8 +17,10 @@ mod echo;
 mod events;
 mod flush;
 mod http;
+mod inbox;
 mod limiter;
 mod lines;
+pub mod listing;
 mod lost;
 pub mod memory;
 pub mod options;
@@ -49,14 +52,10 @@ use mio::{Events, Poll, Token};
 
 use crate::auth::Grants;
 use crate::base::codes::CLOSE_SHUTDOWN;
-use crate::base::ids::RoomId;
-use crate::base::limits::{
-    AHEAD_MAX, ANSWER_FRAMES_AHEAD_MAX, MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST,
-    STRANGERS_REST,
-};
+use crate::base::limits::{MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST, STRANGERS_REST};
 use crate::base::memory::Level;
 use crate::base::time::Mono;
-use crate::hub::ports::{AckAnswer, Answer, Output};
+use crate::hub::ports::Output;
 use crate::net::link::{Door, Link};
 use crate::net::stream::{Readiness, Scratch};
 use crate::net::timer::{Timer, Wheel};
@@ -69,6 +68,7 @@ use self::compressor::Compressor;
 use self::connection::{Connection, Io};
 use self::core::Core;
 use self::flush::Backlog;
+use self::listing::Listing;
 use self::memory::Parts;
 use self::pressure::{Holding, Pressure};
 use self::refusals::Refusals;
@@ -117,6 +117,8 @@ pub struct Reactor {
     /// Frames of answers dealt with since the hub was last told.
     answer_frames: usize,
     replays: Replays,
+    /// What an operator is told of connections.
+    listing: Option<Listing>,
 }
 
 impl Reactor {
@@ -178,6 +180,7 @@ impl Reactor {
             parts: Parts::default(),
             answer_frames: 0,
             replays: Replays::default(),
+            listing: None,
         })
     }
 
@@ -218,6 +221,7 @@ impl Reactor {
         self.core.uplink.ring();
         self.core.audit.turn(self.core.now, &self.core.stats);
         self.take_control();
+        self.go_on_listing();
         self.take_inbox();
         self.take_words();
         self.fire_timers();
@@ -264,7 +268,7 @@ impl Reactor {
     }
 
     fn wake_at(&self, now: Mono) -> Mono {
-        if !self.serve.is_empty() || self.owes_flush() {
+        if !self.serve.is_empty() || self.owes_flush() || self.owes_list() {
             return now;
         }
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
@@ -373,6 +377,7 @@ impl Reactor {
                 Control::Drain { within } => self.drain(within),
                 Control::End(ending) => self.end_sessions(&ending),
                 Control::Reload(reload) => self.reload(*reload),
+                Control::List(asked) => self.begin_listing(*asked),
             }
         }
     }
@@ -422,108 +427,6 @@ impl Reactor {
 
     fn is_drained(&self) -> bool {
         self.core.drain_until.is_some_and(|until| self.conns.is_empty() || until <= self.core.now.mono)
-    }
-
-    /// Takes all that was there when it began; less if so much is to be written that the hub had better keep the rest: its link fills then,
-    /// and what finds no room there is conflated, or comes later, or becomes a `gap`, where here it would end in the members' queues.
-    fn take_inbox(&mut self) {
-        let waiting = self.inbox.len();
-        if waiting > AHEAD_MAX / 2 {
-            // The hub may sleep over it: if it does so while we take what there is, at least as much is left for the next turn.
-            self.core.uplink.nudge();
-        }
-        for _ in 0..waiting {
-            if self.core.runs.is_full() {
-                break;
-            }
-            let Some(output) = self.inbox.pop() else { break };
-            let frames = output.answer_frames();
-            self.take_output(output);
-            self.inbox.add_done(frames);
-            self.answer_frames += frames;
-        }
-        // The hub may sleep over what it could answer: it is woken before it would have nothing more on the way.
-        if self.answer_frames >= ANSWER_FRAMES_AHEAD_MAX / 2 {
-            self.answer_frames = 0;
-            self.core.uplink.nudge();
-        }
-    }
-
-    fn take_output(&mut self, output: Output) {
-        match output {
-            Output::Deliver(frame) => self.deliver(frame),
-            Output::Joined(joined) => {
-                self.core.uplink.answered(1);
-                let (id, room, delta) = (joined.conn, joined.room, joined.delta);
-                self.settle_room(room);
-                match self.conns.by_id(id) {
-                    Some(conn) => conn.on_joined(*joined, &mut self.core),
-                    None => self.core.uplink.leave(room, id, delta),
-                }
-                self.enlist(id.slot);
-                self.schedule(id.slot); // a poll may have begun to wait
-            }
-            Output::Reply { conn: id, frames } => {
-                self.core.uplink.answered(1);
-                // States of a snapshot are newer than what waits for their room.
-                if let Some(room) = frames.iter().map(|frame| frame.tag.room).find(|room| *room != RoomId::NONE) {
-                    self.settle_room(room);
-                }
-                if let Some(conn) = self.conns.by_id(id) {
-                    conn.on_reply(frames, &mut self.core);
-                }
-                self.enlist(id.slot);
-            }
-            Output::Unowned(join) => {
-                self.core.uplink.answered(1);
-                let id = join.conn;
-                if let Some(conn) = self.conns.by_id(id) {
-                    conn.on_unowned(join, &mut self.core);
-                }
-                self.enlist(id.slot);
-            }
-            Output::Answers(answers) => self.take_answers(answers),
-            Output::Acked(answers) => self.take_acked(answers),
-            Output::Replayed(replayed) => self.take_replayed(*replayed),
-            Output::Lost(room) => self.lose(room),
-        }
-    }
-
-    /// Takes what the authorizer said.
-    fn take_words(&mut self) {
-        for _ in 0..self.words.len() {
-            let Some(word) = self.words.pop() else { return };
-            self.core.inquirer.heard();
-            if let Some(conn) = self.conns.by_id(word.conn) {
-                conn.on_word(&word, &mut self.core);
-            }
-            self.enlist(word.conn.slot);
-        }
-    }
-
-    fn take_answers(&mut self, answers: Vec<Answer>) {
-        self.core.uplink.answered(answers.len());
-        for answer in answers {
-            let id = answer.conn;
-            if let Err(refusal) = &answer.outcome {
-                self.core.stats.refused(refusal.error);
-            }
-            if let Some(conn) = self.conns.by_id(id) {
-                conn.on_answer(answer, &mut self.core);
-            }
-            self.enlist(id.slot);
-        }
-    }
-
-    fn take_acked(&mut self, answers: Vec<AckAnswer>) {
-        self.core.uplink.answered(answers.len());
-        for answer in answers {
-            let id = answer.conn;
-            if let Some(conn) = self.conns.by_id(id) {
-                conn.on_acked(answer, &mut self.core);
-            }
-            self.enlist(id.slot);
-        }
     }
 
     /// Does what is due; after a stall a moment later, so that nobody is judged by what was not heard or written meanwhile.
@@ -583,6 +486,7 @@ impl Reactor {
         stats.tls_bytes_received.add(received);
         stats.tls_bytes_sent.add(sent);
         stats.outstanding.set(self.core.uplink.outstanding() as u64);
+        stats.publishes_unanswered.set(self.core.uplink.unanswered() as u64);
         self.publish_memory();
     }
 }

@@ -25,6 +25,7 @@ use crate::wire::forwarded::ClientAddress;
 use crate::wire::http::Request;
 
 use super::authorizer::{Authorizer, Word};
+use super::listing::ListConnections;
 use super::registry::Registry;
 use super::stats::ReactorStats;
 
@@ -147,6 +148,8 @@ pub enum Control {
     End(EndSessions),
     /// Go on with other settings.
     Reload(Box<Reload>),
+    /// Tell an operator about connections.
+    List(Box<ListConnections>),
 }
 
 /// What may change while a reactor runs. Connections stay as they are: tokens that were accepted hold until they expire or are revoked, also those

@@ -232,7 +232,7 @@ impl Poll {
         let (Stage::Reading(answer) | Stage::Waiting(answer)) = stage else { return None };
         self.session.leave_all(core);
         let (mut json, now) = (Vec::new(), core.now.mono);
-        answer.write(question.since.as_ref(), kept, &mut json, |frame| core.stats.sent(frame, frame.as_text().len(), false, now));
+        answer.write(question.since.as_ref(), kept, &mut json, |frame| core.stats.sent(frame, frame.as_text().len(), None, now));
         Some(Given { json, keep_alive: question.keep_alive && !core.is_draining() })
     }
 }

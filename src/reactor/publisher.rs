@@ -121,6 +121,7 @@ pub(super) fn refuse_too_long(user: &str, answers: &mut Answers, core: &mut Core
 
 fn refuse(id: Option<RequestId>, refusal: Refusal, answers: &mut Answers, core: &mut Core) {
     core.stats.refused(refusal.error);
+    core.stats.publish_refused.inc();
     answers.refuse(id, refusal);
 }
 

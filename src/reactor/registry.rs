@@ -13,9 +13,11 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::base::bucket::{Bucket, Rate};
+use crate::base::counters::{DurationHistogram, HistogramSnapshot};
 use crate::base::limits::ADDRESSES_MAX;
 use crate::base::time::Mono;
 
+use super::absences::Absences;
 use super::tickets::Tickets;
 
 /// How often addresses that are not used any more are looked for, when there are too many.
@@ -50,10 +52,19 @@ pub enum Full {
 pub struct Registry {
     limits: RwLock<RegistryLimits>,
     total: AtomicUsize,
-    users: Mutex<HashMap<Arc<str>, u32>>,
+    users: Mutex<Users>,
     addresses: Mutex<Addresses>,
     /// What stands for tokens in addresses.
     pub(super) tickets: Tickets,
+}
+
+#[derive(Debug, Default)]
+struct Users {
+    /// How many connections each has.
+    connected: HashMap<Arc<str>, u32>,
+    absences: Absences,
+    /// How long they were away; written by who holds the lock.
+    away: DurationHistogram,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +111,8 @@ impl Registry {
         let connections_max = self.connections_max();
         let one_more = |total| (total < connections_max).then_some(total + 1);
         self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| Full::Server)?;
-        let admitted = self.admit_address(address, now).and_then(|()| self.admit_user(user).inspect_err(|_| self.release_address(address)));
+        let admitted =
+            self.admit_address(address, now).and_then(|()| self.admit_user(user, now).inspect_err(|_| self.release_address(address)));
         if admitted.is_err() {
             self.total.fetch_sub(1, Ordering::Relaxed);
         }
@@ -116,27 +128,33 @@ impl Registry {
         if is_full { Err(Full::Address) } else { Ok(()) }
     }
 
-    fn admit_user(&self, user: &Arc<str>) -> Result<(), Full> {
+    fn admit_user(&self, user: &Arc<str>, now: Mono) -> Result<(), Full> {
         let per_user_max = self.limits().per_user_max;
         let mut users = self.users.lock();
-        let count = users.entry(Arc::clone(user)).or_default();
+        let Users { connected, absences, away } = &mut *users;
+        let count = connected.entry(Arc::clone(user)).or_default();
         let admitted = *count < per_user_max;
         *count += u32::from(admitted);
         if *count == 0 {
-            users.remove(user);
+            connected.remove(user);
+        }
+        if admitted && let Some(absence) = absences.back(user, now) {
+            away.record_long(absence);
         }
         if admitted { Ok(()) } else { Err(Full::User) }
     }
 
     /// Counts one client less.
-    pub fn release(&self, user: &Arc<str>, address: Option<IpAddr>) {
+    pub fn release(&self, user: &Arc<str>, address: Option<IpAddr>, now: Mono) {
         self.total.fetch_sub(1, Ordering::Relaxed);
         self.release_address(address);
         let mut users = self.users.lock();
-        if let Some(count) = users.get_mut(user) {
+        let Users { connected, absences, .. } = &mut *users;
+        if let Some(count) = connected.get_mut(user) {
             *count -= 1;
             if *count == 0 {
-                users.remove(user);
+                connected.remove(user);
+                absences.left(user, now);
             }
         }
     }
@@ -165,7 +183,22 @@ impl Registry {
 
     /// Users that are connected.
     pub fn users(&self) -> usize {
-        self.users.lock().len()
+        self.users.lock().connected.len()
+    }
+
+    /// Connections of a user.
+    pub fn connections_of(&self, user: &str) -> u32 {
+        self.users.lock().connected.get(user).copied().unwrap_or(0)
+    }
+
+    /// Connections that a user may have.
+    pub fn per_user_max(&self) -> u32 {
+        self.limits().per_user_max
+    }
+
+    /// How long users were away who came back.
+    pub fn away(&self) -> HistogramSnapshot {
+        self.users.lock().away.snapshot()
     }
 }
 
@@ -220,7 +253,7 @@ mod tests {
         assert_eq!(registry.admit(&c, ip("192.0.2.1"), NOW), Err(Full::Address));
         assert_eq!(registry.admit(&c, None, NOW), Ok(()), "nor for all; and who is exempt is");
         assert_eq!(registry.admit(&"d".into(), ip("192.0.2.2"), NOW), Err(Full::Server));
-        registry.release(&a, ip("192.0.2.1"));
+        registry.release(&a, ip("192.0.2.1"), NOW);
         assert_eq!((registry.connections(), registry.users()), (2, 2));
         assert_eq!(registry.admit(&a, ip("192.0.2.1"), NOW), Ok(()));
         assert!(!registry.has_room());
@@ -234,7 +267,7 @@ mod tests {
         (0..3).for_each(|_| registry.admit(&user, None, NOW).unwrap());
         registry.set_limits(RegistryLimits { connections_max: 2, per_user_max: 2, per_ip_max: None, handshakes: None });
         assert_eq!((registry.connections(), registry.admit(&user, None, NOW)), (3, Err(Full::Server)));
-        (0..2).for_each(|_| registry.release(&user, None));
+        (0..2).for_each(|_| registry.release(&user, None, NOW));
         assert_eq!((registry.admit(&user, None, NOW), registry.admit(&user, None, NOW)), (Ok(()), Err(Full::Server)));
         registry.set_limits(RegistryLimits { connections_max: 9, per_user_max: 2, per_ip_max: None, handshakes: None });
         assert_eq!(registry.admit(&user, None, NOW), Err(Full::User));

@@ -95,6 +95,13 @@ impl Rooms {
         local.floors.get_or_insert_default().entry(slot).or_default()[lane.index()] = floor;
     }
 
+    /// Lanes of the room of which the member gets past events first.
+    pub fn replaying(&self, slot: u32, room: RoomId) -> Vec<Lane> {
+        let local = self.by_slot.get(room.slot as usize).filter(|local| local.generation == room.generation);
+        let floor = local.and_then(|local| local.floors.as_ref()?.get(&slot)).copied().unwrap_or_default();
+        Lane::ALL.into_iter().filter(|lane| floor[lane.index()] == u64::MAX).collect()
+    }
+
     /// Ends a membership; whether there was one.
     pub fn leave(&mut self, slot: u32, room: RoomId) -> bool {
         let Some(memberships) = self.conns.get_mut(slot as usize) else { return false };
@@ -236,7 +243,7 @@ mod tests {
 
     fn recipients(rooms: &mut Rooms, room: RoomId, kind: Kind) -> Vec<u32> {
         let mut slots = Vec::new();
-        let tag = Tag { room, lane: Lane::Update, kind, accepted: Mono(0), released: Mono(0) };
+        let tag = Tag { room, lane: Lane::Update, kind, accepted: Mono(0), taken: Mono(0), released: Mono(0) };
         rooms.for_each_recipient(&tag, |slot| slots.push(slot));
         slots.sort_unstable();
         slots

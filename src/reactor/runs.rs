@@ -224,6 +224,8 @@ pub(super) struct Batch {
     longest: usize,
     /// What there is to count for each member that gets all of it; empty if there is but one, where it is counted frame by frame.
     spans: Vec<Span>,
+    /// When its turn came: no frame of it was let go later.
+    pub(super) begun: Mono,
     /// Slots of the members at its beginning.
     targets: Vec<u32>,
     next: usize,
@@ -277,13 +279,16 @@ pub(super) struct Span {
     deflated_bytes: u64,
     /// When the events were accepted.
     pub(super) accepted: Times,
-    /// When the hub let them go.
-    pub(super) released: Times,
 }
 
 impl Batch {
-    /// The batch of a run, for these members. `memory` is that of a former batch.
-    pub(super) fn new(room: RoomId, mut frames: Vec<Arc<Frame>>, members: impl Iterator<Item = u32>, memory: Option<Batch>) -> Batch {
+    /// The batch of a run, for these members, whose turn has come. `memory` is that of a former batch.
+    pub(super) fn new(
+        (room, mut frames): (RoomId, Vec<Arc<Frame>>),
+        members: impl Iterator<Item = u32>,
+        begun: Mono,
+        memory: Option<Batch>,
+    ) -> Batch {
         let (mut plain, mut deflated, mut spans, mut targets) =
             memory.map_or_else(Default::default, |old| (old.plain, old.deflated, old.spans, old.targets));
         plain.clear();
@@ -294,6 +299,8 @@ impl Batch {
         if !frames.is_sorted_by_key(|frame| frame.tag.lane) {
             frames.sort_by_key(|frame| frame.tag.lane);
         }
+        // The hub numbers states by when it lets them go, and may be a moment ahead of the clock.
+        let begun = frames.iter().map(|frame| frame.tag.released).filter(|at| *at != Mono::NEVER).fold(begun, Mono::max);
         let lens = || frames.iter().map(|frame| frame.as_websocket().len());
         let (bytes, longest) = (lens().sum(), lens().max().unwrap_or_default());
         if targets.len() > 1 {
@@ -301,7 +308,7 @@ impl Batch {
                 count(&mut spans, frame);
             }
         }
-        Batch { room, frames, bytes, plain, deflated, longest, spans, targets, next: 0, written: 0 }
+        Batch { room, frames, bytes, plain, deflated, longest, spans, begun, targets, next: 0, written: 0 }
     }
 
     /// Its frames, and how many members were counted by spans.
@@ -374,7 +381,7 @@ impl Batch {
 fn count(spans: &mut Vec<Span>, frame: &Frame) {
     let tag = &frame.tag;
     if spans.last().is_none_or(|span| span.lane != tag.lane) {
-        spans.push(Span { lane: tag.lane, frames: 0, bytes: 0, deflated_bytes: 0, accepted: Times::default(), released: Times::default() });
+        spans.push(Span { lane: tag.lane, frames: 0, bytes: 0, deflated_bytes: 0, accepted: Times::default() });
     }
     let span = spans.last_mut().expect("one was pushed if there was none");
     span.frames += 1;
@@ -382,7 +389,6 @@ fn count(spans: &mut Vec<Span>, frame: &Frame) {
     // A `gap` was accepted from nobody.
     if tag.accepted != Mono::NEVER {
         span.accepted.add(tag.accepted);
-        span.released.add(tag.released);
     }
 }
 
@@ -397,8 +403,14 @@ mod tests {
     use crate::wire::frame::Tag;
 
     fn frame(room: u32, lane: Lane, seq: u64) -> Arc<Frame> {
-        let tag =
-            Tag { room: RoomId { slot: room, generation: 1 }, lane, kind: Kind::Stream { seq }, accepted: Mono(seq), released: Mono(seq) };
+        let tag = Tag {
+            room: RoomId { slot: room, generation: 1 },
+            lane,
+            kind: Kind::Stream { seq },
+            accepted: Mono(seq),
+            taken: Mono(seq),
+            released: Mono(seq),
+        };
         Arc::new(Frame::text(tag, format!("{room} {lane} {seq}").as_bytes()))
     }
 
@@ -473,7 +485,7 @@ mod tests {
             let mut expected = frames.clone();
             expected.sort_by_key(|frame| frame.tag.lane);
             let bytes: Vec<u8> = expected.iter().flat_map(|frame| frame.as_websocket().to_vec()).collect();
-            let mut batch = Batch::new(frames[0].tag.room, frames, 0..2, None);
+            let mut batch = Batch::new((frames[0].tag.room, frames), 0..2, Mono(0), None);
             prop_assert_eq!(batch.chunk(0, |_| false), Some((&bytes[..], true)));
             let (mut by_span, mut alone) = ((0, 0), 0);
             batch.count(0, |span, bytes| by_span = (by_span.0 + span.frames, by_span.1 + bytes), |_, _| alone += 1);
@@ -490,7 +502,7 @@ mod tests {
                 Arc::new(Frame::text(tag, &vec![b'x'; *len]))
             }).collect();
             let mut deflater = Deflater::new(3, 256);
-            let mut batch = Batch::new(frames[0].tag.room, frames.clone(), 0..3, None);
+            let mut batch = Batch::new((frames[0].tag.room, frames.clone()), 0..3, Mono(0), None);
             if frames.iter().any(|frame| !is_window_enough(window_bits, frame.as_websocket().len())) {
                 prop_assert_eq!(batch.chunk(window_bits, |_| true), None);
                 return Ok(());

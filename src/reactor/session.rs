@@ -38,6 +38,7 @@ use super::publisher::{Answers, Outcome, publish_line};
 mod acks;
 mod noted;
 mod opening;
+mod rules;
 
 /// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
 const AUTHORIZER_RETRY_MS: u32 = 10_000;
@@ -147,6 +148,7 @@ impl Session {
         buffer.extend_from_slice(text.as_bytes());
         let parsed = command::parse(&mut buffer);
         core.command = buffer;
+        self.note_command(&parsed, core);
         if self.grants.is_none() {
             return self.on_first(parsed, core, outbox);
         }
@@ -211,6 +213,7 @@ impl Session {
     }
 
     fn bad(&mut self, id: Option<&RequestId>, refusal: &Refusal, core: &mut Core, outbox: &mut Outbox) -> Next {
+        core.stats.bad_commands.inc();
         core.refuse(outbox, id, refusal);
         self.bad_in_a_row += 1;
         if self.bad_in_a_row >= BAD_COMMANDS_MAX { Next::Close(CLOSE_TOO_MANY_ERRORS) } else { Next::Go }

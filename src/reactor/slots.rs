@@ -72,6 +72,11 @@ impl Slots {
         (0..self.slots.len() as u32).filter(|slot| self.slots[*slot as usize].conn.is_some()).collect()
     }
 
+    /// All slots are below this one.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// Whether there is no connection.
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()

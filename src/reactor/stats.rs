@@ -10,6 +10,7 @@ use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
 use crate::net::outbox::Written;
 use crate::net::tls;
+use crate::wire::command::VERBS;
 use crate::wire::frame::{Frame, Kind, Tag};
 
 use super::memory::DEMANDS;
@@ -54,6 +55,22 @@ pub enum TlsResult {
 
 /// The names of [`TlsResult`], in its order.
 pub const TLS_RESULTS: [&str; 5] = ["full", "resumed", "refused", "timeout", "gone"];
+
+/// A part of the time that a delivery takes. The parts follow each other without a gap, so that they add up to the whole, to the nanosecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// From the read that completed the event to the hub's taking it.
+    IngestQueue,
+    /// From there to the hub's letting it go: the lane's window, or its flush.
+    Hold,
+    /// From there to its turn at the reactor: the link, also while that was full, and the run of its room.
+    ReactorQueue,
+    /// From there to its bytes being handed to the socket: the members before, the member's own queue, compression, TLS, the system call.
+    Write,
+}
+
+/// The names of [`Part`], in its order.
+pub const PARTS: [&str; 4] = ["ingest_queue", "hold", "reactor_queue", "write"];
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +197,18 @@ pub struct ReactorStats {
     pub purged: Counter,
     /// Lines to publish, over all ways.
     pub publish_lines: Counter,
+    /// Of these, those refused before they came to the hub.
+    pub publish_refused: Counter,
+    /// Gauge: of these, those that wait for the hub's answer.
+    pub publishes_unanswered: Counter,
+    /// Commands of clients, by [`VERBS`].
+    pub commands: [Counter; VERBS.len()],
+    /// Messages of clients that are no command.
+    pub bad_commands: Counter,
+    /// How long pings took to come back.
+    pub rtt: DurationHistogram,
+    /// How long the connections of clients lasted.
+    pub sessions: DurationHistogram,
     refusals: Vec<Counter>,
     /// Connections that agreed on permessage-deflate.
     pub compression_agreed: Counter,
@@ -210,10 +239,8 @@ pub struct ReactorStats {
     /// From a publish being accepted (the read that completed the event) to its bytes being handed to the socket (over TLS: being sealed, and the
     /// first of them handed to it), for each member; replays are left out, and so is what the kernel and the network add.
     pub delivery: PerLane<DurationHistogram>,
-    /// The part of it before the hub let the event go: ingest queue and hold.
-    pub delivery_hub: PerLane<DurationHistogram>,
-    /// The part of it after: link, outbox and write.
-    pub delivery_reactor: PerLane<DurationHistogram>,
+    /// By [`Part`]: where that time went.
+    pub delivery_parts: [PerLane<DurationHistogram>; PARTS.len()],
     /// Tokens that were known from a moment ago, and needed no signature check.
     pub tokens_known: Counter,
     /// Signatures of tokens that were checked.
@@ -251,6 +278,12 @@ impl Default for ReactorStats {
             memory_refused: Default::default(),
             purged: Counter::default(),
             publish_lines: Counter::default(),
+            publish_refused: Counter::default(),
+            publishes_unanswered: Counter::default(),
+            commands: Default::default(),
+            bad_commands: Counter::default(),
+            rtt: DurationHistogram::default(),
+            sessions: DurationHistogram::default(),
             refusals: counters(ERRORS.len()),
             compression_agreed: Counter::default(),
             deflated_frames: Counter::default(),
@@ -266,8 +299,7 @@ impl Default for ReactorStats {
             joins_denied: Counter::default(),
             audit_lost: Counter::default(),
             delivery: Default::default(),
-            delivery_hub: Default::default(),
-            delivery_reactor: Default::default(),
+            delivery_parts: Default::default(),
             tokens_known: Counter::default(),
             signature_checks: Counter::default(),
             token_errors: Mutex::default(),
@@ -326,11 +358,11 @@ impl ReactorStats {
             self.delta_frames.inc();
             self.delta_saved_bytes.add(saved as u64);
         }
-        self.sent(written.form, written.bytes, written.live, now);
+        self.sent(written.form, written.bytes, written.live.then_some(written.queued), now);
     }
 
-    /// Counts a frame handed to a socket in so many bytes, and how long it took if it is a live event.
-    pub fn sent(&self, frame: &Frame, bytes: usize, live: bool, written: Mono) {
+    /// Counts a frame handed to a socket in so many bytes; and how long it took if it is a live event, whose turn came at `begun`.
+    pub fn sent(&self, frame: &Frame, bytes: usize, begun: Option<Mono>, written: Mono) {
         let tag = &frame.tag;
         self.saved(frame.as_websocket().len().saturating_sub(bytes) as u64);
         if tag.kind == Kind::Reply {
@@ -339,22 +371,32 @@ impl ReactorStats {
         let lane = tag.lane.index();
         self.frames_sent[lane].inc();
         self.frame_bytes_sent[lane].add(bytes as u64);
-        if live && tag.accepted != Mono::NEVER {
+        if let Some(begun) = begun.filter(|_| tag.accepted != Mono::NEVER) {
+            let begun = begun.max(tag.released); // the turn may have begun before the hub let it go
+            let written = written.max(begun); // and the hub may be a moment ahead of the clock
             self.delivery[lane].record(written.since(tag.accepted));
-            self.delivery_hub[lane].record(tag.released.since(tag.accepted));
-            self.delivery_reactor[lane].record(written.since(tag.released));
+            self.delivery_parts[Part::Write as usize][lane].record(written.since(begun));
+            self.before_turn(tag, begun, 1);
         }
     }
 
-    /// Counts the frames of one lane that went to one member in one write, in so many bytes. The part before the hub let them go is the same for
-    /// all members: see [`ReactorStats::released`].
-    pub(super) fn sent_span(&self, span: &Span, bytes: u64, written: Mono) {
-        let lane = span.lane.index();
+    /// Counts the parts before its turn of an event that went to so many members.
+    fn before_turn(&self, tag: &Tag, begun: Mono, members: u64) {
+        let lane = tag.lane.index();
+        self.delivery_parts[Part::IngestQueue as usize][lane].record_n(tag.taken.since(tag.accepted), members);
+        self.delivery_parts[Part::Hold as usize][lane].record_n(tag.released.since(tag.taken), members);
+        self.delivery_parts[Part::ReactorQueue as usize][lane].record_n(begun.since(tag.released), members);
+    }
+
+    /// Counts the frames of one lane that went to one member in one write, in so many bytes, of a batch whose turn came at `begun`. The parts before
+    /// that are the same for all members: see [`ReactorStats::batch_ended`].
+    pub(super) fn sent_span(&self, span: &Span, bytes: u64, begun: Mono, written: Mono) {
+        let (lane, written) = (span.lane.index(), written.max(begun));
         self.saved(span.bytes - bytes);
         self.frames_sent[lane].add(span.frames);
         self.frame_bytes_sent[lane].add(bytes);
         self.delivery[lane].record_times(&span.accepted, written);
-        self.delivery_reactor[lane].record_times(&span.released, written);
+        self.delivery_parts[Part::Write as usize][lane].record_n(written.since(begun), span.accepted.len() as u64);
     }
 
     fn saved(&self, bytes: u64) {
@@ -363,10 +405,10 @@ impl ReactorStats {
         }
     }
 
-    /// Counts how long the hub had a frame that went to so many members by [`ReactorStats::sent_span`].
-    pub(super) fn released(&self, tag: &Tag, members: u64) {
+    /// Counts how long a frame that went to so many members by [`ReactorStats::sent_span`] took until its turn.
+    pub(super) fn batch_ended(&self, tag: &Tag, begun: Mono, members: u64) {
         if tag.accepted != Mono::NEVER {
-            self.delivery_hub[tag.lane.index()].record_n(tag.released.since(tag.accepted), members);
+            self.before_turn(tag, begun, members);
         }
     }
 
@@ -417,16 +459,19 @@ mod tests {
     #[test]
     fn only_live_events_are_measured() {
         let stats = ReactorStats::default();
-        let tag =
-            Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(1_000), released: Mono(2_000) };
-        let sent = |tag, live| stats.sent(&Frame::text(tag, b"text"), 6, live, Mono(4_000));
-        sent(tag, false);
-        sent(Tag { accepted: Mono::NEVER, released: Mono::NEVER, ..tag }, true);
-        sent(Tag { kind: Kind::Reply, ..tag }, true);
-        assert_eq!(stats.delivery[0].snapshot().sum_ns, 0);
-        sent(tag, true);
-        let sums = [&stats.delivery, &stats.delivery_hub, &stats.delivery_reactor].map(|part| part[0].snapshot().sum_ns);
-        assert_eq!(sums, [3_000, 1_000, 2_000]);
-        assert_eq!((stats.frames_sent_in(Lane::Alert), stats.replies_sent.value()), (3, 1));
+        let kind = Kind::Stream { seq: 1 };
+        let (accepted, taken, released) = (Mono(1_000), Mono(1_400), Mono(2_000));
+        let tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind, accepted, taken, released };
+        let sent = |tag, begun| stats.sent(&Frame::text(tag, b"text"), 6, begun, Mono(4_000));
+        sent(tag, None);
+        sent(Tag { accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER, ..tag }, Some(Mono(3_700)));
+        sent(Tag { kind: Kind::Reply, ..tag }, Some(Mono(3_700)));
+        let sums = || (stats.delivery[0].snapshot().sum_ns, stats.delivery_parts.each_ref().map(|part| part[0].snapshot().sum_ns));
+        assert_eq!(sums(), (0, [0; 4]));
+        sent(tag, Some(Mono(3_700)));
+        assert_eq!(sums(), (3_000, [400, 600, 1_700, 300]));
+        sent(tag, Some(Mono(500)));
+        assert_eq!(sums(), (6_000, [800, 1_200, 1_700, 2_300]), "a turn that had begun before the hub let the event go begins with that");
+        assert_eq!((stats.frames_sent_in(Lane::Alert), stats.replies_sent.value()), (4, 1));
     }
 }

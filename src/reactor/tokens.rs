@@ -29,12 +29,16 @@ impl Tokens {
         self.cache = TokenCache::default();
     }
 
+    /// Whether a token with these grants was revoked.
+    pub(super) fn is_revoked(&self, grants: &Grants) -> bool {
+        self.revocations.read().covers(grants)
+    }
+
     /// What a token grants. A refusal is counted here.
     pub(super) fn check(&mut self, token: &str, now: Now, stats: &ReactorStats) -> Result<Grants, TokenError> {
-        let checked = self.known_or_verified(token, now, stats).and_then(|grants| {
-            let is_revoked = self.revocations.read().covers(&grants);
-            if is_revoked { Err(TokenError::Revoked) } else { Ok(grants) }
-        });
+        let checked = self
+            .known_or_verified(token, now, stats)
+            .and_then(|grants| if self.is_revoked(&grants) { Err(TokenError::Revoked) } else { Ok(grants) });
         if let Err(error) = &checked {
             stats.token_refused(error.label());
         }

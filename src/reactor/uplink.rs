@@ -21,6 +21,8 @@ pub struct Uplink {
     bulk: Arc<Link<Input>>,
     /// Answers that the hub owes. The link back has a slot in reserve for each.
     outstanding: usize,
+    /// Of these, those to publishes.
+    unanswered: usize,
     /// Bytes of events sent, ever.
     published_bytes: u64,
     /// At most as many as there are memberships.
@@ -38,6 +40,7 @@ impl Uplink {
             urgent,
             bulk,
             outstanding: 0,
+            unanswered: 0,
             published_bytes: 0,
             leaves: VecDeque::new(),
             taken: VecDeque::new(),
@@ -57,6 +60,7 @@ impl Uplink {
         let bytes = publish.event.bytes() as u64;
         link.push(Input::Publish(publish)).map_err(|_| full())?;
         self.outstanding += 1;
+        self.unanswered += 1;
         self.published_bytes += bytes;
         self.urgent_pushed |= is_alert;
         self.bulk_pushed |= !is_alert;
@@ -131,6 +135,17 @@ impl Uplink {
     pub fn answered(&mut self, n: usize) {
         debug_assert!(n <= self.outstanding, "the hub answered what was not asked");
         self.outstanding = self.outstanding.saturating_sub(n);
+    }
+
+    /// The hub has given `n` answers to publishes.
+    pub fn answered_publishes(&mut self, n: usize) {
+        self.answered(n);
+        self.unanswered = self.unanswered.saturating_sub(n);
+    }
+
+    /// Publishes that wait for their answer.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
     }
 
     /// Answers that the hub owes.

@@ -31,6 +31,8 @@ pub(super) struct WebSocket {
     /// When a token must be here; [`Mono::NEVER`] once it is.
     auth_by: Mono,
     rtt_us: Option<NonZeroU32>,
+    /// States that were replaced by newer ones while they waited.
+    pub(super) conflated: u32,
     /// How many of the bytes sent to it it has read, by its pongs.
     read_to: u64,
     /// The input broke the protocol, and has no meaning any more.
@@ -48,6 +50,7 @@ impl WebSocket {
             heartbeat_at: Mono::NEVER,
             auth_by: if core.options.conformance_echo { Mono::NEVER } else { now.plus(HANDSHAKE_TIMEOUT) },
             rtt_us: None,
+            conflated: 0,
             read_to: 0,
             broken: false,
         }
@@ -117,7 +120,10 @@ impl WebSocket {
                 }
                 Message::Pong(body) => {
                     if let Some(mark) = Mark::of(body) {
-                        self.rtt_us = rtt_us(mark.at, core.now.mono).or(self.rtt_us);
+                        if let Some(rtt_us) = rtt_us(mark.at, core.now.mono) {
+                            core.stats.rtt.record(Duration::from_micros(rtt_us.get().into()));
+                            self.rtt_us = Some(rtt_us);
+                        }
                         self.read_to = mark.sent;
                     }
                     Then::Go
@@ -129,6 +135,16 @@ impl WebSocket {
             self.note_token(core);
         }
         Took { used, more: used < input.len(), whole, then: Then::Go }
+    }
+
+    /// When the last complete message came.
+    pub(super) fn heard(&self) -> Mono {
+        self.heard
+    }
+
+    /// How long the last ping that was answered took to come back.
+    pub(super) fn rtt_us(&self) -> Option<u32> {
+        self.rtt_us.map(NonZeroU32::get)
     }
 
     /// Whether the input has no meaning any more: the peer's Close cannot be recognised, only its end.

@@ -70,6 +70,22 @@ pub enum Command {
     Publish,
 }
 
+impl Command {
+    /// Its verb's place in [`VERBS`]; none for [`Command::Publish`], which has another `type`.
+    pub fn verb(&self) -> Option<usize> {
+        let verb = match self {
+            Command::Auth { .. } => "auth",
+            Command::Subscribe { .. } => "subscribe",
+            Command::Unsubscribe { .. } => "unsubscribe",
+            Command::Snapshot { .. } => "snapshot",
+            Command::Ack { .. } | Command::AckUpTo(_) => "ack",
+            Command::Ping { .. } => "ping",
+            Command::Publish => return None,
+        };
+        VERBS.iter().position(|known| *known == verb)
+    }
+}
+
 /// Shows all but tokens, which no log may have.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

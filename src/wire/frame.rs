@@ -53,13 +53,16 @@ pub struct Tag {
     pub kind: Kind,
     /// When the read that completed the event was done.
     pub accepted: Mono,
-    /// When the hub let it go: later than `accepted` by the queue before the hub and the lane's hold.
+    /// When the hub took it: no earlier than `accepted`, and later by the queue before the hub.
+    pub taken: Mono,
+    /// When the hub let it go: no earlier than `taken`, and later by the lane's hold.
     pub released: Mono,
 }
 
 impl Tag {
     /// Of a message that belongs to no room and goes before all lanes.
-    pub const REPLY: Tag = Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Reply, accepted: Mono::NEVER, released: Mono::NEVER };
+    pub const REPLY: Tag =
+        Tag { room: RoomId::NONE, lane: Lane::Alert, kind: Kind::Reply, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
 }
 
 /// What a frame takes beside its bytes: itself and the counts of its references.

@@ -10,6 +10,7 @@ pub mod http;
 mod json;
 pub mod merge_patch;
 pub mod proxy;
+pub mod query;
 pub mod reply;
 pub mod request_id;
 pub mod sse;

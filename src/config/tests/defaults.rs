@@ -59,6 +59,7 @@ fn the_defaults_are_the_documented_ones() {
         log: LogFormat::Text,
         log_level: LogLevel::Info,
         catalog: Vec::new(),
+        alerts: Vec::new(),
     };
     assert_eq!(config, expected);
 }

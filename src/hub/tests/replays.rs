@@ -26,7 +26,8 @@ impl Bench {
     fn fetched(&mut self, fetch: Fetch, seqs: &[u64]) -> Replayed {
         let frame = |seq: &u64| {
             let kind = crate::wire::frame::Kind::Stream { seq: *seq };
-            let tag = crate::wire::frame::Tag { room: fetch.id, lane: Lane::Alert, kind, accepted: Mono(0), released: Mono(0) };
+            let tag =
+                crate::wire::frame::Tag { room: fetch.id, lane: Lane::Alert, kind, accepted: Mono(0), taken: Mono(0), released: Mono(0) };
             Arc::new(Frame::text(tag, format!(r#"{{"type":"T","seq":{seq}}}"#).as_bytes()))
         };
         let frames = seqs.iter().map(frame).collect();

@@ -148,5 +148,5 @@ impl Started {
 }
 
 fn written(entry: &Entry, bytes: usize) -> Written<'_> {
-    Written { form: &entry.frame, bytes, live: entry.live, delta_saved: None }
+    Written { form: &entry.frame, bytes, queued: entry.queued, live: entry.live, delta_saved: None }
 }

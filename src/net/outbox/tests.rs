@@ -23,7 +23,7 @@ fn room(slot: u32) -> RoomId {
 }
 
 fn frame(room_slot: u32, lane: Lane, kind: Kind, text: &[u8]) -> Arc<Frame> {
-    Arc::new(Frame::text(Tag { room: room(room_slot), lane, kind, accepted: Mono(1), released: Mono(2) }, text))
+    Arc::new(Frame::text(Tag { room: room(room_slot), lane, kind, accepted: Mono(1), taken: Mono(1), released: Mono(2) }, text))
 }
 
 fn entry(frame: &Arc<Frame>, queued: u64) -> Entry {

@@ -27,6 +27,9 @@ impl Connection {
         core.stats.dropped_by_close.add(self.outbox.frames() as u64);
         core.count_kind(self.kind(), false);
         self.tell_end(reason, rooms, core);
+        if self.user().is_some() {
+            core.stats.sessions.record_long(self.age(core.now.mono));
+        }
         match &mut self.protocol {
             Protocol::WebSocket(websocket) => websocket.session.end(core),
             Protocol::Events(events) => events.session.end(core),

@@ -2,12 +2,14 @@
 
 use core::net::IpAddr;
 
-use tracing::{field, info};
+use tracing::{debug, field, info, trace};
 
 use crate::base::audit::{Entry, Kind};
 use crate::base::ids::SessionName;
 use crate::hub::ports::AckOf;
 use crate::reactor::core::Core;
+use crate::wire::command::Command;
+use crate::wire::event::Rejected;
 
 use super::Session;
 
@@ -24,6 +26,22 @@ impl Session {
         self.note(Kind::Connect, "", core, |entry| entry);
     }
 
+    /// What it was asked to do. Counted, and in the log for those who look that close.
+    pub(super) fn note_command(&self, parsed: &Result<Command, Box<Rejected>>, core: &Core) {
+        match parsed {
+            Ok(command) => {
+                if let Some(verb) = command.verb() {
+                    core.stats.commands[verb].inc();
+                }
+                trace!(event = "command", user = self.user().map(|user| &**user), slot = self.id.slot, ?command);
+            }
+            Err(rejected) => {
+                let error = rejected.refusal.error.name;
+                debug!(event = "bad_command", user = self.user().map(|user| &**user), slot = self.id.slot, error);
+            }
+        }
+    }
+
     /// It has ended.
     pub(in crate::reactor) fn note_disconnected(&self, reason: &'static str, core: &mut Core) {
         self.note(Kind::Disconnect, reason, core, |entry| entry);
@@ -31,16 +49,19 @@ impl Session {
 
     /// It is a member of a room.
     pub(super) fn note_joined(&self, room: &str, core: &mut Core) {
+        debug!(event = "joined", user = self.user().map(|user| &**user), slot = self.id.slot, room);
         self.note(Kind::Join, "", core, |entry| Entry { room: Some(room.into()), ..entry });
     }
 
     /// It is none any more.
     pub(super) fn note_left(&self, room: &str, reason: &'static str, core: &mut Core) {
+        debug!(event = "left", user = self.user().map(|user| &**user), slot = self.id.slot, room, reason);
         self.note(Kind::Leave, reason, core, |entry| Entry { room: Some(room.into()), ..entry });
     }
 
     /// It may not become one.
     pub(super) fn denied(&mut self, room: &str, core: &mut Core) {
+        debug!(event = "join_denied", user = self.user().map(|user| &**user), slot = self.id.slot, room);
         core.stats.joins_denied.inc();
         self.limiter.denied(core.now.mono);
         self.note(Kind::Deny, "access_denied", core, |entry| Entry { room: Some(room.into()), ..entry });

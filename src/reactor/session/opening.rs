@@ -59,7 +59,7 @@ impl Session {
     /// Gives back what the session holds.
     pub(in crate::reactor) fn end(&mut self, core: &mut Core) {
         if let Some(grants) = self.grants.take() {
-            core.registry.release(&grants.user, self.limited());
+            core.registry.release(&grants.user, self.limited(), core.now.mono);
         }
     }
 

@@ -145,7 +145,12 @@ impl Desk {
             Input::Leave { .. } => "leave",
             Input::Snapshot { .. } => "snapshot",
             Input::Ack(_) => "ack",
-            Input::Publish(_) | Input::Sequenced(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => "other",
+            Input::Publish(_)
+            | Input::Announce(_)
+            | Input::Sequenced(_)
+            | Input::Journal(_)
+            | Input::Store(_)
+            | Input::ReplayTaken { .. } => "other",
         };
         std::iter::from_fn(|| self.urgent.pop()).map(name).collect()
     }
@@ -179,7 +184,7 @@ fn room(slot: u32) -> RoomId {
 }
 
 fn event(room: RoomId, text: &str) -> Arc<Frame> {
-    let tag = Tag { room, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(0), released: Mono(0) };
+    let tag = Tag { room, lane: Lane::Alert, kind: Kind::Stream { seq: 1 }, accepted: Mono(0), taken: Mono(0), released: Mono(0) };
     Arc::new(Frame::text(tag, text.as_bytes()))
 }
 

@@ -4,6 +4,7 @@ use mio::net::UnixStream;
 
 use super::*;
 use crate::base::ids::ConnId;
+use crate::base::ids::RoomId;
 use crate::base::limits::{BEHIND_WINDOW, DEFLATE_BYTES_PER_WRITE};
 use crate::base::time::nanos;
 use crate::net::stream::Stream;
@@ -74,7 +75,7 @@ impl Bench {
     fn send(&mut self, frames: usize, lane: Lane, bytes: usize) {
         for _ in 0..frames {
             self.seq += 1;
-            let tag = Tag { room: ROOM, lane, kind: Kind::Stream { seq: self.seq }, accepted: Mono(1), released: Mono(2) };
+            let tag = Tag { room: ROOM, lane, kind: Kind::Stream { seq: self.seq }, accepted: Mono(1), taken: Mono(1), released: Mono(2) };
             self.inbox.push(Output::Deliver(Arc::new(Frame::text(tag, &vec![b'x'; bytes])))).unwrap();
         }
     }
@@ -102,11 +103,14 @@ impl Bench {
         }
     }
 
-    /// How often each of the three histograms of a lane has recorded.
-    fn recorded(&self, lane: Lane) -> [u64; 3] {
+    /// How often the histogram of a lane has recorded, and each of its parts; all of them add up.
+    fn recorded(&self, lane: Lane) -> [u64; 5] {
         let stats = &self.reactor.core.stats;
-        [&stats.delivery, &stats.delivery_hub, &stats.delivery_reactor]
-            .map(|histograms| histograms[lane.index()].snapshot().buckets.iter().sum::<u64>())
+        let whole = stats.delivery[lane.index()].snapshot();
+        let parts = stats.delivery_parts.each_ref().map(|part| part[lane.index()].snapshot());
+        assert_eq!(whole.sum_ns, parts.iter().map(|part| part.sum_ns).sum::<u64>(), "{parts:?}");
+        let [ingest_queue, hold, reactor_queue, write] = parts;
+        [whole, ingest_queue, hold, reactor_queue, write].map(|snapshot| snapshot.buckets.iter().sum())
     }
 
     fn member_bytes(&mut self, slot: u32) -> usize {
@@ -154,9 +158,9 @@ fn a_half_served_batch_that_is_settled_is_counted_in_each_part() {
     assert_eq!(bench.reactor.core.runs.waiting_for(0, ROOM), 0, "the first member is served");
     assert_eq!(bench.reactor.core.runs.waiting_for(1, ROOM), 3);
     bench.reactor.settle_room(ROOM);
-    assert_eq!(bench.recorded(Lane::Update), [3, 3, 3]);
+    assert_eq!(bench.recorded(Lane::Update), [3; 5]);
     bench.settle();
-    assert_eq!(bench.recorded(Lane::Update), [15; 3]);
+    assert_eq!(bench.recorded(Lane::Update), [15; 5]);
 }
 
 /// Promise 6: who leaves or ends while a batch is being served is missed by it, and that is counted.

@@ -25,7 +25,7 @@ use super::*;
 use crate::auth::Whom;
 use crate::base::bucket::Rate;
 use crate::base::codes::CLOSE_TOKEN_REVOKED;
-use crate::base::ids::KeyId;
+use crate::base::ids::{KeyId, RoomId};
 use crate::net::clock::manual;
 use crate::net::fake::{Accepting, Accepts, Wire};
 use crate::net::stream::Readiness;

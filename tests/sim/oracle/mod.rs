@@ -183,7 +183,9 @@ impl Oracle {
                 self.timing.owe(plan, self.ledger.record_mut(number), &self.rooms[room].members, links);
                 Call::Event(number)
             }
-            Input::Ack(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => panic!("there is neither journal nor user"),
+            Input::Announce(_) | Input::Ack(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => {
+                panic!("there is neither journal nor user")
+            }
             Input::Sequenced(sequenced) => {
                 let number = self.pending.remove(&sequenced.pending).expect("the sequencer answers what was asked");
                 let room = self.ledger.record(number).room;

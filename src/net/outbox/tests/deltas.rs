@@ -11,7 +11,7 @@ const KEYS: u64 = 3;
 /// A state of a key; with a delta form on `base`, if there is one.
 fn state(room_slot: u32, key: u64, rev: u64, base: Option<u64>, is_deleted: bool) -> Arc<Frame> {
     let kind = Kind::State { key: KeyId(key * u64::from(ROOMS) + u64::from(room_slot)), rev, is_deleted };
-    let tag = Tag { room: room(room_slot), lane: Lane::ALL[key as usize], kind, accepted: Mono(1), released: Mono(2) };
+    let tag = Tag { room: room(room_slot), lane: Lane::ALL[key as usize], kind, accepted: Mono(1), taken: Mono(1), released: Mono(2) };
     let full = Frame::text(tag, format!("full {room_slot} {key} {rev} {is_deleted} {}", "x".repeat(200)).as_bytes());
     Arc::new(match base {
         Some(base) => full.with_delta(base, format!("delta {room_slot} {key} {rev} {base} {}", "y".repeat(20)).as_bytes()),

@@ -1,0 +1,46 @@
+//! What operators ask of the daemon, and what it does for them: the paths of the admin listener.
+
+use std::sync::Arc;
+
+use crate::ops::admin::{Action, Admin, View};
+use crate::ops::health::Health;
+use crate::ops::log;
+
+use super::alerts::Alerts;
+use super::audit::AdminTrail;
+use super::connections::Connections;
+use super::explain::Explainer;
+use super::metrics::Sources;
+use super::revoker::Revoker;
+
+/// See the module.
+pub(super) struct AdminApi {
+    pub(super) health: Arc<Health>,
+    pub(super) sources: Sources,
+    pub(super) revoker: Arc<Revoker>,
+    pub(super) trail: AdminTrail,
+    pub(super) connections: Arc<Connections>,
+    pub(super) explainer: Explainer,
+    pub(super) alerts: Arc<Alerts>,
+}
+
+impl AdminApi {
+    /// With all paths.
+    pub(super) fn admin(self) -> Admin {
+        let AdminApi { health, sources, revoker, trail, connections, explainer, alerts } = self;
+        let (list, stats) = (Arc::clone(&alerts), Arc::clone(&alerts));
+        let disconnecter = Arc::clone(&revoker);
+        let views: Vec<(&str, View)> = vec![
+            ("/v1/stats", Box::new(move |query| stats.stats(query))),
+            ("/v1/alerts", Box::new(move |query| list.list(query))),
+            ("/v1/connections", Box::new(move |query| connections.list(query))),
+            ("/v1/explain", Box::new(move |query| explainer.explain(query))),
+        ];
+        let actions: Vec<(&str, Action)> = vec![
+            ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),
+            ("/v1/disconnect", Box::new(move |body| disconnecter.disconnect(body))),
+            ("/v1/log-level", Box::new(move |body| log::change_level(body).inspect(|_| trail.note("log-level", None, "", 1)))),
+        ];
+        Admin { health, metrics: Box::new(move || sources.render(&alerts.firing())), views, actions }
+    }
+}
