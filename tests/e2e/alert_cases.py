@@ -38,13 +38,21 @@ def appends(slow_per_minute):
     return batches("tickerd_redis_append_seconds", 'store="redis"', ("0.05", "0.1", "0.2"), slow_per_minute)
 
 
-def shares(name, label, other, good, bad):
-    """Counters of one metric: so many bad ones a minute, and 1,000 good ones."""
-    return metric(name, f'{label}="{other}"', f"0+{bad}x90") | metric(name, f'{label}="{good}"', "0+1000x90")
+def absences(long_per_minute):
+    """Of 100 absences a minute, so many last longer than 30 seconds."""
+    bucket = lambda le, n: metric("tickerd_reconnect_seconds_bucket", f'le="{le}"', f"0+{n}x90")
+    return bucket("20", 50) | bucket("30", 100 - long_per_minute) | bucket("45", 100) | bucket("+Inf", 100)
+
+
+def refusals(by_hub, before_hub):
+    """Of 1,000 published lines a minute."""
+    lines = metric("tickerd_publish_lines_total", "", "0+1000x90")
+    return lines | metric("tickerd_events_total", 'result="refused"', f"0+{by_hub}x90") | metric("tickerd_publish_refused_total", "", f"0+{before_hub}x90")
 
 
 def handshakes(bad, result="bad_token"):
-    return shares("tickerd_handshakes_total", "result", result, "upgraded", bad)
+    """So many a minute that fail, beside 1,000 that do not."""
+    return metric("tickerd_handshakes_total", f'result="{result}"', f"0+{bad}x90") | metric("tickerd_handshakes_total", 'result="upgraded"', "0+1000x90")
 
 
 def component(name, is_up):
@@ -66,7 +74,7 @@ def budget(used, limit):
 
 
 DAY_S = 86_400
-RESTARTS = " ".join(["0+1000x8"] * 7)
+RESTARTS = " ".join(f"{n}x9" for n in range(1, 8))
 
 # Of each alert: where it fires, and where it does not.
 CASES = {
@@ -74,8 +82,8 @@ CASES = {
     "TickerdThreadStalled": (component("reactor-1", 0), component("reactor-1", 1) | component("disk", 0)),
     "TickerdPartFailed": (component("disk", 0), component("disk", 1) | component("hub", 0)),
     "TickerdRestarting": (
-        metric("tickerd_process_cpu_milliseconds_total", "", RESTARTS),
-        metric("tickerd_process_cpu_milliseconds_total", "", "0+1000x30 0+1000x60"),
+        metric("tickerd_process_start_time_seconds", "", RESTARTS),
+        metric("tickerd_process_start_time_seconds", "", " ".join(f"{n}x11" for n in range(1, 7))),
     ),
     "TickerdReloadFailed": (
         metric("tickerd_reloads_total", 'result="refused"', "0x55 1x35"),
@@ -97,6 +105,7 @@ CASES = {
     "TickerdConnectionsNearLimit": (clients(9_001), clients(9_000)),
     "TickerdHandshakesFail": (handshakes(60), handshakes(50)),
     "TickerdReconnectStorm": (handshakes(0) | clients(9_000), handshakes(0) | clients(11_000)),
+    "TickerdSlowReconnects": (absences(6), absences(4)),
     "TickerdSlowClients": (
         metric("tickerd_closed_total", 'reason="slow_consumer"', "0+1.2x90"),
         metric("tickerd_closed_total", 'reason="slow_consumer"', "0+0.9x90") | metric("tickerd_closed_total", 'reason="eof"', "0+50x90"),
@@ -112,10 +121,7 @@ CASES = {
     "TickerdSlowDelivery": (mean(0.06, "update"), mean(0.04, "update") | mean(0.4, "metric")),
     "TickerdDeliveryFails": (drops(60, "closed"), drops(40, "closed") | drops(900, "unsubscribed")),
     "TickerdGaps": (metric("tickerd_gaps_total", "", "0+7x90"), metric("tickerd_gaps_total", "", "0+5x90")),
-    "TickerdPublishesRefused": (
-        shares("tickerd_events_total", "result", "refused", "accepted", 60),
-        shares("tickerd_events_total", "result", "refused", "accepted", 50),
-    ),
+    "TickerdPublishesRefused": (refusals(30, 25), refusals(30, 20)),
     "TickerdQueueFull": (
         metric("tickerd_link_used_slots", 'link="bulk"', "81x90") | metric("tickerd_link_slots", 'link="bulk"', "100x90"),
         metric("tickerd_link_used_slots", 'link="bulk"', "80x90") | metric("tickerd_link_slots", 'link="bulk"', "100x90"),
