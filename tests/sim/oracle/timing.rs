@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tickerd::base::ids::KeyId;
 use tickerd::base::lane::{Lane, Mode, PerLane};
@@ -14,6 +15,9 @@ use crate::message::{Body, Event, Message};
 use crate::plan::{Plan, Profile};
 
 use super::ledger::{Ledger, Record};
+
+/// No two states are stamped with the same time of release, so that a stamp may be ahead of the clock by a nanosecond for each that left with it.
+const STAMPS_AHEAD: Duration = Duration::from_micros(10);
 
 /// To which reactor, of which (kind, key), with which data.
 type Push = (usize, (usize, usize), Option<Rc<str>>);
@@ -178,7 +182,7 @@ impl Timing {
         }
         let (last, at) = self.released.get(&key).copied().unwrap_or_default();
         if rev > last {
-            let early = windowed && last > 0 && frame.tag.released.since(at) < plan.update_window;
+            let early = windowed && last > 0 && frame.tag.released.since(at) + STAMPS_AHEAD < plan.update_window;
             assert!(!early, "revs {last} and {rev} of a key were let go within a window");
             self.released.insert(key, (rev, frame.tag.released));
         }
