@@ -1,13 +1,12 @@
 """An existing client in whose place nobody wants to be: it gets alerts at fixed times, whatever others do to the daemon meanwhile."""
 
 import json
-import select
 import socket
 import ssl
 import statistics
 import time
 
-from harness import PATIENCE_S, mint
+from harness import PATIENCE_S, mint, select_ready
 from wire import RawClient, split_frames
 
 ROOM = "canary:1"
@@ -38,7 +37,7 @@ class Canary:
                 published += 1
                 self.publisher.sendall(self._line(first + published))
             wait = max(0.0, due[published] - now) if published < count else ends - now
-            readable, _, _ = select.select([self.client.socket, self.publisher], [], [], wait)
+            readable, _ = select_ready([self.client.socket, self.publisher], [], wait)
             if self.publisher in readable:
                 assert b'"ok":false' not in self.publisher.recv(1 << 16)
             if self.client.socket in readable:

@@ -43,6 +43,17 @@ DEFAULT_FLAGS = {
 }
 
 
+def select_ready(readers, writers, wait_s):
+    """Those that can be read, and those that can be written: `select.select` knows no descriptor beyond 1,023, and a house of crowds has more."""
+    poll = select.poll()
+    for file in {*readers, *writers}:
+        poll.register(file, (select.POLLIN if file in readers else 0) | (select.POLLOUT if file in writers else 0))
+    seen = dict(poll.poll(wait_s * 1000))
+    # An end or an error is found by reading or by writing.
+    can_read = [file for file in readers if seen.get(file.fileno(), 0) & ~select.POLLOUT]
+    return can_read, [file for file in writers if seen.get(file.fileno(), 0) & ~select.POLLIN]
+
+
 def wait_until(condition, what, deadline_s=DEADLINE_S):
     """Waits until `condition()` is truthy, and returns its value."""
     ends = time.monotonic() + deadline_s
@@ -123,7 +134,7 @@ class Daemon:
         self._lines = None
 
     def _read_ready(self):
-        readable, _, _ = select.select([self.process.stdout], [], [], DEADLINE_S)
+        readable, _ = select_ready([self.process.stdout], [], DEADLINE_S)
         line = self.process.stdout.readline() if readable else b""
         if not line:
             self.process.kill()
@@ -255,7 +266,7 @@ class Lines:
         while len(answers) < expected or out:
             left = ends - time.monotonic()
             assert left > 0, f"{len(answers)} of {expected} answers, {len(out)} bytes unsent after {deadline_s} s"
-            readable, writable, _ = select.select([self.socket], [self.socket] if out else [], [], left)
+            readable, writable = select_ready([self.socket], [self.socket] if out else [], left)
             if writable:
                 out = out[self.socket.send(out[:65536]) :]
             if readable:

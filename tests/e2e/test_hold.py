@@ -1,14 +1,13 @@
 """A crowd of connections, each in a room of its own, held while events come for all of them."""
 
 import json
-import select
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from desk import LINE_BYTES, Desk
-from harness import LONG, PATIENCE_S, Pump, figures, wait_until
+from harness import LONG, PATIENCE_S, Pump, figures, select_ready, wait_until
 
 CLIENTS, SECONDS, EVENTS_PER_S = (10_000, 300, 5_000) if LONG else (1_000, 10, 2_000)
 # The heartbeat in use, but for the short variant, which would end before the first.
@@ -82,7 +81,7 @@ class Crowd:
 
     def _line(self):
         """The next line; the crowd gives up by itself, after PATIENCE_S without progress."""
-        readable, _, _ = select.select([self.process.stdout], [], [], 4 * PATIENCE_S)
+        readable, _ = select_ready([self.process.stdout], [], 4 * PATIENCE_S)
         assert readable, "the crowd says nothing"
         return self.process.stdout.readline()
 

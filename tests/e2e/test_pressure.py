@@ -1,7 +1,6 @@
 """Readers that are slow, stopped or gone: alerts first, the last value always, memory bounded, nobody else concerned."""
 
 import json
-import select
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from harness import LONG, PATIENCE_S, equity, figures, mint, note, wait_until
+from harness import LONG, PATIENCE_S, equity, figures, mint, note, select_ready, wait_until
 from wire import CLOSE, TEXT, RawClient
 
 ROOM = "r:1"
@@ -116,14 +115,14 @@ def _publish_paced(daemon, reader, challenges, seconds):
     while number < seconds * 1000:
         due = int((time.monotonic() - began) * 1000)
         if due <= number:
-            select.select([], [], [], 0.001)
+            time.sleep(0.001)
             continue
         events = [equity(challenges[n % 20], n=n, padding=PADDING * 2) for n in range(number, min(due, number + 500))]
         daemon.publish(*events)
         number += len(events)
         last |= {event["data"]["challenge_id"]: json.dumps(event["data"]) for event in events}
         allowed = int((time.monotonic() - began) * 10 * 1024) - read_bytes
-        if allowed > 0 and select.select([reader.socket], [], [], 0)[0]:
+        if allowed > 0 and select_ready([reader.socket], [], 0)[0]:
             read_bytes += reader._more(allowed)
     reader.socket.settimeout(PATIENCE_S)
     return last

@@ -1,7 +1,6 @@
 """All clients of a daemon that was killed come back at once, each with its position; and a daemon with a long journal is ready at once."""
 
 import json
-import select
 import socket
 import statistics
 import subprocess
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 from canary import Canary, p99
-from harness import LONG, PATIENCE_S, Daemon, figures, note
+from harness import LONG, PATIENCE_S, Daemon, figures, note, select_ready
 
 CLIENTS = 10_000 if LONG else 1_000
 EVENTS = 1_000_000 if LONG else 50_000
@@ -59,7 +58,7 @@ def storm(daemon, canary, epoch):
         crowd.stdin.write(b"go\n")
         crowd.stdin.flush()
         alerts = []
-        while not select.select([crowd.stdout], [], [], 0)[0] and len(alerts) < 4 * PATIENCE_S * 100:
+        while not select_ready([crowd.stdout], [], 0)[0] and len(alerts) < 4 * PATIENCE_S * 100:
             alerts += canary.latencies_ms(0.5)
         return json.loads(crowd.stdout.readline()), alerts
     finally:
