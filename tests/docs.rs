@@ -187,7 +187,7 @@ const SET: &[(&str, &str)] = &[
 fn sample() -> String {
     let mut text = "# tickerd's configuration: every key, with its default. `tickerd check --config FILE` says what holds, and what this machine lacks.\n\
         # Flags and TICKERD_… variables win over it. Keys marked with * are read again at SIGHUP (`systemctl reload tickerd`), as are [[catalog]] and\n\
-        # [[issuer]] entries (see README); the others hold from the next start on.\n"
+        # [[issuer]] entries and [alerts] (see README); the others hold from the next start on.\n"
         .to_owned();
     let mut heading = "";
     for key in keys() {

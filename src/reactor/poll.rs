@@ -46,7 +46,7 @@ pub(super) struct Question {
     pub(super) room: String,
     pub(super) since: Option<Cursor>,
     pub(super) history: Option<u32>,
-    /// When an empty answer is given.
+    /// When an empty answer is given: the client wants one, or its token ends.
     pub(super) until: Mono,
     pub(super) keep_alive: bool,
 }

@@ -338,6 +338,14 @@ def test_a_revoked_tokens_poll_ends(daemon1):
         assert (response.status, response.json["name"]) == (401, "token_revoked")
 
 
+def test_a_poll_ends_with_its_token(daemon1):
+    """AUT-06: what comes after `exp` comes to nobody; the next poll is refused."""
+    with poller(daemon1, token=mint(rooms=["*"], ttl=2)) as client:
+        client.poll()
+        client.ask()  # for longer than the reader below is patient
+        assert client.answer() == []
+
+
 def test_who_goes_while_it_waits_is_forgotten(daemon1):
     """OBS-26."""
     with poller(daemon1) as client:

@@ -39,6 +39,7 @@ impl Http {
             return Err(not_allowed("Allow: GET", "a poll is a GET"));
         }
         let grants = admitted(request, client, "poll", self.poll.is_none(), core)?;
+        let left = Duration::from_millis(grants.expires_at_ms.saturating_sub(core.now.wall_ms));
         let is_same = |poll: &&mut Box<Poll>| poll.session.user().is_some_and(|user| *user == grants.user);
         if let Some(poll) = self.poll.as_mut().filter(is_same) {
             poll.session.renew(grants);
@@ -51,7 +52,7 @@ impl Http {
                 room: room(request)?,
                 since: since(request)?,
                 history: history(request)?,
-                until: core.now.mono.plus(timeout(request)?),
+                until: core.now.mono.plus(timeout(request)?.min(left)), // nothing comes to a token that has ended (AUT-06)
                 keep_alive: request.keep_alive(),
             }),
             None => None,
