@@ -164,7 +164,7 @@ def test_a_backup_while_the_daemon_runs_and_what_comes_of_it(tmp_path):
     try:
         url = f"ws://{json.loads(daemon.stdout.readline())['listen'][0]}/v1/ws"
         epoch = json.loads(before.splitlines()[0])["epoch"]
-        resume = f"tickerd subscribe --url {url} --token-file u1.token --room challenge:8f --since {epoch}:alert.97 --count 3"
+        resume = f"tickerd subscribe --url {url} --token-file u1.token --room challenge:8f --since {epoch}:alert.97 --count 4"
         resumed = subprocess.run(["bash", "-ec", resume], cwd=tmp_path, env=environment(), check=True, capture_output=True, timeout=20).stdout.decode()
         assert '"recovered":true' in resumed and [n for n in (97, 98, 99) if f'"n":{n}}}' in resumed] == [97, 98, 99], resumed
     finally:
