@@ -142,14 +142,14 @@ for (const blocked of [["websocket"], ["websocket", "events"]]) {
     blocked,
     async ({ daemon, page }) => {
       await on(page, blocked.length === 1 ? "sse" : "poll");
-      await new Promise((resolve) => setTimeout(resolve, 17_000));
+      await new Promise((resolve) => setTimeout(resolve, 27_000));
       await daemon.publish(alert(1));
       await toGet(page, 1);
       const { asked, errors } = await page.evaluate(() => seen);
       assert.deepEqual([asked[0], errors], ["connect", []]);
       assert.ok(asked.includes("expiring") && !asked.includes("expired"), asked.join());
     },
-    { tokens: () => [mint({ rooms: ["*"], ttl: 15 }), mint({ rooms: ["*"] })] },
+    { tokens: () => [mint({ rooms: ["*"], ttl: 25 }), mint({ rooms: ["*"] })] },
   );
 
   withProxy(`over ${way}, more rooms than a browser has connections are live`, blocked, async ({ daemon, page }) => {
