@@ -17,7 +17,8 @@ use crate::net::clock::Clock;
 use super::{Failure, emit, http, token};
 
 /// Why does a user get a room, or not? Asks the running daemon on its admin listener. With `--token-file` a token's patterns are looked at too: it is
-/// checked with the keys of `--config`, or of `--jwt-key`, here; the daemon need not run for that
+/// checked with the keys of `--config`, or of `--jwt-key`, here; the daemon need not run for that. Its verdict, in the last lines, is of what the daemon knows,
+/// which is not that token: read both. The daemon is asked at `--admin`, whatever the configuration says
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// The user, as its token names it; if left out, the one of the token
@@ -44,6 +45,9 @@ pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let mut text = String::new();
     let grants = args.token_file.as_deref().map(|file| of_token(args, file, &mut text)).transpose()?.flatten();
     let user = match (&args.user, &grants) {
+        (Some(user), Some(grants)) if **user != *grants.user => {
+            return Err(Failure::Usage(format!("--user {user} is not whom the token names, {}: give one of the two", grants.user)));
+        }
         (Some(user), _) => user.clone(),
         (None, Some(grants)) => grants.user.to_string(),
         (None, None) if args.token_file.is_some() => return emit(&mut io::stdout(), text.as_bytes()),

@@ -10,7 +10,7 @@ use crate::base::ids::{KeyId, RoomId};
 use crate::base::time::{Mono, Now};
 
 use super::Hub;
-use super::journal::{Fact, KeptState};
+use super::journal::Fact;
 use super::ports::Outlet;
 use super::room::{Key, Room};
 
@@ -111,14 +111,6 @@ fn owner_fact(room: &Room) -> Option<Fact> {
 fn state_fact(room: &mut Room, id: KeyId, index: usize) -> Option<Fact> {
     let key = room.states.keys.get_mut(index).filter(|key| key.id == id)?;
     key.is_unsaved = false;
-    let state = KeptState {
-        kind: key.kind.clone(),
-        key: key.name.clone(),
-        lane: key.lane,
-        rev: key.rev,
-        version: key.version,
-        ts_ms: key.ts_ms,
-        data: key.newest_data().map(Box::from),
-    };
+    let state = key.kept();
     Some(Fact::State { room: Arc::clone(&room.name), state })
 }

@@ -12,6 +12,7 @@ use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 
 use super::journal::Epoch;
+use super::journal::KeptState;
 use super::ports::{Event, Number, PendingId};
 
 /// Up to this many state keys one is found by looking at all of them; beyond, by an index.
@@ -260,6 +261,19 @@ impl Key {
             (Some(held), _) => &*held.data == data,
             (None, Some(sent)) => sent.data().unwrap_or(b"null") == data.as_bytes(),
             (None, None) => false,
+        }
+    }
+
+    /// As it is kept elsewhere.
+    pub(super) fn kept(&self) -> KeptState {
+        KeptState {
+            kind: self.kind.clone(),
+            key: self.name.clone(),
+            lane: self.lane,
+            rev: self.rev,
+            version: self.version,
+            ts_ms: self.ts_ms,
+            data: self.newest_data().map(Box::from),
         }
     }
 

@@ -158,15 +158,7 @@ impl Hub {
             shared.changed.remove(&(id, key_id));
             let key = self.rooms.by_id(id).and_then(|room| Some((room, room.states.keys.iter().find(|key| key.id == key_id)?)));
             let Some((room, key)) = key else { continue };
-            let state = KeptState {
-                kind: key.kind.clone(),
-                key: key.name.clone(),
-                lane: key.lane,
-                rev: key.rev,
-                version: key.version,
-                ts_ms: key.ts_ms,
-                data: key.newest_data().map(Box::from),
-            };
+            let state = key.kept();
             let event = state_event(&room.name, &state);
             let asked = Asked {
                 publisher: Err((id, key_id)),
