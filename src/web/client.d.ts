@@ -21,6 +21,8 @@ export interface ClientOptions {
   transport?: Transport;
   /** Whether server-sent events and long polls are tried where no WebSocket gets through: true if left out, unless there is a `transport`. */
   fallback?: boolean;
+  /** Tabs whose tokens say the same, but for their times, share one connection; where the browser cannot, each has its own. False if left out. */
+  shared?: boolean;
 }
 
 export interface RoomOptions {
@@ -224,7 +226,7 @@ export function mergePatch(target: Json | undefined, patch: Json): Json;
 /** Carries the messages of `tickerd.v1` each way, and tells what becomes of the connection. */
 export interface Transport {
   open(
-    to: { url: string; token: string; tokenIn: "subprotocol" | "message" | "query" },
+    to: { url: string; token: string; tokenIn: "subprotocol" | "message" | "query"; /** Attempts before it that brought no message. */ misses: number },
     handlers: { onOpen(): void; onMessage(text: string): void; onClose(code: number, reason: string): void },
   ): { send(text: string): void; close(): void; readonly kind?: string };
 }

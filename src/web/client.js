@@ -722,9 +722,9 @@ export class Client extends Emitter {
   #store;
   #unheard = [];
 
-  constructor({ url, token, tokenIn = "subprotocol", transport = webSocket, fallback = transport === webSocket, cache = null, store = cache && new Store(cache) } = {}) {
+  constructor({ url, token, tokenIn = "subprotocol", transport = webSocket, fallback = transport === webSocket, shared = false, cache = null, store = cache && new Store(cache) } = {}) {
     super();
-    this.#options = { url: endpoint(url), token: typeof token === "function" ? token : () => token, tokenIn, transport, fallback };
+    this.#options = { url: endpoint(url), token: typeof token === "function" ? token : () => token, tokenIn, transport, fallback, shared };
     this.#core = new Core({ tokenIn });
     this.#store = store;
     this.#core.isOnline = globalThis.navigator?.onLine ?? true;
@@ -875,9 +875,13 @@ export class Client extends Emitter {
       onClose: (code, reason) => this.#input(() => this.#core.onClose(this.#now(), conn, code, reason)),
     };
     try {
-      if (misses >= LIMITS.attemptsUntilFallback && options.fallback && options.transport === webSocket)
+      if (options.shared) {
+        const { Tabs } = await import("./client-tabs.js");
+        if (options.shared) options.transport = new Tabs(options.transport, options.fallback);
+        options.shared = false;
+      } else if (misses >= LIMITS.attemptsUntilFallback && options.fallback && options.transport === webSocket)
         options.transport = new (await import("./client-fallback.js")).Ladder(webSocket);
-      if (conn === this.#core.conn) this.#connection = options.transport.open({ url: options.url, token, tokenIn: options.tokenIn }, handlers);
+      if (conn === this.#core.conn) this.#connection = options.transport.open({ url: options.url, token, tokenIn: options.tokenIn, misses }, handlers);
     } catch (error) {
       this.emit("error", error);
       handlers.onClose(0, String(error));

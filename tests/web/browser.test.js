@@ -1,75 +1,35 @@
 // The client in a real Chromium, against the real daemon.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 
-import { Daemon, LONG, mint, openBrowser, pageServer, withoutLongTasks } from "./house.js";
+import { ROOM, TOKEN, alert, equity, house, numbersOf, seen, startClient, toBeLive, toGet, upTo, view } from "./client-page.js";
+import { Daemon, LONG, certificate, mint, withoutLongTasks } from "./house.js";
 
-let browser;
-let pages;
-before(async () => {
-  browser = await openBrowser();
-  pages = await pageServer();
-});
-after(async () => {
-  await browser?.end();
-  pages?.end();
-});
+const tls = certificate();
+after(() => tls.end());
+const here = house({ trusted: tls.hash });
 
-const ROOM = "challenge:8f";
-const TOKEN = () => mint({ rooms: [ROOM] });
-const alert = (n) => ({ type: "RISK_ALERT", event_id: `a${n}`, data: { challenge_id: "8f", n } });
-const equity = (data) => ({ type: "EQUITY_UPDATED", data: { challenge_id: "8f", ...data } });
-
-/** A page whose `client` is connected to the daemon, and that notes what it gets in `seen`. */
-async function open(daemon, options = {}, { tokens = [TOKEN()], isWaiting = true, context = browser.context } = {}) {
-  const page = await context.newPage();
+/** A page whose client is connected to the daemon, and that notes what it gets. */
+async function open(daemon, options = {}, { tokens, isWaiting = true } = {}) {
+  const page = await here.browser.context.newPage();
   page.connections = [];
   page.on("websocket", (socket) => page.connections.push(socket.url()));
-  await page.goto(pages.url);
-  await start(page, daemon, options, tokens);
+  await page.goto(here.pages.url);
+  await startClient(page, daemon.url, { options, tokens });
   if (isWaiting) await page.waitForFunction(() => globalThis.room.view.status === "live");
   return page;
 }
 
-async function start(page, daemon, options, tokens) {
-  await page.evaluate(
-    async ([url, name, options, tokens]) => {
-      const { connect } = await import(`${url}/client.js`);
-      globalThis.seen = { events: [], gaps: [], states: [], asked: [], errors: [], born: performance.timeOrigin };
-      const token = (why) => {
-        seen.asked.push(why);
-        return tokens.length > 1 ? tokens.shift() : tokens[0];
-      };
-      globalThis.client = connect({ url: `${url.replace("http", "ws")}/v1/ws`, token, ...options });
-      client.on("change", () => {
-        const { state, substate, reason } = client.view;
-        seen.states.push([state, substate, reason.name, reason.code]);
-      });
-      client.on("error", (error) => seen.errors.push(String(error)));
-      globalThis.room = client.room(name, { delta: true, history: 100, keep: 1000 });
-      room.on("event", (event) => seen.events.push(event));
-      room.on("gap", (gap) => seen.gaps.push(gap));
-    },
-    [daemon.url, ROOM, options, tokens],
-  );
-}
-
-const seen = (page) => page.evaluate(() => globalThis.seen);
-const view = (page) => page.evaluate(() => ({ ...client.view }));
-const numbers = ({ events }) => events.filter(({ seq }) => seq !== undefined).map(({ data }) => data.n);
-const upTo = (count) => Array.from({ length: count }, (_, i) => i + 1);
-const toGet = (page, count) => page.waitForFunction((count) => seen.events.filter((event) => event.seq).length >= count, count);
-
 /** Runs a test with a daemon of its own. */
-function withDaemon(name, flags, body) {
+function withDaemon(name, flags, body, options = {}) {
   test(name, async () => {
-    const daemon = await Daemon.start(flags);
+    const daemon = await Daemon.start(flags, options);
     try {
       await body(daemon);
     } finally {
       await daemon.end();
-      for (const page of browser.context.pages().slice(1)) await page.close();
+      for (const page of here.browser.context.pages().slice(1)) await page.close();
     }
   });
 }
@@ -100,7 +60,7 @@ withDaemon("CLI-09, NET-09: ten rooms live over one connection, without any requ
   assert.deepEqual(state, { challenge_id: "8f", current_equity: "10000.50", open: {}, note: "x".repeat(200) });
   await page.evaluate(() => room.refresh());
   const { events, gaps } = await seen(page);
-  assert.deepEqual([numbers({ events }), gaps, requests, page.connections.length], [[1], [], [], 1]);
+  assert.deepEqual([numbersOf({ events }), gaps, requests, page.connections.length], [[1], [], [], 1]);
   await daemon.publish({ type: "EQUITY_UPDATED", room: ROOM, key: "8f", data: null });
   await page.waitForFunction(() => room.state("EQUITY_UPDATED") === undefined);
 });
@@ -116,7 +76,7 @@ withDaemon("ERR-05, DLV-14: killed and restarted, nothing is missing or doubled"
     await toGet(page, 20 * round + 20);
   }
   const { events, gaps, states } = await seen(page);
-  assert.deepEqual([numbers({ events }), gaps], [upTo(60), []]);
+  assert.deepEqual([numbersOf({ events }), gaps], [upTo(60), []]);
   assert.equal(await page.evaluate(() => performance.timeOrigin), born, "the page was never loaded again");
   const reasons = states.filter(([state]) => state === "reconnecting").map(([, , reason, code]) => `${reason} ${code}`);
   assert.ok(reasons.includes("server 4101"), "SIGTERM says when to come back");
@@ -132,7 +92,7 @@ withDaemon("a daemon without a disk that is restarted has a gap of unknown lengt
   await daemon.publish(alert(6));
   await toGet(page, 6);
   const { events, gaps } = await seen(page);
-  assert.deepEqual(numbers({ events }), upTo(6));
+  assert.deepEqual(numbersOf({ events }), upTo(6));
   assert.ok(gaps.length > 0 && gaps.every((gap) => gap.to === null), JSON.stringify(gaps));
   await page.waitForFunction(() => room.state("EQUITY_UPDATED") === undefined, null, { timeout: 5000 });
 });
@@ -153,19 +113,19 @@ withDaemon("AUT-06: a token that expires is replaced in band; if that fails, aft
 withDaemon("CLI-08: offline is noticed, and online comes back with what was missed", [], async (daemon) => {
   const page = await open(daemon);
   daemon.process.kill("SIGSTOP"); // an emulated loss of the network does not cut what is connected
-  await browser.context.setOffline(true);
+  await here.browser.context.setOffline(true);
   await page.waitForFunction(() => client.view.substate === "offline");
   assert.deepEqual(await page.evaluate(() => [room.view.status, room.view.staleSince !== null]), ["stale", true]);
   daemon.process.kill("SIGCONT");
   await daemon.publish(alert(1));
-  await browser.context.setOffline(false);
+  await here.browser.context.setOffline(false);
   await toGet(page, 1);
   assert.deepEqual((await seen(page)).gaps, []);
 });
 
 withDaemon("a page that did not run for a while asks before it gives the connection up", ["--heartbeat", "5s"], async (daemon) => {
   const page = await open(daemon);
-  const renderers = browser.renderers();
+  const renderers = here.browser.renderers();
   assert.ok(renderers.length > 0);
   renderers.forEach((pid) => process.kill(pid, "SIGSTOP")); // what sleep and throttling are to a page
   await daemon.publish(...upTo(20).map(alert));
@@ -174,9 +134,54 @@ withDaemon("a page that did not run for a while asks before it gives the connect
   await toGet(page, 20);
   await page.waitForFunction(() => client.view.quality !== "poor");
   const { events, gaps, states } = await seen(page);
-  assert.deepEqual([numbers({ events }), gaps, page.connections.length], [upTo(20), [], 1]);
+  assert.deepEqual([numbersOf({ events }), gaps, page.connections.length], [upTo(20), [], 1]);
   assert.deepEqual(states.filter(([state]) => state === "reconnecting"), []);
 });
+
+withDaemon("CLI-06, DLV-14: a page that was frozen over a restart shows that it is stale, and then what it missed", ["--data-dir", "DIR"], async (daemon) => {
+  const page = await open(daemon);
+  await daemon.publish(alert(1));
+  await toGet(page, 1);
+  const devtools = await here.browser.context.newCDPSession(page);
+  await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+  await daemon.publish(...upTo(10).map((n) => alert(1 + n)));
+  await daemon.restart();
+  await daemon.publish(...upTo(10).map((n) => alert(11 + n)));
+  await devtools.send("Page.setWebLifecycleState", { state: "active" });
+  await toGet(page, 21);
+  await toBeLive(page);
+  const { events, gaps, statuses, states } = await seen(page);
+  assert.deepEqual([numbersOf({ events }), gaps, statuses.slice(-3)], [upTo(21), [], ["stale", "catching_up", "live"]]);
+  assert.ok(states.some(([state, , reason]) => state === "reconnecting" && reason === "network"));
+});
+
+withDaemon(
+  "TLS: wss and https with a certificate of one's own, over HTTP/1.1; one that nobody vouches for is not taken",
+  ["--data-dir", "DIR"],
+  async (daemon) => {
+    const page = await open(daemon);
+    await daemon.publish(...upTo(5).map(alert), equity({ current_equity: "7.00" }));
+    await toGet(page, 5);
+    await daemon.restart();
+    await daemon.publish(...upTo(5).map((n) => alert(5 + n)));
+    await toGet(page, 10);
+    const { events, gaps } = await seen(page);
+    assert.deepEqual([numbersOf({ events }), gaps, new Set(page.connections)], [upTo(10), [], new Set([`wss://${daemon.address}/v1/ws`])]);
+    const protocols = await page.evaluate(() => performance.getEntriesByType("resource").map(({ nextHopProtocol }) => nextHopProtocol));
+    assert.deepEqual([...new Set(protocols)], ["http/1.1"]);
+    const other = certificate();
+    const stranger = await Daemon.start([], { tls: other });
+    try {
+      await startClient(page, daemon.url, { options: { url: `wss://${stranger.address}/v1/ws`, fallback: false } });
+      await page.waitForFunction(() => client.view.attempts >= 2);
+      assert.equal(await page.evaluate(() => seen.states.some(([, substate]) => substate === "authenticating")), false);
+    } finally {
+      await stranger.end();
+      other.end();
+    }
+  },
+  { tls },
+);
 
 withDaemon("CLI-06: the cache shows a room while the daemon is away, two tabs share it in peace", ["--data-dir", "DIR"], async (daemon) => {
   const page = await open(daemon, { cache: "u1" });
@@ -186,16 +191,16 @@ withDaemon("CLI-06: the cache shows a room while the daemon is away, two tabs sh
   await new Promise((resolve) => setTimeout(resolve, 1500)); // it is saved a second after a change
   await page.reload();
   await other.reload();
-  await start(other, daemon, { cache: "u1", url: "ws://127.0.0.1:9/v1/ws" }, [TOKEN()]);
+  await startClient(other, daemon.url, { options: { cache: "u1", url: "ws://127.0.0.1:9/v1/ws" } });
   await other.waitForFunction(() => room.view.staleSince !== null);
   const kept = () => room.view.events.map(({ data }) => data.n);
   const offline = await other.evaluate(() => [room.state("EQUITY_UPDATED").current_equity, room.view.isLoading]);
   assert.deepEqual([offline, await other.evaluate(kept)], [["7.00", false], [1, 2]]);
-  await start(page, daemon, { cache: "u1" }, [TOKEN()]);
+  await startClient(page, daemon.url, { options: { cache: "u1" } });
   await page.waitForFunction(() => room.view.status === "live");
   await daemon.publish(alert(3));
   await toGet(page, 1);
-  assert.deepEqual(numbers(await seen(page)), [3], "what is in the cache does not come again");
+  assert.deepEqual(numbersOf(await seen(page)), [3], "what is in the cache does not come again");
   assert.deepEqual(await page.evaluate(kept), [1, 2, 3]);
   const someoneElse = await open(daemon, { cache: "u1" }, { tokens: [mint({ sub: "u2", rooms: [ROOM] })] });
   assert.deepEqual(await someoneElse.evaluate(() => [room.view.events.length, seen.gaps]), [3, []], "u2 reads it from the server");
@@ -227,5 +232,5 @@ withDaemon("PRF-09: 500 updates a second, and no task of the page takes 50 ms", 
     await page.waitForFunction((sent) => document.querySelector("#equity").textContent === `${sent}.00`, sent);
   });
   const { events, gaps } = await seen(page);
-  assert.deepEqual([numbers({ events }), gaps], [upTo(sent), []]);
+  assert.deepEqual([numbersOf({ events }), gaps], [upTo(sent), []]);
 });

@@ -1,53 +1,24 @@
 // The client where WebSockets do not get through: down the ladder and up again, in a real Chromium, with a real daemon behind a proxy that blocks.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 
-import { blockingProxy, Daemon, mint, openBrowser, pageServer, waitUntil } from "./house.js";
+import { alert, equity, house, numbersOf, seen, startClient, toGet, upTo } from "./client-page.js";
+import { blockingProxy, certificate, Daemon, mint, waitUntil } from "./house.js";
 
-let browser;
-let pages;
-before(async () => {
-  browser = await openBrowser();
-  pages = await pageServer();
-});
-after(async () => {
-  await browser?.end();
-  pages?.end();
-});
-
-const ROOM = "challenge:8f";
-const alert = (n) => ({ type: "RISK_ALERT", event_id: `a${n}`, data: { challenge_id: "8f", n } });
-const equity = (n) => ({ type: "EQUITY_UPDATED", data: { challenge_id: "8f", current_equity: `${n}.00` } });
-const upTo = (count) => Array.from({ length: count }, (_, i) => i + 1);
+const tls = certificate();
+after(() => tls.end());
+const here = house({ trusted: tls.hash });
 
 /** Runs a test with a daemon of its own behind a proxy of its own, and a page whose client goes through it. */
-function withProxy(name, blocked, body, { flags = ["--data-dir", "DIR"], tokens = () => [mint({ rooms: ["*"], scope: "publish" })], options = {} } = {}) {
+function withProxy(name, blocked, body, { options, tokens = () => [mint({ rooms: ["*"], scope: "publish" })] } = {}) {
   test(name, async () => {
-    const daemon = await Daemon.start(["--origin", pages.url, ...flags]);
+    const daemon = await Daemon.start(["--origin", here.pages.url, "--data-dir", "DIR"], options);
     const proxy = await blockingProxy(daemon, blocked);
-    const page = await browser.context.newPage();
+    const page = await here.browser.context.newPage();
     try {
-      await page.goto(pages.url);
-      await page.evaluate(
-        async ([url, name, tokens, options]) => {
-          const { LIMITS } = await import(`${url}/client-fallback.js`);
-          Object.assign(LIMITS, { climbMs: 16_000, streamMs: 2000, pauseMs: 200 });
-          const { connect } = await import(`${url}/client.js`);
-          globalThis.seen = { events: [], gaps: [], errors: [], asked: [], transports: [] };
-          const token = (why) => {
-            seen.asked.push(why);
-            return tokens.length > 1 ? tokens.shift() : tokens[0];
-          };
-          globalThis.client = connect({ url: `${url.replace("http", "ws")}/v1/ws`, token, ...options });
-          client.on("error", (error) => seen.errors.push(String(error)));
-          client.on("change", () => client.state === "connected" && seen.transports.at(-1) !== client.view.transport && seen.transports.push(client.view.transport));
-          globalThis.room = client.room(name, { delta: true, history: 100, keep: 1000 });
-          room.on("event", (event) => seen.events.push(event));
-          room.on("gap", (gap) => seen.gaps.push(gap));
-        },
-        [proxy.url, ROOM, tokens(), options],
-      );
+      await page.goto(here.pages.url);
+      await startClient(page, proxy.url, { tokens: tokens(), fallbackLimits: { climbMs: 16_000, streamMs: 2000, pauseMs: 200 } });
       await body({ daemon, proxy, page });
       assert.deepEqual(await page.evaluate(() => seen.gaps), []);
     } finally {
@@ -59,13 +30,12 @@ function withProxy(name, blocked, body, { flags = ["--data-dir", "DIR"], tokens 
 }
 
 const on = (page, transport) => page.waitForFunction((transport) => client.view.transport === transport && room.view.status === "live" && client.state === "connected", transport, { timeout: 40_000 });
-const toGet = (page, count) => page.waitForFunction((count) => seen.events.filter((event) => event.seq).length >= count, count);
-const numbers = (page) => page.evaluate(() => seen.events.filter(({ seq }) => seq !== undefined).map(({ data }) => data.n));
+const numbers = async (page) => numbersOf(await seen(page));
 
 withProxy("CLI-08: WebSocket blocked: server-sent events, then back by itself, with nothing missed or doubled", ["websocket"], async ({ daemon, proxy, page }) => {
   await on(page, "sse");
   assert.equal(proxy.counts.websocket, 3, "after three attempts");
-  await daemon.publish(...upTo(20).map(alert), equity(7));
+  await daemon.publish(...upTo(20).map(alert), equity({ current_equity: "7.00" }));
   await toGet(page, 20);
   await page.waitForFunction(() => room.state("EQUITY_UPDATED")?.current_equity === "7.00");
   proxy.blocked.delete("websocket");
@@ -78,7 +48,7 @@ withProxy("CLI-08: WebSocket blocked: server-sent events, then back by itself, w
 
 withProxy("CLI-08: streams blocked too: long polls, then up again", ["websocket", "events"], async ({ daemon, proxy, page }) => {
   await on(page, "poll");
-  await daemon.publish(...upTo(20).map(alert), equity(7));
+  await daemon.publish(...upTo(20).map(alert), equity({ current_equity: "7.00" }));
   await toGet(page, 20);
   await page.waitForFunction(() => room.state("EQUITY_UPDATED")?.current_equity === "7.00");
   proxy.blocked.delete("events");
@@ -91,6 +61,27 @@ withProxy("CLI-08: streams blocked too: long polls, then up again", ["websocket"
   await toGet(page, 22);
   assert.deepEqual(await numbers(page), upTo(22));
 });
+
+withProxy(
+  "TLS: the same over https: streams, polls, and wss again",
+  ["websocket"],
+  async ({ daemon, proxy, page }) => {
+    await on(page, "sse");
+    await daemon.publish(alert(1));
+    await toGet(page, 1);
+    proxy.blocked.add("events");
+    await daemon.restart();
+    await on(page, "poll");
+    await daemon.publish(alert(2));
+    await toGet(page, 2);
+    proxy.blocked.clear();
+    await on(page, "websocket");
+    await daemon.publish(alert(3));
+    await toGet(page, 3);
+    assert.deepEqual(await numbers(page), upTo(3));
+  },
+  { options: { tls } },
+);
 
 withProxy("a proxy that holds streams back is noticed", ["websocket", "flush"], async ({ daemon, page }) => {
   await on(page, "poll");
@@ -118,7 +109,7 @@ for (const blocked of [["websocket"], ["websocket", "events"]]) {
     assert.deepEqual([answer.ok, answer.seq, answer.members], [true, 1, blocked.length === 1 ? 1 : answer.members]);
     await toGet(page, 1);
     assert.equal(await page.evaluate(() => client.publish({ type: "unknown", data: 1 }).catch((error) => error.name)), "unknown_event");
-    await daemon.publish(equity(1), { type: "notification", event_id: "n1", data: { user_id: "u1" } });
+    await daemon.publish(equity({ current_equity: "1.00" }), { type: "notification", event_id: "n1", data: { user_id: "u1" } });
     await page.waitForFunction(() => room.state("EQUITY_UPDATED") !== undefined);
     await page.evaluate(() => room.refresh());
     await page.evaluate(() => void (globalThis.own = client.room("user:u1")));
@@ -145,7 +136,7 @@ for (const blocked of [["websocket"], ["websocket", "events"]]) {
       await new Promise((resolve) => setTimeout(resolve, 27_000));
       await daemon.publish(alert(1));
       await toGet(page, 1);
-      const { asked, errors } = await page.evaluate(() => seen);
+      const { asked, errors } = await seen(page);
       assert.deepEqual([asked[0], errors], ["connect", []]);
       assert.ok(asked.includes("expiring") && !asked.includes("expired"), asked.join());
     },
@@ -164,10 +155,10 @@ for (const blocked of [["websocket"], ["websocket", "events"]]) {
 }
 
 test("an EventSource reads a room with a ticket, and resumes by itself", async () => {
-  const daemon = await Daemon.start(["--origin", pages.url, "--data-dir", "DIR"]);
-  const page = await browser.context.newPage();
+  const daemon = await Daemon.start(["--origin", here.pages.url, "--data-dir", "DIR"]);
+  const page = await here.browser.context.newPage();
   try {
-    await page.goto(pages.url);
+    await page.goto(here.pages.url);
     const open = (since) =>
       page.evaluate(
         async ([url, token, since]) => {

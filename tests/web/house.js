@@ -1,14 +1,17 @@
-// The real daemon, and a real browser to look at it with.
+// The real daemon, with a certificate where a test wants one, and a real browser to look at it with.
 
-import { spawn } from "node:child_process";
-import { createHmac } from "node:crypto";
+import { execFileSync, spawn } from "node:child_process";
+import { X509Certificate, createHash, createHmac } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
+import { createServer as createTlsServer, request as requestTls } from "node:https";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
+import { connect as connectTls } from "node:tls";
 
 import { ROOT, requireTool } from "./tools.js";
 
@@ -37,13 +40,27 @@ export async function waitUntil(condition, what, patienceMs = PATIENCE_MS) {
   }
 }
 
+/** A certificate that nobody vouches for: its files, itself, and the hash by which a browser can be told to take it all the same. */
+export function certificate() {
+  const dir = mkdtempSync(join(tmpdir(), "tickerd-certificate-"));
+  const [cert, key] = ["cert.pem", "key.pem"].map((name) => join(dir, name));
+  const subject = ["-subj", "/CN=tickerd test", "-addext", "subjectAltName=IP:127.0.0.1"];
+  execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-out", cert, "-keyout", key, ...subject], {
+    stdio: "ignore",
+  });
+  const pem = readFileSync(cert);
+  const hash = createHash("sha256").update(new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" })).digest("base64");
+  return { cert, key, pem, hash, end: () => rmSync(dir, { recursive: true, force: true }) };
+}
+
 export class Daemon {
   /** Starts `tickerd serve` with these flags, in which DIR is a directory of its own; `port` to come back where it was. */
-  static async start(flags = [], { dir = mkdtempSync(join(tmpdir(), "tickerd-web-")), port = 0 } = {}) {
+  static async start(flags = [], { dir = mkdtempSync(join(tmpdir(), "tickerd-web-")), port = 0, tls = null } = {}) {
     const daemon = new Daemon();
-    Object.assign(daemon, { flags, dir });
+    Object.assign(daemon, { flags, dir, tls });
     writeFileSync(join(dir, "jwt.key"), SECRET);
     const always = ["--jwt-key", join(dir, "jwt.key"), "--admin-listen", "127.0.0.1:0", "--listen", `127.0.0.1:${port}`];
+    if (tls) always.push("--tls-cert", tls.cert, "--tls-key", tls.key);
     const given = flags.map((flag) => flag.replace(/^DIR$/, dir));
     daemon.process = spawn(BINARY, ["serve", ...always, ...given], { stdio: ["ignore", "pipe", "pipe"] });
     daemon.log = "";
@@ -51,26 +68,44 @@ export class Daemon {
     const lines = createInterface({ input: daemon.process.stdout });
     const [line] = await Promise.race([once(lines, "line"), once(daemon.process, "exit").then(() => [null])]);
     if (line === null) throw new Error(`the daemon did not start: ${daemon.log}`);
-    daemon.address = JSON.parse(line).listen[0];
+    const { listen, admin } = JSON.parse(line);
+    Object.assign(daemon, { address: listen[0], adminAddress: admin });
     return daemon;
   }
 
   get url() {
-    return `http://${this.address}`;
+    return `${this.tls ? "https" : "http"}://${this.address}`;
   }
 
   get port() {
     return Number(this.address.split(":")[1]);
   }
 
+  /** A request to the daemon, as node:http makes them. */
+  request(options, onAnswer) {
+    const to = { host: "127.0.0.1", port: this.port, ...options };
+    return this.tls ? requestTls({ ...to, ca: this.tls.pem }, onAnswer) : request(to, onAnswer);
+  }
+
+  /** The clients that are connected, as an operator sees them. */
+  async connections() {
+    const answer = await fetch(`http://${this.adminAddress}/v1/connections`);
+    return (await answer.json()).connections;
+  }
+
+  /** A connection to the daemon. */
+  dial(onConnected) {
+    const to = { host: "127.0.0.1", port: this.port };
+    return this.tls ? connectTls({ ...to, ca: this.tls.pem }, onConnected) : connect(to, onConnected);
+  }
+
   /** Publishes; every event must be taken. */
   async publish(...events) {
-    const answer = await fetch(`${this.url}/v1/publish`, {
-      method: "POST",
-      headers: { Authorization: `Bearer ${PUBLISHER}`, "Content-Type": "application/x-ndjson" },
-      body: events.map((event) => JSON.stringify(event)).join("\n"),
-    });
-    const lines = (await answer.text()).trim().split("\n").map(JSON.parse);
+    const headers = { Authorization: `Bearer ${PUBLISHER}`, "Content-Type": "application/x-ndjson" };
+    const asking = this.request({ method: "POST", path: "/v1/publish", headers });
+    asking.end(events.map((event) => JSON.stringify(event)).join("\n"));
+    const [answer] = await once(asking, "response");
+    const lines = (await text(answer)).trim().split("\n").map(JSON.parse);
     const refused = lines.find((line) => !line.ok);
     if (refused) throw new Error(JSON.stringify(refused));
     return lines;
@@ -85,9 +120,9 @@ export class Daemon {
 
   /** The same daemon anew: same port, same directory. */
   async restart(name = "SIGKILL") {
-    const { flags, dir, port } = this;
+    const { flags, dir, port, tls } = this;
     await this.signal(name);
-    return Object.assign(this, await Daemon.start(flags, { dir, port }));
+    return Object.assign(this, await Daemon.start(flags, { dir, port, tls }));
   }
 
   async end() {
@@ -116,12 +151,13 @@ export async function pageServer(files = {}) {
 export async function blockingProxy(daemon, blocked) {
   const proxy = { blocked: new Set(blocked), counts: { websocket: 0, events: 0, poll: 0 } };
   const kindOf = (url) => ["events", "poll"].find((name) => url.startsWith(`/v1/${name}`));
-  const server = createServer((incoming, response) => {
+  const { tls } = daemon;
+  const answer = (incoming, response) => {
     const kind = kindOf(incoming.url);
     if (kind) proxy.counts[kind] += 1;
     if (proxy.blocked.has(kind)) return incoming.socket.destroy();
     const { method, url, headers } = incoming;
-    const outgoing = request({ host: "127.0.0.1", port: daemon.port, method, path: url, headers }, (answer) => {
+    const outgoing = daemon.request({ method, path: url, headers }, (answer) => {
       const isHeld = kind === "events" && proxy.blocked.has("flush");
       if (isHeld) return answer.resume();
       response.writeHead(answer.statusCode, answer.headers);
@@ -132,29 +168,31 @@ export async function blockingProxy(daemon, blocked) {
     outgoing.on("error", () => response.destroy());
     response.on("close", () => outgoing.destroy());
     incoming.pipe(outgoing);
-  });
+  };
+  const server = tls ? createTlsServer({ cert: tls.pem, key: readFileSync(tls.key) }, answer) : createServer(answer);
   server.on("upgrade", (incoming, socket) => {
     proxy.counts.websocket += 1;
     if (proxy.blocked.has("websocket")) return socket.destroy();
     const lines = [`${incoming.method} ${incoming.url} HTTP/1.1`];
     for (let i = 0; i < incoming.rawHeaders.length; i += 2) lines.push(`${incoming.rawHeaders[i]}: ${incoming.rawHeaders[i + 1]}`);
-    const upstream = connect(daemon.port, "127.0.0.1", () => upstream.write(`${lines.join("\r\n")}\r\n\r\n`));
+    const upstream = daemon.dial(() => upstream.write(`${lines.join("\r\n")}\r\n\r\n`));
     upstream.pipe(socket).pipe(upstream);
     for (const end of [upstream, socket]) end.on("error", () => (upstream.destroy(), socket.destroy()));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  proxy.url = `http://127.0.0.1:${server.address().port}`;
+  proxy.url = `${tls ? "https" : "http"}://127.0.0.1:${server.address().port}`;
   proxy.end = () => (server.closeAllConnections(), server.close());
   return proxy;
 }
 
-/** A Chromium of its own, with nothing in it. */
-export async function openBrowser(options = {}) {
+/** A Chromium of its own, with nothing in it. It takes a certificate with the hash `trusted`, whoever has signed it. */
+export async function openBrowser({ trusted, ...options } = {}) {
   const { chromium } = requireTool("playwright-core");
   const profile = mkdtempSync(join(tmpdir(), "tickerd-chromium-"));
   const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
   args.push("--disable-component-update", "--disable-sync");
+  if (trusted) args.push(`--ignore-certificate-errors-spki-list=${trusted}`);
   const context = await chromium.launchPersistentContext(profile, { executablePath: CHROMIUM, headless: true, args, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   return {

@@ -9,7 +9,7 @@ import { test } from "node:test";
 
 import { TRANSITIONS } from "../../src/web/client.js";
 import { Driver } from "./driver.js";
-import { Server, randomBy } from "./model.js";
+import { Account, Server, randomBy } from "./model.js";
 
 const RUNS = 10_000;
 const STEPS = 200;
@@ -26,7 +26,8 @@ class Run {
     this.server = new Server(this.random);
     this.driver = new Driver({ token: null });
     this.driver.random = this.random();
-    this.accounts = new Map(ROOMS.map((name) => [name, new Account(name)]));
+    this.connection = null;
+    this.accounts = new Map(ROOMS.map((name) => [name, new Account(name, seen)]));
     this.read = { phases: 0, emitted: 0, did: 0 };
     this.tokens = 0;
     this.phase = "disconnected";
@@ -40,8 +41,8 @@ class Run {
     const { driver, server, read } = this;
     for (; read.did < driver.did.length; read.did += 1) {
       const effect = driver.did[read.did];
-      if (effect.kind === "send" && effect.conn === driver.conn && server.connection?.isWelcome) server.take(effect.text, driver.now);
-      if (effect.kind === "close" && effect.conn === driver.conn) server.connection = null;
+      if (effect.kind === "send" && effect.conn === driver.conn && this.isReady) this.connection.take(effect.text, driver.now);
+      if (effect.kind === "close" && effect.conn === driver.conn) this.connection?.close();
       if (effect.kind === "emit" && effect.room) this.accounts.get(effect.room.name).note(effect.name, effect.detail);
     }
     for (; read.phases < driver.phases.length; read.phases += 1) {
@@ -57,9 +58,13 @@ class Run {
     if (core.phase !== "disconnected") assert.ok(core.deadline() < Infinity, `${core.phase}, ${core.stage}: it would wait for ever`);
   }
 
+  get isReady() {
+    return this.connection !== null && this.connection.isOpen && this.connection.isWelcome;
+  }
+
   step() {
     const { driver, server } = this;
-    const ready = server.connection?.isWelcome;
+    const ready = this.isReady;
     const lane = () => server.pick(LANES);
     const actions = [
       () => server.publish(server.pick(ROOMS), lane()),
@@ -81,8 +86,8 @@ class Run {
       () => this.random() < 0.1 && driver.sleep(this.random() * 7_200_000),
       () => this.random() < 0.3 && driver.do("onNetwork", this.random() < 0.5),
       () => this.random() < 0.3 && driver.do("wake"),
-      () => ready && this.random() < 0.2 && server.say({ type: "auth_expiring", ts: 1, data: {} }),
-      () => ready && server.say({ type: "heartbeat", ts: 1, rtt_us: this.random() * 2_000_000, queued: this.random() * 2000 }),
+      () => ready && this.random() < 0.2 && this.connection.say({ type: "auth_expiring", ts: 1, data: {} }),
+      () => ready && this.connection.say({ type: "heartbeat", ts: 1, rtt_us: this.random() * 2_000_000, queued: this.random() * 2000 }),
       () => this.random() < 0.05 && driver.do("disconnect"),
       () => driver.do("connect"),
     ];
@@ -92,9 +97,12 @@ class Run {
 
   /** Gives the client some of what is on its way. */
   deliver(count) {
-    const { connection } = this.server;
-    for (let i = 0; i < count && connection?.toClient.length > 0 && connection === this.server.connection; i++) {
-      this.driver.do("onMessage", this.driver.conn, connection.toClient.shift());
+    const { connection, driver, server } = this;
+    for (let i = 0; i < count && connection?.toClient.length > 0 && connection.isOpen; i++) {
+      const text = connection.toClient.shift();
+      const { room } = JSON.parse(text);
+      if (room) this.accounts.get(room).hears(text, driver.core.rooms.get(room), server);
+      driver.do("onMessage", driver.conn, text);
       this.settle();
     }
   }
@@ -109,12 +117,12 @@ class Run {
       else driver.do("onToken", core.ask, `t${++this.tokens}`);
     } else if (core.stage === "opening") {
       if (fails) return this.cut(1006);
-      server.connect();
+      this.connection = server.connect();
       driver.do("onOpen", driver.conn);
     } else if (core.stage === "open") {
       if (fails) return this.cut(server.pick([1006, 4300, 4100]));
-      if (server.connection?.isWelcome !== false) return;
-      server.connection.isWelcome = true;
+      if (!this.connection.isOpen || this.connection.isWelcome) return;
+      this.connection.isWelcome = true;
       driver.do("onMessage", driver.conn, '{"type":"welcome","ts":1,"data":{"session":"s","user":"u1","heartbeat_ms":30000}}');
     }
     this.settle();
@@ -122,7 +130,7 @@ class Run {
 
   /** The connection ends; what was on its way is lost. */
   cut(code) {
-    this.server.connection = null;
+    this.connection?.close();
     this.driver.do("onClose", this.driver.conn, code, "");
     this.settle();
   }
@@ -139,67 +147,19 @@ class Run {
     const { driver, server } = this;
     driver.do("onNetwork", true);
     driver.do("connect");
-    for (let i = 0; driver.core.phase !== "connected" || server.connection.toClient.length > 0; i++) {
+    for (let i = 0; driver.core.phase !== "connected" || this.connection.toClient.length > 0; i++) {
       assert.ok(i < 200, `it does not come right: ${driver.core.phase}, ${driver.core.stage}`);
       if (driver.core.phase === "disconnected") driver.do("connect");
       if (driver.core.stage === "idle") driver.pass(driver.waitMs);
-      if (server.connection?.isWelcome) server.flushStates();
+      if (this.isReady) server.flushStates();
       this.advance(true);
       this.deliver(Infinity);
-      if (driver.core.phase === "degraded") server.say({ type: "heartbeat", ts: 1, rtt_us: 1000, queued: 0 });
+      if (driver.core.phase === "degraded") this.connection.say({ type: "heartbeat", ts: 1, rtt_us: 1000, queued: 0 });
       if (driver.core.slowUntil > driver.now) driver.now = driver.core.slowUntil;
     }
     server.flushStates();
     this.deliver(Infinity);
     for (const account of this.accounts.values()) account.check(server.room(account.name), driver.core.rooms.get(account.name));
-  }
-}
-
-/** What one room's page was told. Events are named by `uid`, which no client looks at. */
-class Account {
-  constructor(name) {
-    Object.assign(this, { name, given: new Map(), gaps: [], isOwed: false, states: new Map() });
-  }
-
-  note(what, detail) {
-    if (what === "gap") {
-      this.gaps.push(detail);
-      if (detail.to === null) this.isOwed = false;
-      seen.gaps += 1;
-    } else if (what === "rewound") {
-      seen.rewound += detail.forgotten.length;
-      for (const [uid, event] of this.given) if (event.lane === detail.lane && event.seq > detail.end) this.given.delete(uid);
-    } else if (what === "event" && detail.type === "state") {
-      if (detail.deleted) this.states.delete(detail.key);
-      else this.states.set(detail.key, detail.data);
-    } else if (what === "event") {
-      assert.ok(!this.given.has(detail.data.uid), `${this.name}: event ${detail.data.uid} came twice`);
-      this.given.set(detail.data.uid, detail);
-      seen.events += 1;
-    }
-  }
-
-  /** Without a disk the numbers begin anew, and who had a position is to be told. */
-  restarted(record, hasDisk) {
-    if (hasDisk) return;
-    this.gaps = [];
-    this.isOwed ||= record.epoch !== null;
-  }
-
-  check(room, record) {
-    assert.ok(!this.isOwed, `${this.name}: nobody told it that the history was lost`);
-    for (const lane of LANES) {
-      const { events, head } = room.lanes[lane];
-      for (const { seq, data } of events.filter(({ seq }) => seq >= room.start[lane])) {
-        const isTold = this.gaps.some((gap) => gap.lane === lane && gap.to !== null && gap.from <= seq && seq <= gap.to);
-        assert.ok(this.given.has(data.uid) || isTold, `${this.name} ${lane}: ${seq} is missing`);
-      }
-      assert.equal(record.seq[lane], head, `${this.name} ${lane}: the position`);
-    }
-    const expected = [...room.states].filter(([, { data }]) => data !== null).map(([key, { data }]) => [key, data]);
-    const sorted = (entries) => [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
-    assert.deepEqual(sorted(this.states), sorted(expected), `${this.name}: what the page was told of states`);
-    assert.deepEqual(sorted([...record.states.values()].map(({ key, data }) => [key, data])), sorted(expected), `${this.name}: states`);
   }
 }
 
