@@ -7,16 +7,20 @@ import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
 import * as client from "../../src/web/client.js";
+import * as fallback from "../../src/web/client-fallback.js";
+import * as tabs from "../../src/web/client-tabs.js";
 import { ROOT, SOURCES, requireTool } from "./tools.js";
 
 test("the types are those of the code, and a page in TypeScript compiles", () => {
   const compiler = requireTool.resolve("typescript/lib/tsc.js");
   const run = () => execFileSync(process.execPath, [compiler, "--project", `${ROOT}tests/web/tsconfig.json`], { encoding: "utf8" });
   assert.doesNotThrow(run, (error) => assert.fail(error.stdout));
-  const types = readFileSync(`${SOURCES}client.d.ts`, "utf8");
-  const declared = [...types.matchAll(/^export (?:const|function|class) (\w+)/gm)].map(([, name]) => name);
-  const internal = ["Core"];
-  assert.deepEqual(declared.sort(), Object.keys(client).filter((name) => !internal.includes(name)).sort());
+  const internal = ["Core", "Relay", "Link"];
+  for (const [name, module] of Object.entries({ client, "client-fallback": fallback, "client-tabs": tabs })) {
+    const types = readFileSync(`${SOURCES}${name}.d.ts`, "utf8");
+    const declared = [...types.matchAll(/^export (?:const|function|class) (\w+)/gm)].map(([, name]) => name);
+    assert.deepEqual(declared.sort(), Object.keys(module).filter((name) => !internal.includes(name)).sort(), name);
+  }
 });
 
 test("the client has less than 12 KB, compressed", () => {

@@ -3,7 +3,7 @@
 import { connect, mergePatch, type Client, type Gap, type RoomEvent } from "../../src/web/client.js";
 import { useConnection, useLiveChallenge, useRoom } from "../../src/web/react.js";
 
-const client: Client = connect({ url: "wss://push.example/v1/ws", token: async (why) => (why === "revoked" ? null : "token"), cache: "u1" });
+const client: Client = connect({ url: "wss://push.example/v1/ws", token: async (why) => (why === "revoked" ? null : "token"), cache: "u1", shared: true });
 const room = client.room("challenge:8f", { delta: true, history: 20, keep: 10 });
 const end: () => void = room.on("event", (event: RoomEvent<{ severity: string }>) => event.data.severity.toLowerCase());
 room.on("gap", (gap: Gap) => gap.to ?? gap.from);
