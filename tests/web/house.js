@@ -87,10 +87,10 @@ export class Daemon {
     return this.tls ? requestTls({ ...to, ca: this.tls.pem }, onAnswer) : request(to, onAnswer);
   }
 
-  /** The clients that are connected, as an operator sees them. */
+  /** The WebSockets, as an operator sees them. */
   async connections() {
     const answer = await fetch(`http://${this.adminAddress}/v1/connections`);
-    return (await answer.json()).connections;
+    return (await answer.json()).connections.filter(({ transport }) => transport === "websocket");
   }
 
   /** A connection to the daemon. */
