@@ -55,5 +55,5 @@ export interface LiveChallenge {
 export function useLiveChallenge(
   challengeId: string | null | undefined,
   token: ClientOptions["token"] | null | undefined,
-  options?: { url?: string },
+  options?: { url?: string; shared?: boolean },
 ): LiveChallenge;

@@ -87,13 +87,13 @@ const PROVIDED = Symbol("by a function");
 
 /**
  * What a challenge's page shows, live. `token` is a token, or a function that gives one, as for `connect`. Hooks with the same
- * token, and those with functions, share a connection; pages of several users have a `TickerdProvider` for each. Without a token
- * or an id nothing is connected.
+ * token, and those with functions, share a connection; pages of several users have a `TickerdProvider` for each. `shared` is for tabs, as for
+ * `connect`: the first hook's counts. Without a token or an id nothing is connected.
  */
-export function useLiveChallenge(challengeId, token, { url = "" } = {}) {
+export function useLiveChallenge(challengeId, token, { url = "", shared = false } = {}) {
   const isFunction = typeof token === "function";
   const key = isFunction ? PROVIDED : token;
-  const store = useMemo(() => new ChallengeStore(challengeId, key, url), [challengeId, key, url]);
+  const store = useMemo(() => new ChallengeStore(challengeId, key, url, shared), [challengeId, key, url, shared]);
   // It may be another function at each render: the latest is asked. This effect comes before the one that connects.
   useEffect(() => void (isFunction && providers.set(url, token)));
   const view = useSyncExternalStore(store.subscribe, store.read, store.read);
@@ -108,14 +108,14 @@ class ChallengeStore {
   onChange = () => {};
   view = null;
 
-  constructor(challengeId, key, url) {
-    Object.assign(this, { challengeId, key, url, isWanted: Boolean(challengeId && key) });
+  constructor(challengeId, key, url, shared) {
+    Object.assign(this, { challengeId, key, url, shared, isWanted: Boolean(challengeId && key) });
     this.view = this.look();
   }
 
   subscribe = (onChange) => {
     if (!this.isWanted) return () => {};
-    this.client = borrow(this.key, this.url);
+    this.client = borrow(this.key, this.url, this.shared);
     this.room = this.client.room(`challenge:${this.challengeId}`, { delta: true, history: ALERTS_MAX });
     Object.assign(this, { statusData: null, riskAlerts: [] });
     for (const event of this.room.view.events) this.take(event);
@@ -183,11 +183,11 @@ const providers = new Map();
 
 const loanOf = (key, url) => lent.get(url)?.get(key);
 
-function borrow(key, url) {
+function borrow(key, url, shared) {
   if (!lent.has(url)) lent.set(url, new Map());
   if (!loanOf(key, url)) {
     const token = key === PROVIDED ? (why) => providers.get(url)(why) : key;
-    lent.get(url).set(key, { client: connect({ token, url: url || undefined }), users: 0, timer: null });
+    lent.get(url).set(key, { client: connect({ token, url: url || undefined, shared }), users: 0, timer: null });
   }
   const loan = loanOf(key, url);
   clearTimeout(loan.timer);

@@ -49,6 +49,7 @@ function canvasOf(width, height) {
   const context = Object.fromEntries(
     ["setTransform", "clearRect", "beginPath", "moveTo", "lineTo", "stroke", "fill", "fillRect", "fillText", "arc", "save", "restore", "setLineDash"].map((name) => [name, note(name)]),
   );
+  context.fillText = (...args) => drawn.push(["fillText", ...args, context.textAlign]);
   const canvas = { clientWidth: width, clientHeight: height, width: 0, height: 0, getContext: () => context };
   return { canvas, drawn, of: (...names) => drawn.filter(([name]) => names.includes(name)) };
 }
@@ -67,7 +68,10 @@ test("bars: as tall as the root of their share, the tallest to the top; none is 
   assert.deepEqual([of("fillText").length, of("moveTo").map(([, x]) => x)], [0, [0.5, 60.5, 120.5, 179.5, 239.5, 299.5]]);
   const scaled = canvasOf(300, 42);
   drawLatencies(scaled.canvas, bins, COLOURS, true);
-  assert.deepEqual(scaled.of("fillText").map(([, text, , y]) => [text, y]), ["0.1", "1 ms", "10", "100", "1 s", "10 s"].map((text) => [text, 39]));
+  assert.deepEqual(
+    scaled.of("fillText").map(([, text, , y, align]) => [text, y, align]),
+    ["0.1", "1 ms", "10", "100", "1 s", "10 s"].map((text, i) => [text, 39, ["left", "center", "center", "center", "center", "right"][i]]),
+  );
   assert.equal(scaled.of("fillRect")[0][4], 24, "above the scale");
   const empty = canvasOf(300, 42);
   drawLatencies(empty.canvas, new Uint32Array(150), COLOURS, false);
@@ -100,7 +104,7 @@ test("a line's scale: the last value, the ends unless they are near it, and the 
   const drawn = canvasOf(264, 146);
   const points = [{ at: 0, value: 100 }, { at: 500, value: 200 }, { at: 900, value: 150 }];
   drawLine(drawn.canvas, points, { now: 1000, spanMs: 1000, colours: COLOURS, mark: 120, hasScale: true });
-  assert.deepEqual(drawn.of("fillText").map(([, text]) => text), ["150", "100", "200", "day start"]);
+  assert.deepEqual(drawn.of("fillText").map(([, text, x, , align]) => [text, x, align]), [["150", 264, "right"], ["100", 264, "right"], ["200", 264, "right"], ["day start", 2, "left"]]);
   assert.deepEqual([drawn.of("setLineDash").length, drawn.of("arc")[0][1]], [1, 200]);
   const close = canvasOf(264, 146);
   drawLine(close.canvas, [{ at: 0, value: 100 }, { at: 900, value: 199 }, { at: 950, value: 200 }], { now: 1000, spanMs: 1000, colours: COLOURS, hasScale: true });

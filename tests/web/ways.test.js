@@ -400,6 +400,16 @@ test("close() ends all that waits, and nothing is heard after it", async () => {
   assert.deepEqual([heard.closed, heard.take(), asked.length], [[], [], 3]);
 });
 
+test("who is closed before its first answer is read never opens", async () => {
+  let give;
+  answers.poll = () => ({ ok: true, json: () => new Promise((resolve) => (give = resolve)) });
+  const heard = await open(new Ladder(sockets()));
+  heard.connection.close();
+  give({ messages: [WELCOME] });
+  await settle();
+  assert.deepEqual([heard.opens, heard.take(), heard.closed], [0, [], []]);
+});
+
 // ---- the ladder ------------------------------------------------------------------------------------------------------
 
 /** An attempt at the ladder's present way that comes to nothing; returns the way. */
