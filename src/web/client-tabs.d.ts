@@ -2,7 +2,7 @@
 
 import type { Transport } from "./client.js";
 
-/** How long things may take, in milliseconds, and how much may be on the way, in characters; tests change it. */
+/** How long things may take, in milliseconds, and how much is read at once, in characters; tests change it. */
 export const LIMITS: {
   watchMs: number;
   missesUntilAsked: number;
@@ -10,7 +10,6 @@ export const LIMITS: {
   gatherMs: number;
   inheritMs: number;
   readEvery: number;
-  unreadMax: number;
 };
 
 /** A transport that shares the connection of `direct` among tabs. */

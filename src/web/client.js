@@ -1,12 +1,12 @@
-// tickerd's client for web pages: one WebSocket for all rooms, which comes back by itself and misses nothing; client-fallback.js where none gets through.
+// tickerd's client for web pages: one WebSocket for all rooms, which comes back by itself and misses nothing; client-fallback.js where none gets through, client-tabs.js to share one.
 //
 //     import { connect } from "/client.js";
 //     const client = connect({ token: () => fetch("/session/token").then((answer) => answer.text()) });
 //     const room = client.room("challenge:8f");
 //     room.on("event", (event) => console.log(event.type, event.data));
 //
-// `Core` is a state machine without I/O: it is told what happened and when, and puts what is to be done into `effects`.
-// `Client` and `Room` are the shell around it: sockets, timers, storage, the browser's events. client.d.ts has the types.
+// `Core` is a state machine without I/O: it is told what happened and when, and puts what is to be done into `effects`. `Client` and `Room` are the shell
+// around it: sockets, timers, storage, the browser's events. client.d.ts has the types.
 
 const LANES = ["alert", "update", "metric"];
 const SAVED_FORMAT = 1; // of rooms in the cache; those of other versions are not read
@@ -669,6 +669,7 @@ export function connect(options) {
 /** Listeners by name. What one of them throws concerns nobody else. */
 class Emitter {
   #listeners = new Map();
+  #isDue = false; // a `view`
 
   /** Calls `listener` at each such event; returns what ends that. */
   on(name, listener) {
@@ -687,8 +688,6 @@ class Emitter {
       }
     }
   }
-
-  #isDue = false;
 
   /** Calls the watchers (`on("view", …)`) at the next frame, once for however much has changed. @internal */
   emitSoon() {
@@ -720,6 +719,8 @@ export class Client extends Emitter {
   #setBack = 0;
   #view = null;
   #store;
+  #unsaved = new Set(); // rooms that the store does not have as they are
+  #saveTimer = null;
   #unheard = [];
 
   constructor({ url, token, tokenIn = "subprotocol", transport = webSocket, fallback = transport === webSocket, shared = false, cache = null, store = cache && new Store(cache) } = {}) {
@@ -875,11 +876,9 @@ export class Client extends Emitter {
       onClose: (code, reason) => this.#input(() => this.#core.onClose(this.#now(), conn, code, reason)),
     };
     try {
-      if (options.shared) {
-        const { Tabs } = await import("./client-tabs.js");
-        if (options.shared) options.transport = new Tabs(options.transport, options.fallback);
-        options.shared = false;
-      } else if (misses >= LIMITS.attemptsUntilFallback && options.fallback && options.transport === webSocket)
+      const share = ({ Tabs }) => options.shared && Object.assign(options, { transport: new Tabs(options.transport, options.fallback), shared: false });
+      if (options.shared) await import("./client-tabs.js").then(share);
+      else if (misses >= LIMITS.attemptsUntilFallback && options.fallback && options.transport === webSocket)
         options.transport = new (await import("./client-fallback.js")).Ladder(webSocket);
       if (conn === this.#core.conn) this.#connection = options.transport.open({ url: options.url, token, tokenIn: options.tokenIn, misses }, handlers);
     } catch (error) {
@@ -898,9 +897,6 @@ export class Client extends Emitter {
   }
 
   // -- the cache --
-
-  #unsaved = new Set();
-  #saveTimer = null;
 
   async #load(record) {
     const saved = await this.#store.load(record.name).catch(() => null);

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { LIMITS, Link, Relay } from "../../src/web/client-tabs.js";
+import { Link, Relay, UNREAD_MAX } from "../../src/web/client-relay.js";
 import { Driver } from "./driver.js";
 import { Account, Server, randomBy } from "./model.js";
 
@@ -366,7 +366,7 @@ test("another history than the leader's, one's own connection lost, or too much 
     (it) => it.link.hear(frame({ type: "epoch", room: "r", epoch: "e2", seq: all(0) })),
     (it) => it.say({ type: "unsubscribed", room: "r", code: 103, name: "access_denied" }),
     (it) => it.own.onClose(4300, ""),
-    (it) => it.link.hear(frame(note(6, { data: "x".repeat(LIMITS.unreadMax) }))),
+    (it) => it.link.hear(frame(note(6, { data: "x".repeat(UNREAD_MAX) }))),
   ];
   const closed = [];
   for (const end of ends) {
