@@ -11,7 +11,7 @@ import { Link, Relay, UNREAD_MAX } from "../../src/web/client-relay.js";
 import { Driver } from "./driver.js";
 import { Account, Server, randomBy } from "./model.js";
 
-const RUNS = 2_000;
+const RUNS = process.env.TICKERD_LONG === "1" ? 10_000 : 1_000;
 const STEPS = 250;
 const ROOMS = ["challenge:1", "user:u1", "quote:1"];
 const WELCOME = { type: "welcome", ts: 1, data: { session: "s", user: "u1", heartbeat_ms: 30_000, limits: { rooms: 100 } } };
