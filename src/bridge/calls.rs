@@ -14,6 +14,9 @@ use super::record::{self, Verdict};
 pub(super) const HELLO: &str = include_str!("lua/hello.lua");
 pub(super) const APPEND: &str = include_str!("lua/append.lua");
 pub(super) const ROOM: &str = include_str!("lua/room.lua");
+pub(super) const LEASE: &str = include_str!("lua/lease.lua");
+pub(super) const RELEASE: &str = include_str!("lua/release.lua");
+pub(super) const SET_ASIDE: &str = include_str!("lua/set_aside.lua");
 
 /// Events in a shard's feed: a node that is further behind reads the shard anew.
 const FEED_EVENTS_MAX: usize = 10_000;

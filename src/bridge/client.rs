@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo, RedisConnectionInfo, Value};
+use redis::{
+    ClientTlsConfig, Cmd, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, Value,
+};
 
 use crate::hub::journal::Epoch;
 use crate::hub::store::{EPOCHS_PER_SHARD, SHARDS, Shard};
@@ -37,8 +39,19 @@ impl From<redis::RedisError> for Failure {
     }
 }
 
-/// What a URL begins with that names sentinels.
-const SENTINELS: &str = "redis+sentinel://";
+/// What a URL begins with that names sentinels, without TLS and with it, and what an address of the same kind does.
+const SENTINELS: [(&str, &str); 2] = [("redis+sentinel://", "redis://"), ("rediss+sentinel://", "rediss://")];
+
+/// What a server wants to see, and what we want to see of it.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The password.
+    pub password: Option<String>,
+    /// With TLS: who must have signed the server's certificate, in PEM; none: whom this machine trusts.
+    pub ca: Option<Vec<u8>>,
+    /// With TLS: our certificate and its key, in PEM.
+    pub identity: Option<Vec<u8>>,
+}
 
 enum Place {
     Known(ConnectionAddr),
@@ -53,6 +66,7 @@ enum Place {
 pub struct Server {
     place: Place,
     settings: RedisConnectionInfo,
+    certificates: TlsCertificates,
     /// Names this node's start.
     pub(super) node: u64,
     /// The newest epoch of each shard that any connection has seen, in the shard's own count.
@@ -79,27 +93,37 @@ pub(super) struct Client {
 }
 
 impl Server {
-    /// The server at that URL, for the node of that name: `redis://HOST:PORT/DB`, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB`.
-    pub fn new(url: &str, password: Option<&str>, node: u64) -> Result<Server, Failure> {
-        let (place, mut settings) = match url.strip_prefix(SENTINELS) {
+    /// The server at that URL, for the node of that name: `redis://HOST:PORT/DB`, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB`; with TLS,
+    /// `rediss`.
+    pub fn new(url: &str, access: Access, node: u64) -> Result<Server, Failure> {
+        let sentinels = SENTINELS.iter().find_map(|(scheme, plain)| Some((url.strip_prefix(scheme)?, plain)));
+        let (place, mut settings) = match sentinels {
             None => {
                 let info = url.into_connection_info()?;
                 (Place::Known(info.addr().clone()), info.redis_settings().clone())
             }
-            Some(rest) => {
+            Some((rest, scheme)) => {
                 let mut parts = rest.splitn(3, '/');
                 let (hosts, master) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_owned());
                 // As for one server, but for the host.
-                let info = format!("redis://sentinel/{}", parts.next().unwrap_or_default()).into_connection_info()?;
-                let sentinel = |host: &str| Ok(format!("redis://{host}").into_connection_info()?.addr().clone());
+                let info = format!("{scheme}sentinel/{}", parts.next().unwrap_or_default()).into_connection_info()?;
+                let sentinel = |host: &str| Ok(format!("{scheme}{host}").into_connection_info()?.addr().clone());
                 let sentinels = hosts.split(',').map(sentinel).collect::<Result<Vec<_>, Failure>>()?;
                 (Place::Asked { sentinels, master }, info.redis_settings().clone())
             }
         };
-        if let Some(password) = password {
+        if let Some(password) = access.password {
             settings = settings.set_password(password);
         }
-        Ok(Server { place, settings, node, epochs: [const { AtomicU32::new(0) }; SHARDS as usize] })
+        let client_tls = access.identity.map(|pem| ClientTlsConfig { client_cert: pem.clone(), client_key: pem });
+        let certificates = TlsCertificates { client_tls, root_cert: access.ca };
+        let server = Server { place, settings, certificates, node, epochs: [const { AtomicU32::new(0) }; SHARDS as usize] };
+        // What is wrong with the certificates is told now.
+        match &server.place {
+            Place::Known(addr) => server.client(addr, server.settings.clone())?,
+            Place::Asked { sentinels, .. } => server.client(&sentinels[0], server.settings.clone())?,
+        };
+        Ok(server)
     }
 
     /// Where the master is.
@@ -110,7 +134,7 @@ impl Server {
         };
         let mut failure = Failure("there are no sentinels".to_owned());
         for sentinel in sentinels {
-            match ask_sentinel(sentinel, master) {
+            match self.ask_sentinel(sentinel, master) {
                 Ok(addr) => return Ok(addr),
                 Err(why) => failure = why,
             }
@@ -118,9 +142,43 @@ impl Server {
         Err(Failure(format!("no sentinel knows where `{master}` is: {failure}")))
     }
 
+    fn client(&self, addr: &ConnectionAddr, settings: RedisConnectionInfo) -> Result<redis::Client, Failure> {
+        let info = addr.clone().into_connection_info()?.set_redis_settings(settings);
+        Ok(match addr {
+            ConnectionAddr::TcpTls { .. } => redis::Client::build_with_tls(info, self.certificates.clone())?,
+            _ => redis::Client::open(info)?,
+        })
+    }
+
+    fn open(&self, addr: &ConnectionAddr, settings: &RedisConnectionInfo) -> Result<Connection, Failure> {
+        let connection = self.client(addr, settings.clone())?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+        connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(connection)
+    }
+
+    fn ask_sentinel(&self, sentinel: &ConnectionAddr, master: &str) -> Result<ConnectionAddr, Failure> {
+        let mut connection = self.open(sentinel, &RedisConnectionInfo::default())?;
+        let mut cmd = redis::cmd("SENTINEL");
+        cmd.arg("get-master-addr-by-name").arg(master);
+        let answers = ask(&mut connection, &[cmd])?;
+        let unknown = || Failure(format!("{sentinel} does not know `{master}`"));
+        let Some([host, port]) = calls::array(&answers[0]) else { return Err(unknown()) };
+        let (host, port) = (text(host)?.to_owned(), text(port)?.parse().map_err(|_| unknown())?);
+        Ok(match sentinel {
+            ConnectionAddr::TcpTls { .. } => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+            _ => ConnectionAddr::Tcp(host, port),
+        })
+    }
+
+    /// Connects, for what is not the nodes' own.
+    pub(super) fn plain(&self) -> Result<Connection, Failure> {
+        self.open(&self.master()?, &self.settings)
+    }
+
     /// Connects. The epoch that this may begin has a random name.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
-        let mut connection = open(&self.master()?, &self.settings)?;
+        let mut connection = self.open(&self.master()?, &self.settings)?;
         let loads = [calls::HELLO, calls::APPEND, calls::ROOM].map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script).clone());
         let mut info = redis::cmd("INFO");
         info.arg("server");
@@ -216,26 +274,11 @@ impl Client {
     }
 }
 
-fn open(addr: &ConnectionAddr, settings: &RedisConnectionInfo) -> Result<Connection, Failure> {
-    let info = addr.clone().into_connection_info()?.set_redis_settings(settings.clone());
-    let connection = redis::Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-    Ok(connection)
-}
-
-fn ask_sentinel(sentinel: &ConnectionAddr, master: &str) -> Result<ConnectionAddr, Failure> {
-    let mut connection = open(sentinel, &RedisConnectionInfo::default())?;
-    let mut cmd = redis::cmd("SENTINEL");
-    cmd.arg("get-master-addr-by-name").arg(master);
-    let answers = ask(&mut connection, &[cmd])?;
-    let unknown = || Failure(format!("{sentinel} does not know `{master}`"));
-    let Some([host, port]) = calls::array(&answers[0]) else { return Err(unknown()) };
-    Ok(ConnectionAddr::Tcp(text(host)?.to_owned(), text(port)?.parse().map_err(|_| unknown())?))
-}
-
 /// Asks several things in one round trip. An error among the answers is a failure of all.
-fn ask(connection: &mut Connection, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
+pub(super) fn ask(connection: &mut Connection, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
+    if cmds.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut bytes = Vec::new();
     for cmd in cmds {
         bytes.extend_from_slice(&cmd.get_packed_command());

@@ -13,12 +13,24 @@
 //! | `tickerd:{5}:states:NAME` | hash: the newest value of each state key |
 //! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
 //! | `tickerd:revocations` | stream: all revocations, as JSON |
+//! | `tickerd:ingest:STREAM` | string: the node that publishes what comes by that stream |
+//! | `STREAM:refused` | stream: its entries that were refused, with the reason |
 //! | `tickerd:{5}:answer:NODE` | string: the last answer to that node, for the case that it got lost |
 
 use crate::base::lane::Lane;
 
 /// Of all nodes, and of no shard.
 pub(super) const REVOCATIONS: &str = "tickerd:revocations";
+
+/// Who publishes what comes by a stream.
+pub(super) fn lease(stream: &str) -> String {
+    format!("tickerd:ingest:{stream}")
+}
+
+/// Where its entries go that were refused.
+pub(super) fn refused(stream: &str) -> String {
+    format!("{stream}:refused")
+}
 
 /// The keys of one shard.
 #[derive(Clone, Debug)]

@@ -14,11 +14,15 @@
 //! | [`writer`] | the thread that brings events to the store, in batches |
 //! | [`reader`] | the thread that reads the feeds |
 //! | [`fetcher`] | the thread that reads past events for those who come back |
+//! | `entries` | entries of a stream as publish lines |
+//! | [`ingest`] | the thread that publishes what backends put into streams |
 //! | [`stats`] | the figures |
 
 mod calls;
 mod client;
+mod entries;
 pub mod fetcher;
+pub mod ingest;
 mod layout;
 pub mod reader;
 mod record;
@@ -32,7 +36,7 @@ use std::time::Duration;
 use crate::hub::store::News;
 use crate::net::link::{Door, Link};
 
-pub use client::{Begin, Failure, Server};
+pub use client::{Access, Begin, Failure, Server};
 
 /// How soon a full link to the hub is tried again.
 const RETRY_NEWS: Duration = Duration::from_millis(1);

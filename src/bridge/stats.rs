@@ -1,6 +1,6 @@
 //! The bridge's figures.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::counters::{Counter, DurationHistogram};
 
@@ -30,4 +30,19 @@ impl BridgeStats {
     pub fn breaker(&self) -> u64 {
         self.breaker.load(Ordering::Relaxed)
     }
+}
+
+/// The figures of ingest.
+#[derive(Default)]
+pub struct IngestStats {
+    /// Entries that were published, or had been before.
+    pub accepted: Counter,
+    /// Entries that never will be, and were set aside.
+    pub refused: Counter,
+    /// Entries that were tried again later, each try counted.
+    pub retried: Counter,
+    /// Streams that this node publishes from.
+    pub leases: Counter,
+    /// Whether the streams cannot be read.
+    pub failing: AtomicBool,
 }

@@ -298,7 +298,7 @@ static DATA: [Key; 4] = under(
     ],
 );
 
-static NODES: [Key; 2] = under(
+static NODES: [Key; 4] = under(
     "Several nodes",
     [
         key(
@@ -306,9 +306,19 @@ static NODES: [Key; 2] = under(
             Text,
             "URL",
             "",
-            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB], or redis+sentinel://HOST:PORT,…/MASTER[/DB]; it takes the journal's place",
+            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB], or redis+sentinel://HOST:PORT,…/MASTER[/DB], with TLS rediss; it takes the journal's place",
         ),
-        key("redis-password-file", Text, "FILE", "", "File of the password for Redis"),
+        key("redis-password-file", Text, "FILE", "", "File of the password for Redis, also for that of --ingest-redis"),
+        key("redis-ca", Text, "FILE", "", "With TLS: certificates of who must have signed Redis', PEM; none: whom the system trusts"),
+        key("redis-cert", Text, "FILE", "", "With TLS: certificate that Redis gets to see, and its private key, both in one PEM file"),
+    ],
+);
+
+static INGEST: [Key; 2] = under(
+    "Ingest from Redis",
+    [
+        key("ingest-stream", List, "NAME", "", "Stream from which the events are published that backends add to it (XADD); repeatable"),
+        key("ingest-redis", Text, "URL", "", "Redis that has these streams, as for --redis; none: that of --redis"),
     ],
 );
 
@@ -333,5 +343,6 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(&HISTORY)
         .chain(&DATA)
         .chain(&NODES)
+        .chain(&INGEST)
         .chain(&LOG)
 }

@@ -98,6 +98,8 @@ pub struct Config {
     pub audit_age: Duration,
     /// Redis over which several nodes share their rooms; none: this is the only node.
     pub redis: Option<RedisConfig>,
+    /// Streams by which backends publish; none if none is named.
+    pub ingest: Option<IngestConfig>,
     /// Threads that own connections.
     pub reactors: usize,
     /// Whether each thread is bound to a core.
@@ -192,6 +194,19 @@ pub struct RedisConfig {
     pub url: String,
     /// The file of its password.
     pub password_file: Option<PathBuf>,
+    /// With TLS: the file of whoever must have signed its certificate; none: whom this machine trusts.
+    pub ca: Option<PathBuf>,
+    /// With TLS: the file of our certificate and its key.
+    pub certificate: Option<PathBuf>,
+}
+
+/// Streams of a Redis by which backends publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestConfig {
+    /// Where they are.
+    pub redis: RedisConfig,
+    /// Their names: identifiers, never empty.
+    pub streams: Vec<String>,
 }
 
 impl Config {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::base::ident::is_identifier;
 use crate::base::units::{format_duration, format_size, parse_duration, parse_size};
 
 use super::MEMORY_BUDGET_LEAST;
@@ -59,7 +60,7 @@ pub(super) fn url(text: &str) -> Result<String, String> {
 pub(super) fn redis_url(text: &str) -> Result<String, String> {
     let bad = || {
         format!(
-            "`{}` is no URL of Redis: write redis://HOST:PORT/DB, or redis+sentinel://HOST:PORT,HOST:PORT/MASTER for the master that these sentinels know",
+            "`{}` is no URL of Redis: write redis://HOST:PORT/DB, or redis+sentinel://HOST:PORT,HOST:PORT/MASTER for the master that these sentinels know; with TLS, rediss",
             without_userinfo(text)
         )
     };
@@ -73,14 +74,23 @@ pub(super) fn redis_url(text: &str) -> Result<String, String> {
         return Err(format!("`{}` has a password: give it by --redis-password-file", without_userinfo(text)));
     }
     let is_sound = match scheme {
-        "redis" => is_host(hosts) && is_name(user) && is_db(path),
-        "redis+sentinel" => {
+        "redis" | "rediss" => is_host(hosts) && is_name(user) && is_db(path),
+        "redis+sentinel" | "rediss+sentinel" => {
             let (master, db) = path.split_once('/').unwrap_or((path, ""));
             user.is_empty() && hosts.split(',').all(is_host) && !master.is_empty() && is_name(master) && is_db(db)
         }
         _ => false,
     };
     if is_sound { Ok(text.to_owned()) } else { Err(bad()) }
+}
+
+/// The name of a stream: a part of the `event_id` that its entries get.
+pub(super) fn stream(text: &str) -> Result<String, String> {
+    const BYTES_MAX: usize = 100;
+    if text.len() <= BYTES_MAX && is_identifier(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` cannot be the name of a stream here: write 1 to {BYTES_MAX} of A-Z a-z 0-9 _ . : % -"))
 }
 
 /// What may stand in a message: all but what stands before `@`.

@@ -61,6 +61,10 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("audit-age", "1m", "2m", "\"3m\""),
     ("redis", "redis://a:1", "redis+sentinel://b:1,b:2/m/2", "\"redis://c\""),
     ("redis-password-file", "/r1", "/r2", "\"/r3\""),
+    ("redis-ca", "/a1", "/a2", "\"/a3\""),
+    ("redis-cert", "/e1", "/e2", "\"/e3\""),
+    ("ingest-stream", "s1", "s2", "[\"s3\", \"s4\"]"),
+    ("ingest-redis", "redis://i:1", "redis://i:2", "\"redis://i:3\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
 ];

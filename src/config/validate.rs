@@ -15,7 +15,8 @@ use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
 use super::{
-    AuthorizerConfig, Config, QUEUE_BYTES_LEAST, READER_WINDOW_LEAST, RedisConfig, TlsFiles, parse::duration, parse::number, parse::size,
+    AuthorizerConfig, Config, IngestConfig, QUEUE_BYTES_LEAST, READER_WINDOW_LEAST, RedisConfig, TlsFiles, parse::duration, parse::number,
+    parse::size,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,6 +56,7 @@ pub(super) fn validate(
         journal_bytes: read.one("journal-bytes", 1 << 20, size(1 << 20..=1 << 44)),
         journal_age: read.one("journal-age", MINUTE, duration(MINUTE..=3660 * DAY)),
         redis: read.redis(credentials),
+        ingest: read.ingest(credentials),
         audit_age: read.one("audit-age", MINUTE, duration(Duration::ZERO..=3660 * DAY)),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
@@ -131,8 +133,31 @@ impl Reader<'_> {
     /// Redis, if its URL is given.
     fn redis(&mut self, credentials: Option<&str>) -> Option<RedisConfig> {
         let password_file = self.maybe("redis-password-file", |text| parse::key_file(text, credentials));
+        let (ca, certificate) = (self.maybe("redis-ca", parse::file), self.maybe("redis-cert", |text| parse::key_file(text, credentials)));
         let url = self.maybe("redis", parse::redis_url);
-        Some(RedisConfig { url: url?, password_file })
+        Some(RedisConfig { url: url?, password_file, ca, certificate })
+    }
+
+    /// Ingest from Redis, if a stream is named.
+    fn ingest(&mut self, credentials: Option<&str>) -> Option<IngestConfig> {
+        let streams = self.list("ingest-stream", parse::stream);
+        let own = self.maybe("ingest-redis", parse::redis_url);
+        if streams.is_empty() {
+            if own.is_some() {
+                self.problem("ingest-redis", "no stream of it is named: give --ingest-stream, or leave this out".to_owned());
+            }
+            return None;
+        }
+        // What is wrong with the files is told where they are read for the nodes.
+        let quiet = |flag: &str| self.setting(flag).values.first().cloned();
+        let key_file = |flag: &str| quiet(flag).and_then(|path| parse::key_file(&path, credentials).ok());
+        let (password_file, certificate, ca) =
+            (key_file("redis-password-file"), key_file("redis-cert"), quiet("redis-ca").map(PathBuf::from));
+        let Some(url) = own.or_else(|| quiet("redis").and_then(|url| parse::redis_url(&url).ok())) else {
+            self.problem("ingest-stream", "no Redis is named that has the stream: give --ingest-redis, or --redis".to_owned());
+            return None;
+        };
+        Some(IngestConfig { redis: RedisConfig { url, password_file, ca, certificate }, streams })
     }
 
     /// Looks the key files of an issuer up.

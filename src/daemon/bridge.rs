@@ -1,5 +1,7 @@
 //! The bridge to Redis: its three threads, and what the hub gets of it.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -10,7 +12,7 @@ use crate::bridge::fetcher::Fetcher;
 use crate::bridge::reader::Reader;
 use crate::bridge::stats::BridgeStats;
 use crate::bridge::writer::Writer;
-use crate::bridge::{Begin, Failure, Server, Shared};
+use crate::bridge::{Access, Begin, Failure, Server, Shared};
 use crate::config::RedisConfig;
 use crate::hub::journal::Fetch;
 use crate::hub::store::{Append, News};
@@ -51,8 +53,7 @@ impl Bridge {
     pub(super) fn open(config: &RedisConfig, revocations: &mut Revocations, clock: Clock) -> Result<Bridge, String> {
         let told = |failure: Failure| format!("cannot use Redis at {}: {failure}; is it running, and --redis right?", config.url);
         let begun = std::time::Instant::now();
-        let password = config.password_file.as_deref().map(|path| read_secret("the password for Redis", path)).transpose()?;
-        let server = Arc::new(Server::new(&config.url, password.as_deref(), options::random()?).map_err(told)?);
+        let server = Arc::new(Server::new(&config.url, access(config)?, options::random()?).map_err(told)?);
         let begin = server.read_all().map_err(told)?;
         Bridge::add_revocations(&begin.revocations, revocations, clock.now().wall_ms / 1000)?;
         let rooms: usize = begin.shards.iter().map(|shard| shard.rooms.len()).sum();
@@ -104,6 +105,15 @@ impl Bridge {
         ];
         Ok((BridgeHandle { threads, doors, stop, stats }, links))
     }
+}
+
+/// Reads what Redis wants to see, and what we want to see of it.
+pub(super) fn access(config: &RedisConfig) -> Result<Access, String> {
+    let password = config.password_file.as_deref().map(|path| read_secret("the password for Redis", path)).transpose()?;
+    let read = |flag: &str, path: &Path| fs::read(path).map_err(|error| format!("cannot read --{flag} {}: {error}", path.display()));
+    let ca = config.ca.as_deref().map(|path| read("redis-ca", path)).transpose()?;
+    let identity = config.certificate.as_deref().map(|path| read("redis-cert", path)).transpose()?;
+    Ok(Access { password, ca, identity })
 }
 
 impl BridgeHandle {

@@ -13,7 +13,7 @@ use crate::auth::TokenError;
 use crate::base::counters::{Counter, DurationHistogram, HistogramSnapshot};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::memory::{Memory, ReactorMemory};
-use crate::bridge::stats::BridgeStats;
+use crate::bridge::stats::{BridgeStats, IngestStats};
 use crate::hub::HubStats;
 use crate::hub::acks::{ACK_RESULTS, AckResult, EXPIRIES};
 use crate::hub::ports::{Input, Output};
@@ -49,6 +49,8 @@ pub(super) struct Sources {
     pub(super) journal: Option<Arc<JournalStats>>,
     /// With Redis.
     pub(super) bridge: Option<Arc<BridgeStats>>,
+    /// With ingest from Redis.
+    pub(super) ingest_stats: Option<Arc<IngestStats>>,
     /// With a data directory.
     pub(super) audit: Option<AuditFigures>,
     /// Where there is one.
@@ -83,6 +85,7 @@ impl Sources {
         self.memory(&mut out);
         self.journal(&mut out, &hub);
         self.bridge(&mut out, &hub);
+        self.streams(&mut out);
         self.audit(&mut out);
         out.single(&table::STARTED, self.started_s);
         out.samples(&table::THREAD_CPU, process::threads().into_iter().map(|(name, cpu_ms)| (label("thread", &name), cpu_ms)));
@@ -274,6 +277,14 @@ impl Sources {
         out.single(&table::REDIS_UNPLACED, hub.unplaced);
     }
 
+    /// Nothing without ingest from Redis.
+    fn streams(&self, out: &mut Exposition) {
+        let Some(ingest) = &self.ingest_stats else { return };
+        let entries = [("accepted", &ingest.accepted), ("refused", &ingest.refused), ("retried", &ingest.retried)];
+        out.samples(&table::INGEST_ENTRIES, entries.map(|(result, count)| (label("result", result), count.value())));
+        out.single(&table::INGEST_STREAMS, ingest.leases.value());
+    }
+
     /// Nothing without a journal.
     fn journal(&self, out: &mut Exposition, hub: &HubStats) {
         let Some(journal) = &self.journal else { return };
@@ -370,6 +381,7 @@ pub(super) mod testing {
             certificates: None,
             journal: Some(Arc::default()),
             bridge: Some(Arc::default()),
+            ingest_stats: Some(Arc::default()),
             audit: Some(AuditFigures::default()),
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
             memory: Arc::new(Memory::new(0, 2)),

@@ -13,6 +13,7 @@ mod data_dir;
 mod explain;
 mod hub_seat;
 mod hub_thread;
+mod ingest;
 mod journal;
 mod listeners;
 mod lock;
@@ -64,6 +65,7 @@ use self::bridge::{Bridge, BridgeHandle};
 use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
+use self::ingest::IngestHandle;
 use self::journal::{Journal, JournalHandle};
 use self::lock::AddressLock;
 use self::reload::Reloader;
@@ -115,6 +117,7 @@ pub struct Running {
     hub: HubHandle,
     journal: Option<JournalHandle>,
     bridge: Option<BridgeHandle>,
+    ingest: Option<IngestHandle>,
     audit: Option<AuditHandle>,
     trail: AdminTrail,
     reloader: Reloader,
@@ -210,9 +213,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let nodes = bridge.as_ref().map(Bridge::server);
     let revoker = Arc::new(shared.revoker(revocation_file, nodes, controls.clone(), trail.clone()));
     let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door, Arc::clone(&revoker))).transpose()?.unzip();
-    let sources = shared.sources(&parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk(), config.data_dir.clone());
+    let ingest = config.ingest.as_ref().map(|ingest| IngestHandle::start(ingest, Arc::clone(&controls[0]))).transpose()?;
+    let sources =
+        shared.sources(&parts, (journal.as_ref(), bridge.as_ref(), ingest.as_ref()), audit.as_ref(), desk(), config.data_dir.clone());
     let alerts = Arc::new(Alerts::new(clock, instance, sources.clone(), &shared, &config.alerts));
-    let watch = shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref()), audit.as_ref(), desk(), Arc::clone(&alerts));
+    let watch =
+        shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref(), ingest.as_ref()), audit.as_ref(), desk(), Arc::clone(&alerts));
     let api = shared.admin_api(&seat, &controls, (revoker, trail.clone()), sources.clone(), desk(), alerts.clone());
     let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
@@ -230,6 +236,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         hub,
         journal,
         bridge,
+        ingest,
         audit,
         trail,
         reloader,
@@ -278,6 +285,10 @@ impl Running {
     pub fn stop(self) {
         self.health.enter(State::Draining);
         self.notifier.tell("STOPPING=1");
+        // What it has published is answered before the reactors end.
+        if let Some(ingest) = self.ingest {
+            ingest.stop();
+        }
         tracing::info!(event = "draining", within_ms = self.drain_timeout.as_millis() as u64);
         for control in &self.controls {
             if !controls::tell(control, Control::Drain { within: self.drain_timeout }, Instant::now() + DRAIN_PATIENCE) {

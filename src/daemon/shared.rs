@@ -34,6 +34,7 @@ use super::connections::Connections;
 use super::controls;
 use super::explain::Explainer;
 use super::hub_seat::HubSeat;
+use super::ingest::IngestHandle;
 use super::journal::JournalHandle;
 use super::metrics::Sources;
 use super::reload::Reloader;
@@ -94,7 +95,7 @@ impl Shared {
         &self,
         seat: &HubSeat,
         parts: &[ReactorParts],
-        (journal, bridge): (Option<&JournalHandle>, Option<&BridgeHandle>),
+        (journal, bridge, ingest): (Option<&JournalHandle>, Option<&BridgeHandle>, Option<&IngestHandle>),
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
         alerts: Arc<Alerts>,
@@ -103,6 +104,7 @@ impl Shared {
         threads.extend(parts.iter().map(|parts| Watched::new(format!("reactor-{}", parts.index), &parts.door)));
         threads.extend(journal.into_iter().flat_map(JournalHandle::doors).map(|(name, door)| Watched::disk(name, door)));
         threads.extend(bridge.into_iter().flat_map(BridgeHandle::doors).map(|(name, door)| Watched::disk(name, door)));
+        threads.extend(ingest.map(|ingest| Watched::dispensable("ingest", &ingest.door)));
         threads.extend(audit.map(|audit| Watched::dispensable("audit", audit.door())));
         Watch {
             clock: self.clock,
@@ -114,6 +116,7 @@ impl Shared {
             memory: Arc::clone(&self.memory),
             authorizer,
             bridge: bridge.map(BridgeHandle::stats),
+            ingest_stats: ingest.map(|ingest| Arc::clone(&ingest.stats)),
             certificates: self.certificates.clone(),
             alerts,
         }
@@ -176,7 +179,7 @@ impl Shared {
     pub(super) fn sources(
         &self,
         parts: &[ReactorParts],
-        (journal, bridge): (Option<&JournalHandle>, Option<&BridgeHandle>),
+        (journal, bridge, ingest): (Option<&JournalHandle>, Option<&BridgeHandle>, Option<&IngestHandle>),
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
         data_dir: Option<PathBuf>,
@@ -189,6 +192,7 @@ impl Shared {
             certificates: self.certificates.clone(),
             journal: journal.map(JournalHandle::stats),
             bridge: bridge.map(BridgeHandle::stats),
+            ingest_stats: ingest.map(|ingest| Arc::clone(&ingest.stats)),
             audit: audit.map(|audit| audit.figures.clone()),
             authorizer,
             memory: Arc::clone(&self.memory),

@@ -2,12 +2,13 @@
 //! clients there are; tells [`Health`]; and gives the service manager a sign of life, but not while a thread stands still.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::base::memory::{Level, Memory};
-use crate::bridge::stats::BridgeStats;
+use crate::bridge::stats::{BridgeStats, IngestStats};
 use crate::hub::HubStats;
 use crate::net::clock::Clock;
 use crate::net::link::Door;
@@ -42,6 +43,8 @@ pub(super) struct Watch {
     pub(super) authorizer: Option<Arc<Authorizer>>,
     /// With Redis.
     pub(super) bridge: Option<Arc<BridgeStats>>,
+    /// With ingest from Redis.
+    pub(super) ingest_stats: Option<Arc<IngestStats>>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
     pub(super) alerts: Arc<Alerts>,
@@ -139,9 +142,16 @@ impl Watch {
         let redis = self.bridge.as_ref().map(|bridge| {
             part("redis", (bridge.breaker() != 0).then(|| "it does not answer: publishes to shared rooms are refused".to_owned()))
         });
+        let streams = self.ingest_stats.as_ref().map(|ingest| {
+            let is_failing = ingest.failing.load(Ordering::Relaxed);
+            part(
+                "ingest-redis",
+                is_failing.then(|| "Redis does not give the streams of --ingest-stream: nothing comes from them".to_owned()),
+            )
+        });
         let certificates = self.certificates.as_ref().map(|served| {
             part("certificates", (served.expires_in_s() == 0).then(|| "one has expired: renew it, and send SIGHUP".to_owned()))
         });
-        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, redis, certificates].into_iter().flatten()
+        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, redis, streams, certificates].into_iter().flatten()
     }
 }

@@ -318,6 +318,13 @@ macro_rules! streams {
 
 streams!(net::TcpStream, net::UnixStream);
 
+impl UnixStream {
+    /// As mio's.
+    pub fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
+        Socket::Kernel(net::UnixStream::from_std(stream))
+    }
+}
+
 impl TcpStream {
     /// As mio's.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {

@@ -99,6 +99,12 @@ impl Stream {
         }
     }
 
+    /// One end of a pair of sockets, the other end of which is held in this process.
+    pub fn from_pair(socket: std::os::unix::net::UnixStream) -> io::Result<Stream> {
+        socket.set_nonblocking(true)?;
+        Ok(Stream::Unix(UnixStream::from_std(socket)))
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(tcp) => Some(tcp),

@@ -90,7 +90,15 @@ impl Listeners {
     }
 }
 
-fn take(index: u16, stream: Stream, peer: Option<IpAddr>, registry: &Registry, conns: &mut Slots, core: &mut Core) -> Option<u32> {
+/// Takes a connection in, or turns it away.
+pub(super) fn take(
+    index: u16,
+    stream: Stream,
+    peer: Option<IpAddr>,
+    registry: &Registry,
+    conns: &mut Slots,
+    core: &mut Core,
+) -> Option<u32> {
     let allowed = &core.options.peers;
     if peer.is_some_and(|peer| !allowed.is_empty() && !allowed.iter().any(|network| network.contains(peer))) {
         core.stats.accept_refused.inc();

@@ -45,6 +45,7 @@ pub mod uplink;
 mod websocket;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ use crate::base::memory::Level;
 use crate::base::time::Mono;
 use crate::hub::ports::Output;
 use crate::net::link::{Door, Link};
-use crate::net::stream::{Readiness, Scratch};
+use crate::net::stream::{Readiness, Scratch, Stream};
 use crate::net::timer::{Timer, Wheel};
 use crate::wire::deflate::Inflater;
 
@@ -299,17 +300,29 @@ impl Reactor {
         }
         let mut accepted = Vec::new();
         self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &mut self.core, &mut accepted);
-        for slot in accepted {
-            if let Some(conn) = self.conns.at(slot) {
-                conn.account(&mut self.pressure);
-                if conn.is_stranger() {
-                    self.core.strangers += 1;
-                    self.strangers.add(conn.id, self.core.now.mono);
-                }
-            }
-            self.schedule(slot);
-        }
+        accepted.into_iter().for_each(|slot| self.welcome(slot));
         self.make_place();
+    }
+
+    /// Counts in a connection that was accepted.
+    fn welcome(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.at(slot) {
+            conn.account(&mut self.pressure);
+            if conn.is_stranger() {
+                self.core.strangers += 1;
+                self.strangers.add(conn.id, self.core.now.mono);
+            }
+        }
+        self.schedule(slot);
+    }
+
+    /// Who is not adopted sees the other end of its pair closed.
+    fn adopt(&mut self, socket: &OwnedFd) {
+        let stream = socket.try_clone().and_then(|own| Stream::from_pair(own.into()));
+        let taken = stream.map(|stream| accept::take(self.index, stream, None, self.poll.registry(), &mut self.conns, &mut self.core));
+        if let Ok(Some(slot)) = taken {
+            self.welcome(slot);
+        }
     }
 
     /// However many connections hang there without a token, those who have one get in. False if all have only just come.
@@ -378,6 +391,7 @@ impl Reactor {
                 Control::End(ending) => self.end_sessions(&ending),
                 Control::Reload(reload) => self.reload(*reload),
                 Control::List(asked) => self.begin_listing(*asked),
+                Control::Adopt(socket) => self.adopt(&socket),
             }
         }
     }

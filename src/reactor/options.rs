@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +151,8 @@ pub enum Control {
     Reload(Box<Reload>),
     /// Tell an operator about connections.
     List(Box<ListConnections>),
+    /// Serve a publisher of this process, as if it had come by the publish socket; this is the reactor's end of a pair of unix sockets.
+    Adopt(Arc<OwnedFd>),
 }
 
 /// What may change while a reactor runs. Connections stay as they are: tokens that were accepted hold until they expire or are revoked, also those

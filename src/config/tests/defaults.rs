@@ -33,6 +33,7 @@ fn the_defaults_are_the_documented_ones() {
         journal_bytes: 1 << 30,
         journal_age: 7 * 24 * 3600 * second,
         redis: None,
+        ingest: None,
         audit_age: 30 * 24 * 3600 * second,
         reactors: 2,
         pin_cores: false,

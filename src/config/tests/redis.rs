@@ -5,7 +5,9 @@ use super::*;
 /// OPS-05, SCL-08.
 #[test]
 fn a_url_is_of_one_server_or_of_sentinels() {
-    for good in ["redis://a", "redis://u@[::1]:1/2", "redis+sentinel://a:1/m", "redis+sentinel://a,b:2/m/3"] {
+    for good in
+        ["redis://a", "redis://u@[::1]:1/2", "redis+sentinel://a:1/m", "redis+sentinel://a,b:2/m/3", "rediss://a", "rediss+sentinel://a/m"]
+    {
         assert_eq!(load_flags(&["--redis", good]).unwrap().config.redis.unwrap().url, good);
     }
     let bad = ["", "a:6379", "http://a", "redis://", "redis://:6379", "redis://a/x", "redis://a,b", "redis://a b"];
@@ -19,4 +21,18 @@ fn a_url_is_of_one_server_or_of_sentinels() {
         );
     }
     assert_eq!(only_problem(load_flags(&["--redis=redis://a", "--redis-password-file="])).key, "redis_password_file");
+}
+
+/// SCL-09: the streams are where the nodes' Redis is, unless they are elsewhere; with nothing named there is no ingest.
+#[test]
+fn ingest_needs_streams_and_a_redis() {
+    let ingest = |flags: &[&str]| load_flags(flags).unwrap().config.ingest;
+    assert_eq!(ingest(&["--redis=redis://a"]), None);
+    let found = ingest(&["--redis=redis://a", "--redis-password-file=/p", "--ingest-stream=x", "--ingest-stream=y:1"]).unwrap();
+    assert_eq!((found.redis.url.as_str(), found.streams), ("redis://a", vec!["x".to_owned(), "y:1".to_owned()]));
+    assert!(found.redis.password_file.is_some());
+    assert_eq!(ingest(&["--redis=redis://a", "--ingest-redis=redis://b", "--ingest-stream=x"]).unwrap().redis.url, "redis://b");
+    assert_eq!(ingest(&["--ingest-redis=redis://b", "--ingest-stream=x"]).unwrap().redis.url, "redis://b");
+    assert_eq!(only_problem(load_flags(&["--ingest-redis=redis://b"])).key, "ingest_redis");
+    assert!(only_problem(load_flags(&["--ingest-stream=x"])).message.contains("--ingest-redis"));
 }

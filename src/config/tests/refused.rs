@@ -58,6 +58,10 @@ fn every_bad_value_is_named() {
         ("audit-age", &["", "1", "59x", "87841h"]),
         ("redis", &["", "a:6379", "http://a"]),
         ("redis-password-file", &[""]),
+        ("redis-ca", &[""]),
+        ("redis-cert", &[""]),
+        ("ingest-stream", &["", "a b", "a{b}", "é"]),
+        ("ingest-redis", &["", "a:6379", "http://a"]),
         ("log", &["", "xml", "JSON"]),
         ("log-level", &["", "verbose", "INFO"]),
     ];

@@ -97,6 +97,8 @@ metrics! {
     REDIS_RESYNCS = Counter "redis_resyncs_total" [] "Shards that were read anew, because something was missed or another epoch began.";
     REDIS_WAITING = Gauge "redis_waiting_publishes" [] "Publishes that wait for Redis.";
     REDIS_UNPLACED = Counter "redis_unplaced_total" [] "Events from Redis that found no place here: --max-rooms, or --state-bytes, is too low for what the nodes share.";
+    INGEST_ENTRIES = Counter "ingest_entries_total" [result] "Entries of the streams of --ingest-stream: published, set aside in STREAM:refused, or to be tried again, each try counted.";
+    INGEST_STREAMS = Gauge "ingest_streams" [] "Streams that this node publishes from; each has one node.";
     AUDIT_ENTRIES = Counter "audit_entries_total" [] "Entries of the audit trail brought to disk.";
     AUDIT_LOST = Counter "audit_lost_total" [] "Entries that found the audit trail's queue full.";
     AUDIT_FAILURES = Counter "audit_failures_total" [] "Writes of audit.db that the disk did not take, each try counted.";
