@@ -6,7 +6,7 @@ use crate::base::codes::{CATALOG_CONFLICT, OVER_CAPACITY, OWNER_CONFLICT, Refusa
 use crate::base::lane::{Lane, Mode};
 use crate::base::limits::REVOCATIONS_MAX;
 use crate::hub::journal::Epoch;
-use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed};
+use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed, Settled};
 
 use super::layout::{Keys, REVOCATIONS};
 use super::record::{self, Verdict};
@@ -56,12 +56,12 @@ pub(super) fn welcomed(shard: u16, answer: &Value) -> Option<(Vec<Epoch>, u64)> 
 
 /// A batch of events of one shard, named, so that one that is sent again is known.
 pub(super) fn append(sha: &str, keys: &Keys, node: u64, batch: u64, events: &[Append]) -> Cmd {
-    let mut cmd = script(sha, 4 + 4 * events.len());
+    let mut cmd = script(sha, 4 + 5 * events.len());
     cmd.arg(keys.meta()).arg(keys.feed()).arg(keys.rooms()).arg(keys.answer(node));
     for Append { event, .. } in events {
         let id = event.event_id.as_deref().unwrap_or_default();
         cmd.arg(keys.room(&event.room)).arg(keys.log(event.lane, &event.room)).arg(keys.states(&event.room));
-        cmd.arg(keys.event_id(&event.room, id));
+        cmd.arg(keys.event_id(&event.room, id)).arg(keys.waits(&event.room));
     }
     cmd.arg(batch).arg(FEED_EVENTS_MAX).arg(KEYS_PER_ROOM_MAX).arg(ID_MS);
     let mut body = String::new();
@@ -73,6 +73,10 @@ pub(super) fn append(sha: &str, keys: &Keys, node: u64, batch: u64, events: &[Ap
         cmd.arg(record::mode_letter(event.mode)).arg(event.lane.index()).arg(state).arg(event.owner.as_deref().unwrap_or_default());
         cmd.arg(u8::from(event.event_id.is_some())).arg(event.version.map(|version| version.to_string()).unwrap_or_default());
         cmd.arg(event.history).arg(LOG_EVENTS_MAX).arg(data_at).arg(&*event.room).arg(append.rev).arg(&body);
+        let event_id = event.event_id.as_deref().unwrap_or_default();
+        // Without an id there is nothing that could be acknowledged.
+        let waits = event.ack_ttl.filter(|_| event.mode == Mode::Stream && !event_id.is_empty());
+        cmd.arg(waits.map_or(0, |ttl| append.ts_ms.saturating_add(ttl.as_millis() as u64))).arg(event_id);
     }
     cmd
 }
@@ -116,8 +120,8 @@ fn refusal(verdict: Verdict, Append { event, .. }: &Append) -> Refusal {
 
 /// Asks for all that is known of a room.
 pub(super) fn room(sha: &str, keys: &Keys, name: &str) -> Cmd {
-    let mut cmd = script(sha, 6);
-    cmd.arg(keys.meta()).arg(keys.room(name)).arg(keys.states(name));
+    let mut cmd = script(sha, 7);
+    cmd.arg(keys.meta()).arg(keys.room(name)).arg(keys.states(name)).arg(keys.waits(name));
     for lane in Lane::ALL {
         cmd.arg(keys.log(lane, name));
     }
@@ -127,7 +131,7 @@ pub(super) fn room(sha: &str, keys: &Keys, name: &str) -> Cmd {
 
 /// The answer.
 pub(super) fn known_room(shard: u16, name: &str, answer: &Value) -> Option<KnownRoom> {
-    let [feed, fields, states, logs @ ..] = array(answer)? else { return None };
+    let [feed, fields, states, waits, logs @ ..] = array(answer)? else { return None };
     let mut known = KnownRoom { name: name.into(), place: text(feed)?.parse().ok()?, ..KnownRoom::default() };
     for (field, value) in pairs(fields)? {
         match field.split_at_checked(1)? {
@@ -147,7 +151,16 @@ pub(super) fn known_room(shard: u16, name: &str, answer: &Value) -> Option<Known
         }
     }
     known.states = pairs(states)?.into_iter().filter_map(|(name, value)| record::state(name, value)).collect();
+    // What is none of ours waits for nobody.
+    known.waits = array(waits)?.iter().filter_map(|value| record::wait(shard, text(value)?)).collect();
     Some(known)
+}
+
+/// Has the store forget what waits no longer.
+pub(super) fn settled(keys: &Keys, settled: &Settled) -> Cmd {
+    let mut cmd = redis::cmd("HDEL");
+    cmd.arg(keys.waits(&settled.room)).arg(&*settled.event_id);
+    cmd
 }
 
 fn known_stream<'a>(room: &'a mut KnownRoom, lane: &str) -> Option<&'a mut KnownStream> {

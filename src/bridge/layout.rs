@@ -11,6 +11,7 @@
 //! | `tickerd:{5}:room:NAME` | hash: owner, and for each lane the last number, the epochs and the history that late joiners get |
 //! | `tickerd:{5}:log:LANE:NAME` | stream: the `stream` events of a (room, lane); the id of number 7 is 7-0 |
 //! | `tickerd:{5}:states:NAME` | hash: the newest value of each state key |
+//! | `tickerd:{5}:waits:NAME` | hash: by `event_id`, what waits for its user's acknowledgment |
 //! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
 //! | `tickerd:revocations` | stream: all revocations, as JSON |
 //! | `tickerd:ingest:STREAM` | string: the node that publishes what comes by that stream |
@@ -73,6 +74,10 @@ impl Keys {
 
     pub(super) fn states(&self, name: &str) -> String {
         format!("{}states:{name}", self.prefix)
+    }
+
+    pub(super) fn waits(&self, name: &str) -> String {
+        format!("{}waits:{name}", self.prefix)
     }
 
     /// Identifiers have no space.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
+use crate::hub::acks::ACKS_ROOM;
 use crate::hub::journal::Epoch;
-use crate::hub::store::{EPOCHS_PER_SHARD, Fed, News, SHARDS};
+use crate::hub::store::{EPOCHS_PER_SHARD, Fed, News, SHARDS, shard_of};
 use crate::net::clock::Clock;
 use crate::net::link::Door;
 
@@ -152,7 +153,9 @@ impl Reader {
         let heard = self.clock.mono();
         let last = self.places[usize::from(shard)];
         if entries.first().is_some_and(|(place, _)| *place != last + 1) {
-            return self.resync(client, shard);
+            // What was missed there may be about any room.
+            let shards = if shard == shard_of(ACKS_ROOM) { 0..SHARDS } else { shard..shard + 1 };
+            return shards.into_iter().try_for_each(|shard| self.resync(client, shard));
         }
         // What is none of ours is left out: if it was an event, its number is missing, and members get a `gap`.
         let fed = |(place, text): &(u64, &str)| {

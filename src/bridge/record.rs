@@ -8,7 +8,7 @@ use crate::base::lane::{Lane, Mode};
 use crate::base::time::Mono;
 use crate::hub::journal::KeptState;
 use crate::hub::ports::{Event, Number, Outcome};
-use crate::hub::store::{Append, EPOCHS_PER_SHARD, Fed};
+use crate::hub::store::{Append, EPOCHS_PER_SHARD, Fed, KnownWait};
 
 /// What stands between two parts.
 const NUL: char = '\0';
@@ -100,6 +100,14 @@ pub(super) fn fed(shard: u16, place: u64, text: &str, node: u64, heard: Mono) ->
 pub(super) fn epoch_of(shard: u16, number: &str) -> Option<u32> {
     let number: u32 = number.parse().ok()?;
     (number < EPOCHS_PER_SHARD).then(|| u32::from(shard) * EPOCHS_PER_SHARD + number)
+}
+
+/// Reads what waits for an acknowledgment.
+pub(super) fn wait(shard: u16, text: &str) -> Option<KnownWait> {
+    let mut parts = text.splitn(4, NUL);
+    let (seq, epoch, until_ms) = (parts.next()?.parse().ok()?, epoch_of(shard, parts.next()?)?, parts.next()?.parse().ok()?);
+    let Body { ts_ms, event, .. } = body(parts.next()?)?;
+    event.event_id.is_some().then_some(KnownWait { seq, epoch, until_ms, ts_ms, event })
 }
 
 /// The name of a state in its room's table.
@@ -196,9 +204,12 @@ mod tests {
             let text = &text["before".len()..];
             prop_assert_eq!(&text[data_at..], &*event.data);
             prop_assert_eq!(body(text), Some(Body { node, ts_ms, accepted: Mono(accepted), event: event.clone() }));
+            let id = event.event_id.clone();
             let line = format!("7\x004\x003\0{text}");
             let own = fed(2, 9, &line, node, Mono(1)).unwrap();
             prop_assert_eq!(own, Fed { place: 9, epoch: 2 * EPOCHS_PER_SHARD + 3, number: 7, oldest: 4, ts_ms, accepted: Mono(accepted), event });
+            let waiting = wait(2, &format!("7\x003\099\0{text}"));
+            prop_assert_eq!(waiting.map(|wait| (wait.seq, wait.epoch, wait.until_ms, wait.event.event_id)), id.map(|id| (7, 2 * EPOCHS_PER_SHARD + 3, 99, Some(id))));
             prop_assert_eq!(fed(2, 9, &line, !node, Mono(1)).unwrap().accepted, Mono(1), "the clock of another node says nothing here");
         }
 
@@ -209,6 +220,7 @@ mod tests {
             fed(0, 1, &text, 0, Mono(0));
             state(&text, &text);
             starts(0, &text);
+            wait(0, &text);
             verdict(&text);
         }
     }

@@ -8,7 +8,7 @@ use redis::Cmd;
 
 use crate::auth::Breaker;
 use crate::base::codes::{Refusal, STORE_UNAVAILABLE};
-use crate::hub::store::{Append, Appended, News, SHARDS, shard_of};
+use crate::hub::store::{Append, Appended, News, SHARDS, Settled, shard_of};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
@@ -20,6 +20,8 @@ use super::{Shared, calls};
 const BATCH_EVENTS: usize = 1024;
 /// Bytes in one batch, about.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// Waits that are over, in one batch.
+const SETTLED_MAX: usize = 1024;
 /// Failures in a row after which the store is left alone for a while.
 const FAILURES_MAX: u32 = 5;
 /// For how long.
@@ -35,6 +37,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 pub struct Writer {
     shared: Shared,
     inbox: Arc<Link<Append>>,
+    settles: Arc<Link<Settled>>,
     door: Arc<Door>,
     clock: Clock,
     breaker: Breaker,
@@ -42,6 +45,8 @@ pub struct Writer {
     client: Option<Client>,
     /// The name of the last batch.
     batch: u64,
+    /// Waits that are over, of which the store is to be told with the next batch.
+    settled: Vec<Settled>,
 }
 
 /// Events of one shard on their way.
@@ -52,9 +57,10 @@ struct Call {
 }
 
 impl Writer {
-    /// A thread's work. `inbox` leads to `door`.
-    pub fn new(shared: Shared, inbox: Arc<Link<Append>>, door: Arc<Door>, clock: Clock) -> Writer {
-        Writer { shared, inbox, door, clock, breaker: Breaker::new(FAILURES_MAX, REST), client: None, batch: 0 }
+    /// A thread's work. `inbox` and `settles` lead to `door`.
+    pub fn new(shared: Shared, inbox: Arc<Link<Append>>, settles: Arc<Link<Settled>>, door: Arc<Door>, clock: Clock) -> Writer {
+        let breaker = Breaker::new(FAILURES_MAX, REST);
+        Writer { shared, inbox, settles, door, clock, breaker, client: None, batch: 0, settled: Vec::new() }
     }
 
     /// Runs until told to stop, and everything is answered that it was given.
@@ -62,7 +68,9 @@ impl Writer {
         loop {
             self.door.turn();
             let calls = self.calls();
-            if !calls.is_empty() {
+            self.settled.extend(std::iter::from_fn(|| self.settles.pop()).take(SETTLED_MAX.saturating_sub(self.settled.len())));
+            let is_well = self.breaker.code() == 0;
+            if !calls.is_empty() || (is_well && !self.settled.is_empty()) {
                 self.bring(calls);
             } else if self.shared.is_ending() {
                 return;
@@ -95,7 +103,7 @@ impl Writer {
     /// Brings events to the store, however often that takes, or refuses them once the store is given up for a while. A call whose answer was
     /// lost is sent again under the same name, and so is not made twice.
     fn bring(&mut self, mut calls: Vec<Call>) {
-        while !calls.is_empty() {
+        loop {
             self.door.turn();
             let now = self.clock.mono();
             let failure = match self.breaker.permit(now) {
@@ -132,13 +140,19 @@ impl Writer {
         };
         let node = self.shared.server.node;
         let (begun, sha) = (Instant::now(), client.append_sha().to_owned());
-        let cmds: Vec<Cmd> = calls.iter().map(|call| calls::append(&sha, &Keys::new(call.shard), node, call.batch, &call.events)).collect();
+        let appends = calls.iter().map(|call| calls::append(&sha, &Keys::new(call.shard), node, call.batch, &call.events));
+        let settled = self.settled.iter().map(|settled| calls::settled(&Keys::new(shard_of(&settled.room)), settled));
+        let cmds: Vec<Cmd> = appends.chain(settled).collect();
         let answers = client.ask(&cmds)?;
         let mut appended = Vec::new();
         for (call, answer) in calls.iter().zip(&answers) {
             appended.extend(calls::appended(call.batch, &call.events, answer).ok_or_else(nonsense)?);
         }
         calls.clear();
+        self.settled.clear();
+        if appended.is_empty() {
+            return Ok(());
+        }
         self.shared.stats.appends.record(begun.elapsed());
         self.shared.stats.appended.add(appended.len() as u64);
         self.shared.tell(News::Appended(appended), &self.door);
@@ -177,7 +191,8 @@ impl Writer {
 
     fn sleep(&self) {
         self.door.arm();
-        if self.inbox.is_empty() && !self.shared.is_ending() {
+        let has_settled = self.breaker.code() == 0 && !(self.settles.is_empty() && self.settled.is_empty());
+        if self.inbox.is_empty() && !has_settled && !self.shared.is_ending() {
             std::thread::park_timeout(if self.breaker.code() == 0 { SLEEP_MAX } else { RETRY });
         }
         self.door.disarm();

@@ -15,7 +15,7 @@ use crate::bridge::writer::Writer;
 use crate::bridge::{Access, Begin, Failure, Server, Shared};
 use crate::config::RedisConfig;
 use crate::hub::journal::Fetch;
-use crate::hub::store::{Append, News};
+use crate::hub::store::{Append, News, Settled};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
@@ -27,6 +27,9 @@ use super::{join, options};
 /// News that may wait for the hub. The shards that it begins with fit.
 const NEWS_SLOTS: usize = 256;
 
+/// Waits that are over, on their way to Redis; where there is no place the other nodes tell it.
+const SETTLES_SLOTS: usize = 1024;
+
 /// Redis, found and read.
 pub(super) struct Bridge {
     server: Arc<Server>,
@@ -36,6 +39,7 @@ pub(super) struct Bridge {
 /// The hub's ends of the links.
 pub(super) struct BridgeLinks {
     pub(super) appends: Arc<Link<Append>>,
+    pub(super) settles: Arc<Link<Settled>>,
     pub(super) fetches: Arc<Link<Fetch>>,
     pub(super) news: Arc<Link<News>>,
 }
@@ -88,6 +92,7 @@ impl Bridge {
         ];
         let links = BridgeLinks {
             appends: Arc::new(Link::new(APPENDS_MAX, Arc::clone(&writer.door))),
+            settles: Arc::new(Link::new(SETTLES_SLOTS, Arc::clone(&writer.door))),
             fetches: Arc::new(Link::new(REPLAY_FETCHES_MAX, Arc::clone(&fetcher.door))),
             news: Arc::new(Link::new(NEWS_SLOTS, Arc::clone(hub))),
         };
@@ -97,9 +102,10 @@ impl Bridge {
             let pushed = links.news.push(News::Shard(Box::new(shard)));
             assert!(pushed.is_ok(), "nothing was pushed before");
         }
-        let (appends, fetches, for_writer) = (Arc::clone(&links.appends), Arc::clone(&links.fetches), shared.clone());
+        let (appends, settles) = (Arc::clone(&links.appends), Arc::clone(&links.settles));
+        let (fetches, for_writer) = (Arc::clone(&links.fetches), shared.clone());
         let threads = vec![
-            writer.occupy(|door| Writer::new(for_writer, appends, door, clock))?,
+            writer.occupy(|door| Writer::new(for_writer, appends, settles, door, clock))?,
             reader.occupy(|_| reading)?,
             fetcher.occupy(|door| Fetcher::new(shared, fetches, door))?,
         ];

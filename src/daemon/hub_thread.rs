@@ -18,7 +18,7 @@ use crate::hub::asks::Asks;
 use crate::hub::journal::{Entry, Fact, Fetch};
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
 use crate::hub::sequencer::LocalSequencer;
-use crate::hub::store::Append;
+use crate::hub::store::{Append, Settled};
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
@@ -355,6 +355,12 @@ impl Outlet for Links {
         let pushed = Links::journal(self).facts.push(fact);
         assert!(pushed.is_ok(), "the hub asks for room first");
         self.journal_touched[1] = true;
+    }
+
+    fn settled(&mut self, settled: Settled) {
+        let bridge = self.bridge.as_ref().expect("a hub without a store gives it nothing");
+        bridge.settles.push(settled).ok();
+        self.bridge_touched[0] = true;
     }
 
     fn append(&mut self, append: Append) {

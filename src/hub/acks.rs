@@ -175,6 +175,10 @@ impl Hub {
     /// Ends a wait: the event is given to nobody any more, and the publisher's side is told, and then the journal. Refused if that has no places
     /// for both.
     fn settle_wait(&mut self, now: Now, room: &str, event_id: &str, end: End, out: &mut impl Outlet) -> Result<(), Refusal> {
+        if self.shared.is_some() {
+            let notice = |hub: &mut Hub| hub.ended(now, room, event_id, end);
+            return self.settle_with_store(now, (room, event_id), notice, out);
+        }
         let acks = self.room_of(ACKS_ROOM, Eviction::Allowed).ok();
         if let Some(ledger) = &mut self.ledger {
             ledger.promise_end(acks.map(|acks| (acks, NOTICE_LANE)))?;
@@ -240,6 +244,13 @@ impl Hub {
         match ledger.is_well() {
             Ok(()) => ledger.park(entry, Waiter::Asker(asker)),
             Err(refusal) => self.answer_ack(Some(asker), Err(not_kept(&refusal))),
+        }
+    }
+
+    /// Answers those who wanted to hear of the end of a wait.
+    pub(super) fn answer_acks(&mut self, askers: Vec<Asker>, outcome: &Result<(), Refusal>) {
+        for asker in askers {
+            self.answer_ack(Some(asker), outcome.clone());
         }
     }
 

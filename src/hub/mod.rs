@@ -24,6 +24,7 @@
 //! | `restore` | a hub that begins with what a journal knew |
 //! | [`store`] | what the hub tells the store that several nodes share, and hears from it |
 //! | `shared` | a hub among several that share their rooms |
+//! | `shared_acks` | acknowledgments there |
 //! | `dedupe` | which `event_id`s were seen |
 //! | `encode` | the bytes of a frame |
 //! | [`sequencer`] | the local answer to "which number is next?" |
@@ -51,6 +52,7 @@ mod room;
 mod rooms;
 pub mod sequencer;
 mod shared;
+mod shared_acks;
 mod slots;
 pub mod store;
 #[cfg(test)]

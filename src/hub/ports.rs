@@ -12,7 +12,7 @@ use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 
 use super::journal::{Entry, Fact, Fetch, Report};
-use super::store::{Append, News};
+use super::store::{Append, News, Settled};
 
 pub use crate::wire::reply::{Accepted, Number, Outcome, Safety};
 
@@ -362,6 +362,11 @@ pub trait Outlet {
     /// Gives a fact to the journal's tables. Only after [`Outlet::can_keep`].
     fn keep(&mut self, fact: Fact) {
         unreachable!("a hub without a journal gave it {fact:?}");
+    }
+
+    /// Tells the store of a wait that is over. May get lost, for all nodes tell it.
+    fn settled(&mut self, settled: Settled) {
+        unreachable!("a hub without a store gave it {settled:?}");
     }
 
     /// Gives an event to the store. Always fits: the hub counts what is not answered yet.

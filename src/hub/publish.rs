@@ -325,7 +325,7 @@ impl Hub {
     }
 
     /// Pushes an event, and has it wait for its user if it is to be acknowledged.
-    fn push_to_be_acknowledged(&mut self, now: Now, id: RoomId, held: HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
+    pub(super) fn push_to_be_acknowledged(&mut self, now: Now, id: RoomId, held: HeldEvent, out: &mut impl Outlet) -> Arc<Frame> {
         let wanted = held.event.ack_ttl.and_then(|ttl| Some((ttl, held.event.event_id.clone()?)));
         let place = (held.event.lane, held.seq.unwrap_or_default(), held.ts_ms);
         let frame = self.release_or_encode(now, id, held, out);

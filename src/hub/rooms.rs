@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{KeyId, RoomId};
 
+use super::acks::ACKS_ROOM;
 use super::journal::Epoch;
 use super::position::Era;
 use super::room::Room;
@@ -94,7 +95,7 @@ impl Rooms {
 
     /// Whether rooms of that name are shared with other nodes.
     pub(super) fn are_shared(&self, name: &str) -> bool {
-        !self.shards.is_empty() && !self.local.iter().any(|prefix| name.starts_with(&**prefix))
+        !self.shards.is_empty() && !self.local.iter().any(|prefix| name.starts_with(&**prefix) && name != ACKS_ROOM)
     }
 
     /// The epoch in which a room of that name counts.

@@ -17,6 +17,7 @@ use super::journal::KeptState;
 use super::ports::{Accepted, Event, Outlet, Output, PendingId, Publish, Safety};
 use super::room::{HeldEvent, HeldState, Key};
 use super::rooms::Eviction;
+use super::shared_acks::{Ended, is_notice};
 use super::slots::Slots;
 use super::store::{Append, Appended, Fed, KnownRoom, KnownStream, News, Placed, Shard};
 use super::{Hub, HubOptions};
@@ -42,12 +43,23 @@ pub(super) struct Shared {
     is_partial: bool,
     /// State keys that have changed here while the store did not answer.
     changed: HashSet<(RoomId, KeyId)>,
+    /// Waits for acknowledgments that have ended lately.
+    pub(super) ended: Ended,
+}
+
+/// Who wants to hear what became of an event that was given to the store.
+pub(super) enum Asker {
+    Publisher(ConnId, Ticket),
+    /// The hub itself gave it, about that state key.
+    Key(RoomId, KeyId),
+    /// The hub itself gave it, about the end of the wait for an acknowledgment, of which it names room and `event_id`.
+    Wait(Box<str>, Box<str>),
+    Nobody,
 }
 
 /// A publish that the store has not answered.
 struct Asked {
-    /// `Err`: nobody; the hub itself gave it, about that state key.
-    publisher: Result<(ConnId, Ticket), (RoomId, KeyId)>,
+    asker: Asker,
     room: Arc<str>,
     lane: Lane,
     mode: Mode,
@@ -81,6 +93,22 @@ impl Shared {
         self.asked.len() + reserve < APPENDS_MAX && self.bytes < bytes_max
     }
 
+    /// Why the store cannot be given an event of that lane.
+    pub(super) fn refusal(&self, lane: Lane) -> Option<Refusal> {
+        match &self.gone {
+            Some(reason) => Some(unavailable(reason)),
+            None if !self.has_room(lane) => Some(full()),
+            None => None,
+        }
+    }
+
+    /// Notes that the store is about to be given that event.
+    pub(super) fn ask(&mut self, asker: Asker, event: &Event) -> (u32, u32) {
+        let asked = Asked { asker, room: (*event.room).into(), lane: event.lane, mode: event.mode, bytes: event.bytes() };
+        self.bytes += asked.bytes;
+        self.asked.insert(|_, _| asked)
+    }
+
     /// Whether publishers had better slow down for it.
     pub(super) fn is_filling(&self) -> bool {
         self.asked.len() * 5 > APPENDS_MAX * 4 || self.bytes * 5 > APPEND_BYTES_MAX * 4
@@ -106,7 +134,7 @@ impl Hub {
         }
     }
 
-    fn shared_mut(&mut self) -> &mut Shared {
+    pub(super) fn shared_mut(&mut self) -> &mut Shared {
         self.shared.as_mut().expect("a hub without a store hears nothing from one")
     }
 
@@ -117,18 +145,10 @@ impl Hub {
         }
         let Publish { conn, ticket, accepted, ack: _, event } = publish;
         let shared = self.shared_mut();
-        let refusal = match &shared.gone {
-            Some(reason) => Some(unavailable(reason)),
-            None if !shared.has_room(event.lane) => Some(full()),
-            None => None,
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = shared.refusal(event.lane).or_else(|| is_notice(&event).then(forged)) {
             return self.answer((conn, ticket), Err(refusal));
         }
-        let bytes = event.bytes();
-        let asked = Asked { publisher: Ok((conn, ticket)), room: (*event.room).into(), lane: event.lane, mode: event.mode, bytes };
-        shared.bytes += bytes;
-        let (slot, generation) = shared.asked.insert(|_, _| asked);
+        let (slot, generation) = shared.ask(Asker::Publisher(conn, ticket), &event);
         out.append(Append { id: PendingId { slot, generation }, ts_ms: now.wall_ms, accepted, rev: 0, event });
     }
 
@@ -160,15 +180,7 @@ impl Hub {
             let Some((room, key)) = key else { continue };
             let state = key.kept();
             let event = state_event(&room.name, &state);
-            let asked = Asked {
-                publisher: Err((id, key_id)),
-                room: Arc::clone(&room.name),
-                lane: key.lane,
-                mode: Mode::State,
-                bytes: event.bytes(),
-            };
-            shared.bytes += asked.bytes;
-            let (slot, generation) = shared.asked.insert(|_, _| asked);
+            let (slot, generation) = shared.ask(Asker::Key(id, key_id), &event);
             out.append(Append { id: PendingId { slot, generation }, ts_ms: state.ts_ms, accepted: now.mono, rev: state.rev, event });
         }
         Mono::NEVER
@@ -183,17 +195,20 @@ impl Hub {
             return;
         };
         shared.bytes -= asked.bytes;
-        let publisher = match asked.publisher {
-            Ok(publisher) => publisher,
-            Err(key) => {
-                if outcome.is_err_and(|refusal| refusal.error == codes::STORE_UNAVAILABLE) {
-                    shared.changed.insert(key); // it is sent again
-                }
-                return;
+        match &asked.asker {
+            Asker::Publisher(conn, ticket) => {
+                let publisher = (*conn, *ticket);
+                let outcome = outcome.map(|placed| self.placed(&asked, placed));
+                self.answer(publisher, outcome);
             }
-        };
-        let outcome = outcome.map(|placed| self.placed(&asked, placed));
-        self.answer(publisher, outcome);
+            Asker::Key(room, key) => {
+                if outcome.is_err_and(|refusal| refusal.error == codes::STORE_UNAVAILABLE) {
+                    shared.changed.insert((*room, *key)); // it is sent again
+                }
+            }
+            Asker::Wait(room, event_id) => self.notice_placed(room, event_id, outcome),
+            Asker::Nobody => self.stats.acks_untold += u64::from(outcome.is_err()),
+        }
     }
 
     fn placed(&self, asked: &Asked, placed: Placed) -> Accepted {
@@ -223,6 +238,7 @@ impl Hub {
             room.touched = true;
         }
         self.own(id, &fed.event);
+        self.hear_notice(now, &fed.event, out);
         match fed.event.mode {
             Mode::Stream => self.fed_stream(now, id, fed, out),
             Mode::State => self.fed_state(now, id, fed, out),
@@ -258,6 +274,9 @@ impl Hub {
             taken: now.mono.max(fed.accepted),
             ts_ms: fed.ts_ms,
         };
+        if held.event.ack_ttl.is_some() {
+            return self.fed_to_be_acknowledged(now, id, held, out);
+        }
         self.hold_or_release(now, id, held, out);
     }
 
@@ -354,6 +373,8 @@ impl Hub {
         for (lane, known) in Lane::ALL.into_iter().zip(known.lanes) {
             self.take_stream(now, (id, lane), known.unwrap_or_default(), is_other_epoch, out);
         }
+        let name = Arc::clone(&self.rooms.by_id(id).expect("it was found or made above").name);
+        self.take_waits(now, &name, known.waits);
         self.take_states(now, id, known.states, out);
     }
 
@@ -389,7 +410,9 @@ impl Hub {
             let Some(room) = self.rooms.by_id_mut(id) else { return };
             let stream = &mut room.lanes[lane.index()];
             stream.head += 1;
-            let held = HeldEvent { event, seq: Some(stream.head), accepted: now.mono, taken: now.mono, ts_ms };
+            let seq = Some(stream.head);
+            self.hear_notice(now, &event, out);
+            let held = HeldEvent { event, seq, accepted: now.mono, taken: now.mono, ts_ms };
             self.release_event(now, id, &held, out);
         }
     }
@@ -452,6 +475,11 @@ fn state_event(room: &str, state: &KeptState) -> Event {
 fn unavailable(reason: &str) -> Refusal {
     let message = format!("the store that numbers events does not answer ({reason}): send again after retry_after_ms");
     Refusal::passing(codes::STORE_UNAVAILABLE, message, RETRY_GONE_MS)
+}
+
+/// What only nodes publish.
+fn forged() -> Refusal {
+    Refusal::new(codes::FORBIDDEN, "an event_id that begins so is the daemon's own in this room: give it another")
 }
 
 fn full() -> Refusal {

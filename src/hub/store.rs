@@ -107,6 +107,32 @@ pub struct KnownRoom {
     pub lanes: PerLane<Option<KnownStream>>,
     /// Its state keys, deleted ones among them.
     pub states: Vec<KeptState>,
+    /// Its events that wait for an acknowledgment, in no order.
+    pub waits: Vec<KnownWait>,
+}
+
+/// An event that waits for its user's acknowledgment, as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownWait {
+    /// Its number.
+    pub seq: u64,
+    /// The epoch in which that counts.
+    pub epoch: u32,
+    /// It waits no longer than this, Unix milliseconds.
+    pub until_ms: u64,
+    /// When it was accepted, Unix milliseconds.
+    pub ts_ms: u64,
+    /// The event, with an `event_id`.
+    pub event: Event,
+}
+
+/// An event that waits no longer, which the store is to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Its room.
+    pub room: Arc<str>,
+    /// Its `event_id`.
+    pub event_id: Arc<str>,
 }
 
 /// All that the store knows of a (room, lane).

@@ -9,6 +9,7 @@ mod memory;
 mod polls;
 mod replays;
 mod shared;
+mod shared_acks;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::wire::request_id::RequestId;
 use super::journal::{Entry, Fact, Fetch};
 use super::ports::*;
 use super::sequencer::LocalSequencer;
-use super::store::Append;
+use super::store::{Append, Settled};
 use super::{Hub, HubOptions};
 
 /// A hub with recorded links of a settable size, and a sequencer that answers when told to.
@@ -38,6 +39,7 @@ struct Bench {
     ticket: u64,
 }
 
+#[derive(Default)]
 struct Recorder {
     outputs: Vec<(usize, Output)>,
     /// Deliveries that still fit, for each reactor.
@@ -47,6 +49,7 @@ struct Recorder {
     facts: Vec<Fact>,
     fetches: Vec<Fetch>,
     appends: VecDeque<Append>,
+    settled: Vec<Settled>,
 }
 
 impl Outlet for Recorder {
@@ -79,6 +82,10 @@ impl Outlet for Recorder {
 
     fn fetch(&mut self, fetch: Fetch) {
         self.fetches.push(fetch);
+    }
+
+    fn settled(&mut self, settled: Settled) {
+        self.settled.push(settled);
     }
 
     fn append(&mut self, append: Append) {
@@ -129,15 +136,7 @@ fn conn(reactor: u16, slot: u32) -> ConnId {
 
 impl Bench {
     fn new(options: HubOptions) -> Bench {
-        let out = Recorder {
-            outputs: Vec::new(),
-            free: vec![usize::MAX; options.reactors],
-            needs: VecDeque::new(),
-            journal: Vec::new(),
-            facts: Vec::new(),
-            fetches: Vec::new(),
-            appends: VecDeque::new(),
-        };
+        let out = Recorder { free: vec![usize::MAX; options.reactors], ..Recorder::default() };
         let now = Now { mono: Mono(1_000 * MS), wall_ms: 1_700_000_000_000 };
         Bench { hub: Hub::new(options), now, out, sequencer: LocalSequencer::default(), ticket: 0 }
     }

@@ -115,6 +115,22 @@ impl Unacknowledged {
         self.due.remove(&key);
     }
 
+    /// It waits again: what was to end that could not be told. Who wants to hear of it.
+    pub(super) fn resume(&mut self, room: &str, event_id: &str) -> Vec<Asker> {
+        let Some(waiting) = self.find_mut(room, event_id).filter(|waiting| waiting.is_settling) else { return Vec::new() };
+        waiting.is_settling = false;
+        let askers = std::mem::take(&mut waiting.askers);
+        let (bytes, key) = (waiting.bytes(), (waiting.until_ms, Arc::from(room), Arc::clone(&waiting.event_id)));
+        self.bytes += bytes;
+        self.due.insert(key);
+        askers
+    }
+
+    /// The events of a room, be their wait over or not.
+    pub(super) fn all_of(&self, room: &str) -> impl Iterator<Item = &Waiting> {
+        self.rooms.get(room).into_iter().flatten()
+    }
+
     /// One more wants to hear of it.
     pub(super) fn ask(&mut self, room: &str, event_id: &str, asker: Asker) {
         if let Some(waiting) = self.find_mut(room, event_id) {

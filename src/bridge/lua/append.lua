@@ -1,14 +1,15 @@
 -- Numbers a batch of events of one shard, keeps them, and puts them into the feed: all of it, or nothing.
 --
--- KEYS: meta, feed, rooms, the node's last answer; then for each event: room, log, states, id
+-- KEYS: meta, feed, rooms, the node's last answer; then for each event: room, log, states, id, waits
 -- ARGV: the batch's name, events in the feed, keys of a room, milliseconds that ids are remembered; then for each event:
 --       mode (s: stream, k: state, t: transient), lane (0 to 2), type and key of a state, owner, whether it has an id, version, what a late
 --       joiner gets unasked, events in the log, where `data` begins in the body, the room's name,
---       0, or the rev of a state that a node has changed by itself, the body
+--       0, or the rev of a state that a node has changed by itself, the body, until when it waits for an acknowledgment (0: it does not),
+--       its `event_id`
 -- Returns: the batch's name, the epoch's number and name, and a word for each event, all with spaces between:
 --       a: accepted, d: seen before, s: stale, u: unchanged, each with s, k or t and the number; o: another's room, c: a state of another
 --       lane, f: too many keys
-local FIXED_KEYS, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 4, 4, 4, 12
+local FIXED_KEYS, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 4, 5, 4, 14
 local STARTS_MAX = 32
 
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'name', 'feed')
@@ -36,12 +37,17 @@ local function to_feed(number, oldest, body)
 end
 
 local function append(k, a)
-    local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, alone, body = unpack(ARGV, a, a + ARGS_EACH - 1)
+    local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, alone, body, wait_until, event_id = unpack(ARGV, a, a + ARGS_EACH - 1)
     local known = redis.call('HMGET', KEYS[k], 'born', 'owner', 'h' .. lane, 'e' .. lane, 'y' .. lane)
     if owner ~= '' and known[2] and known[2] ~= owner then return 'o' end
     if has_id == '1' then
         local seen = redis.call('GET', KEYS[k + 3])
         if seen then return 'd' .. seen end
+    end
+    if wait_until ~= '0' then
+        -- One that waits is remembered for as long.
+        local waits = redis.call('HGET', KEYS[k + 4], event_id)
+        if waits then return 'ds' .. string.match(waits, '^%d+') end
     end
 
     local number, oldest, changes = 0, 0, {}
@@ -81,6 +87,9 @@ local function append(k, a)
         end
         redis.call('XADD', KEYS[k + 1], 'MAXLEN', log_max, number .. '-0', 'b', body)
         oldest = number + 1 - redis.call('XLEN', KEYS[k + 1])
+        if wait_until ~= '0' then
+            redis.call('HSET', KEYS[k + 4], event_id, number .. '\0' .. epoch .. '\0' .. wait_until .. '\0' .. body)
+        end
     end
 
     if not known[1] then

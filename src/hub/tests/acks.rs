@@ -6,9 +6,9 @@ use super::*;
 use crate::base::ids::RoomId;
 use crate::base::limits::{JOURNAL_ALERT_RESERVE_ENTRIES, JOURNAL_ENTRIES_MAX, UNACKNOWLEDGED_PER_USER_MAX};
 
-const TTL: Duration = Duration::from_secs(60);
+pub(super) const TTL: Duration = Duration::from_secs(60);
 
-fn notification(user: &str, event_id: &str) -> Event {
+pub(super) fn notification(user: &str, event_id: &str) -> Event {
     let room = format!("user:{user}").into();
     Event { room, event_id: Some(event_id.into()), ack_ttl: Some(TTL), ..alert(r#"{"text":"hi"}"#) }
 }
@@ -25,7 +25,7 @@ impl Bench {
         self.accept(notification("u1", event_id)).unwrap()
     }
 
-    fn join_room(&mut self, room: &str, user: &str, since: Option<Since>, history: Option<u32>) -> (RoomId, Vec<Value>) {
+    pub(super) fn join_room(&mut self, room: &str, user: &str, since: Option<Since>, history: Option<u32>) -> (RoomId, Vec<Value>) {
         let (request, conn) = (None, conn(0, 1));
         let join = Join {
             conn,
@@ -47,7 +47,7 @@ impl Bench {
     }
 
     /// The ids of what `u1` is given again in its room.
-    fn redelivered(&mut self) -> Vec<String> {
+    pub(super) fn redelivered(&mut self) -> Vec<String> {
         ids(&self.join_room("user:u1", "u1", None, None).1)
     }
 
@@ -57,18 +57,18 @@ impl Bench {
         frames.into_iter().filter(|frame| frame["type"].as_str().unwrap().starts_with("event.")).collect()
     }
 
-    fn ack(&mut self, user: &str, of: AckOf) -> Vec<AckAnswer> {
+    pub(super) fn ack(&mut self, user: &str, of: AckOf) -> Vec<AckAnswer> {
         let ack = Ack { conn: conn(1, 2), request: Some(RequestId::from(3)), user: user.into(), of };
         self.hub.apply(self.now, Input::Ack(Box::new(ack)), &mut self.out);
         self.give_numbers();
         self.acked()
     }
 
-    fn ack_event(&mut self, event_id: &str) -> Vec<AckAnswer> {
+    pub(super) fn ack_event(&mut self, event_id: &str) -> Vec<AckAnswer> {
         self.ack("u1", AckOf::Event(event_id.into()))
     }
 
-    fn acked(&mut self) -> Vec<AckAnswer> {
+    pub(super) fn acked(&mut self) -> Vec<AckAnswer> {
         self.hub.tick(self.now, &mut self.out);
         self.give_numbers();
         let mut answers = Vec::new();

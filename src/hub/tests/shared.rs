@@ -112,7 +112,7 @@ fn node(store: &Store) -> Node {
 }
 
 impl Bench {
-    fn news(&mut self, news: News) {
+    pub(super) fn news(&mut self, news: News) {
         self.hub.apply(self.now, Input::Store(news), &mut self.out);
     }
 }
