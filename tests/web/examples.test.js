@@ -21,7 +21,7 @@ let pages;
 before(async () => {
   browser = await openBrowser({ viewport: { width: 1000, height: 900 } });
   const served = readdirSync(EXAMPLES).filter((name) => /\.(html|js|css)$/.test(name)).map((name) => [`/examples/${name}`, readFileSync(EXAMPLES + name)]);
-  const client = ["client.js", "react.js"].map((name) => [`/${name}`, readFileSync(SOURCES + name)]);
+  const client = ["client.js", "client-fallback.js", "react.js"].map((name) => [`/${name}`, readFileSync(SOURCES + name)]);
   pages = await pageServer(Object.fromEntries([...served, ...client]));
   // What the challenge's page asks a public server for is React from npm.
   const react = bundle({ react: "react-19", "react-dom": "react-dom-19", "react-dom/client": "react-dom-19/client" });
@@ -55,7 +55,7 @@ async function withExample(name, claims, backend, body) {
   const page = await browser.context.newPage();
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && !message.text().includes("WebSocket connection") && page.complaints.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && !/WebSocket connection|ERR_CONNECTION_REFUSED/.test(message.text()) && page.complaints.push(message.text()));
   try {
     const hash = new URLSearchParams({ server: daemon.address, token: mint(claims), id: "x1" });
     await page.goto(`${pages.url}/examples/${name}.html#${hash}`);
