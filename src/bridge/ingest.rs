@@ -297,25 +297,25 @@ impl Publisher {
             lines.set_write_timeout(Some(ANSWER_TIMEOUT))?;
             Ok(Publisher { answers: BufReader::new(lines.try_clone()?), lines })
         };
-        open().map_err(failed)
+        open().map_err(|error| failed(&error))
     }
 
     /// Writes the lines, fewer than the daemon's credit allows, and reads as many answers.
     fn publish(&mut self, lines: &[(&str, Vec<u8>)]) -> Result<Vec<Fate>, Failure> {
         for (_, line) in lines {
-            self.lines.write_all(line).map_err(failed)?;
+            self.lines.write_all(line).map_err(|error| failed(&error))?;
         }
         let mut answer = Vec::new();
         let mut next = |_| {
             answer.clear();
-            self.answers.read_until(b'\n', &mut answer).map_err(failed)?;
+            self.answers.read_until(b'\n', &mut answer).map_err(|error| failed(&error))?;
             fate(&answer).ok_or_else(|| Failure("the daemon itself ended the connection".to_owned()))
         };
         lines.iter().map(&mut next).collect()
     }
 }
 
-fn failed(error: io::Error) -> Failure {
+fn failed(error: &io::Error) -> Failure {
     Failure(format!("the daemon itself does not take what is published: {error}"))
 }
 

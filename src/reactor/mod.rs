@@ -300,7 +300,9 @@ impl Reactor {
         }
         let mut accepted = Vec::new();
         self.listeners.accept(self.index, self.poll.registry(), &mut self.conns, &mut self.core, &mut accepted);
-        accepted.into_iter().for_each(|slot| self.welcome(slot));
+        for slot in accepted {
+            self.welcome(slot);
+        }
         self.make_place();
     }
 

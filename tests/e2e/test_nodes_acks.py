@@ -36,7 +36,7 @@ def test_acknowledged_on_one_node_is_acknowledged_on_all(nodes, node, redis):  #
     # By position.
     with c.connect(mint("u1")) as client:
         answer, _ = client.subscribe("user:u1")
-        client.send(type="ack", room="user:u1", epoch=answer["epoch"], seq={"alert": first["seq"]})
+        client.send(type="ack", room="user:u1", lane="alert", epoch=answer["epoch"], seq=first["seq"])
         wait_until(lambda: again(a) == ["n3"], "it covers the first")
     redis.restart()
     for daemon in (*nodes, node()):

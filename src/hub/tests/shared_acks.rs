@@ -253,7 +253,9 @@ proptest! {
                 Step::Hear { node, at, count } => nodes[node].hear(&store, at, count),
                 Step::Pass { seconds } => {
                     now = Now { mono: now.mono.plus(Duration::from_secs(seconds)), wall_ms: now.wall_ms + 1_000 * seconds };
-                    nodes.iter_mut().for_each(|node| node.bench.now = now);
+                    for node in &mut nodes {
+                        node.bench.now = now;
+                    }
                 }
                 Step::ReadAnew { node } => (0..SHARDS).for_each(|number| nodes[node].read(&store, number, 9)),
                 Step::Replace { node } => nodes[node] = Node::new(&store, now, 9),
@@ -265,7 +267,9 @@ proptest! {
             }
         }
         for _ in 0..3 {
-            nodes.iter_mut().for_each(|node| node.settle_down(&mut store));
+            for node in &mut nodes {
+                node.settle_down(&mut store);
+            }
         }
         let waits: BTreeSet<String> = store.waits.keys().cloned().collect();
         let ended: Vec<(String, String)> = store.notices();
