@@ -163,6 +163,9 @@ fn flags_win_over_environment_over_file_over_default() {
             if *flag == "tls-key" && mask != 0 {
                 argv.extend(["--tls-cert", "/t"]);
             }
+            if *flag == "ingest-stream" {
+                argv.extend(["--redis", "redis://a"]);
+            }
             argv.extend(flagged.then_some(flag_argument.as_str()));
             let variables = [(variable.as_str(), *by_variable)];
             let file = format!("# a comment\n{name} = {by_file}\n");

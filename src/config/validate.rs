@@ -143,9 +143,6 @@ impl Reader<'_> {
         let streams = self.list("ingest-stream", parse::stream);
         let own = self.maybe("ingest-redis", parse::redis_url);
         if streams.is_empty() {
-            if own.is_some() {
-                self.problem("ingest-redis", "no stream of it is named: give --ingest-stream, or leave this out".to_owned());
-            }
             return None;
         }
         // What is wrong with the files is told where they are read for the nodes.

@@ -202,33 +202,29 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         figures: Arc::default(),
         certificates: served,
     };
-    let mut parts =
-        bound.listeners.into_iter().enumerate().map(|(index, own)| shared.parts(index as u16, own)).collect::<Result<Vec<_>, _>>()?;
+    let mut parts = shared.parts_of_all(bound.listeners)?;
     let authorizer = authorizer.map(|client| start_authorizer(config, client, &mut parts, clock)).transpose()?;
     let desk = || authorizer.as_ref().map(|(desk, _)| Arc::clone(desk));
-    let (journal, for_hub) =
-        journal.map(|journal| journal.start(config, clock, &seat.door, Arc::clone(&shared.memory))).transpose()?.unzip();
+    let memory = || Arc::clone(&shared.memory);
+    let (journal, for_hub) = journal.map(|journal| journal.start(config, clock, &seat.door, memory())).transpose()?.unzip();
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
-    let nodes = bridge.as_ref().map(Bridge::server);
-    let revoker = Arc::new(shared.revoker(revocation_file, nodes, controls.clone(), trail.clone()));
+    let revoker = Arc::new(shared.revoker(revocation_file, bridge.as_ref().map(Bridge::server), controls.clone(), trail.clone()));
     let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door, Arc::clone(&revoker))).transpose()?.unzip();
     let ingest = config.ingest.as_ref().map(|ingest| IngestHandle::start(ingest, Arc::clone(&controls[0]))).transpose()?;
-    let sources =
-        shared.sources(&parts, (journal.as_ref(), bridge.as_ref(), ingest.as_ref()), audit.as_ref(), desk(), config.data_dir.clone());
+    let stores = (journal.as_ref(), bridge.as_ref(), ingest.as_ref());
+    let sources = shared.sources(&parts, stores, audit.as_ref(), desk(), config.data_dir.clone());
     let alerts = Arc::new(Alerts::new(clock, instance, sources.clone(), &shared, &config.alerts));
-    let watch =
-        shared.watch(&seat, &parts, (journal.as_ref(), bridge.as_ref(), ingest.as_ref()), audit.as_ref(), desk(), Arc::clone(&alerts));
+    let watch = shared.watch(&seat, &parts, stores, audit.as_ref(), desk(), Arc::clone(&alerts));
     let api = shared.admin_api(&seat, &controls, (revoker, trail.clone()), sources.clone(), desk(), alerts.clone());
     let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
     let admin = admin::serve(bound.admin, api.admin()).map_err(|error| format!("cannot serve --admin-listen: {error}"))?;
-    let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links), Arc::clone(&shared.figures), Arc::clone(&shared.memory))?;
+    let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links), Arc::clone(&shared.figures), memory())?;
     let reactors = start_reactors(config, instance, parts)?;
     watch.start()?;
-    let ready = ready(config, bound.addrs, admin);
     let running = Running {
-        ready,
+        ready: ready(config, bound.addrs, admin),
         health: shared.health,
         notifier: shared.notifier,
         controls,

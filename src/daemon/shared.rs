@@ -63,8 +63,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// What one reactor gets.
-    pub(super) fn parts(&self, index: u16, listeners: Vec<Listener>) -> Result<ReactorParts, String> {
+    /// What the reactors get that listen there.
+    pub(super) fn parts_of_all(&self, listeners: Vec<Vec<Listener>>) -> Result<Vec<ReactorParts>, String> {
+        listeners.into_iter().enumerate().map(|(index, own)| self.parts(index as u16, own)).collect()
+    }
+
+    fn parts(&self, index: u16, listeners: Vec<Listener>) -> Result<ReactorParts, String> {
         let (poll, waker) = ReactorPoll::new().map_err(|error| format!("cannot make a poll for reactor {index}: {error}"))?;
         let door = Door::new(Waker::Poll(waker));
         Ok(ReactorParts {

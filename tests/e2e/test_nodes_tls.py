@@ -37,7 +37,7 @@ def identity(tmp_path, authority):
 
 
 def test_nodes_meet_over_tls(serve, redis, authority, identity):
-    """SCL-08, SEC-01: both sides show a certificate; events and streams come that way."""
+    """SCL-08: both sides show a certificate; events and streams come that way."""
     flags = {"redis": redis.tls_url, "redis_ca": authority.file, "redis_cert": identity, "ingest_stream": "orders", "reactors": 1}
     a, b = serve(**flags), serve(**flags)
     member = b.member("r:1", token=mint(rooms=["*"]))

@@ -18,6 +18,7 @@ fn what_the_table_calls_live_is_taken_on_and_the_rest_is_named() {
         let company: &[&str] = match key.reload {
             Reload::LiveIfAny("tls-cert") => &["--tls-cert=/t/a", "--tls-cert=/t/b"],
             Reload::LiveIfAny(_) => &["--authorizer-url=http://a/"],
+            _ if *flag == "ingest-stream" => &["--redis=redis://a"],
             _ => &[],
         };
         let company = company.iter().filter(|given| !given.starts_with(&format!("--{flag}=")));
