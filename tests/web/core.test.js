@@ -228,6 +228,15 @@ test("a laptop that slept asks before it believes that the connection is dead", 
   assert.deepEqual([driver.core.stage, driver.core.reason.name], ["idle", "silence"]);
 });
 
+test("a timer that is two seconds late is one that was held up, and not a moment less", () => {
+  const afterLate = (ms) => {
+    const driver = new Driver().connected();
+    driver.pass(35_000).sleep(LIMITS.probeMs + ms);
+    return driver.core.stage;
+  };
+  assert.deepEqual([afterLate(2000), afterLate(2001)], ["idle", "ready"]);
+});
+
 test("a throttled page does not ask for ever", () => {
   const driver = new Driver().connected();
   for (let i = 0; i < 4; i++) driver.sleep(60_000);

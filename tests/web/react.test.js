@@ -147,6 +147,35 @@ for (const version of [18, 19]) {
       await end();
     });
 
+    test("CLI-06: while the daemon is away the last values stay, with the time at which they were true", async () => {
+      const away = await Daemon.start(["--data-dir", "DIR"]);
+      const { page, end } = await open(version);
+      await page.evaluate(
+        ([url, token]) => {
+          function Show() {
+            globalThis.live = hooks.useLiveChallenge("8f", token, { url });
+            return null;
+          }
+          root.render(strict(createElement(Show)));
+        },
+        [`${away.url.replace("http", "ws")}/v1/ws`, mint({ rooms: ["challenge:8f"] })],
+      );
+      await page.waitForFunction(() => live.isConnected && !live.isLoading);
+      await away.publish(equity("8f", "3.00"));
+      await page.waitForFunction(() => live.equityData?.current_equity === "3.00" && live.staleSince === null);
+      const began = Date.now();
+      await away.signal("SIGKILL");
+      await page.waitForFunction(() => live.staleSince !== null);
+      const { staleSince, equityData, isConnected, isLoading, quality, error } = await page.evaluate(() => live);
+      assert.ok(Math.abs(staleSince - began) < 60_000);
+      assert.deepEqual([equityData.current_equity, isConnected, isLoading, quality, error], ["3.00", false, false, "offline", null]);
+      await away.restart();
+      await page.waitForFunction(() => live.staleSince === null && live.isConnected);
+      await page.evaluate(() => root.unmount());
+      await end();
+      await away.end();
+    });
+
     test("useLiveChallenge says why it shows nothing", async () => {
       const { page, end } = await open(version);
       await page.evaluate(

@@ -471,6 +471,16 @@ async function until(condition) {
   }
 }
 
+test("a client that is closed while a module is loaded opens nothing", async () => {
+  const transport = byHand();
+  const client = connect({ url: "wss://a/v1/ws", token: "t", transport, shared: true });
+  await settle();
+  client.close();
+  await import("../../src/web/client-tabs.js");
+  for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(transport.opened.length, 0);
+});
+
 for (const shared of [false, true]) {
   test(`CLI-08: after three attempts that brought nothing it does without WebSocket, unless it is not to${shared ? "; also where tabs cannot share" : ""}`, async () => {
     const before = globalThis.WebSocket;
