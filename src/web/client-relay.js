@@ -12,6 +12,8 @@ import { LIMITS as CLIENT_LIMITS } from "./client.js";
 export const UNREAD_MAX = 4 * 1024 * 1024; // characters on the way to a tab
 export const MOVED = 4299; // 42xx: come back at once, with resume
 export const SLOW = 4103;
+const TOO_MANY = 4003;
+const BUSY = 4100; // 41xx: come back after a while
 const LANES = ["alert", "update", "metric"];
 
 // ---- in the leading tab ----------------------------------------------------------------------------------------------
@@ -315,7 +317,8 @@ export class Link {
     const connection = await this.#openOwn({
       onOpen: () => {},
       onMessage: (text) => isOurs() && this.#hearOwn(text),
-      onClose: (code, reason) => isOurs() && this.end(code, reason),
+      // Too many connections of the user's: soon there are fewer, for those of other tabs end as ours would.
+      onClose: (code, reason) => isOurs() && this.end(code === TOO_MANY ? BUSY : code, reason),
     });
     own.connection = connection;
     if (!isOurs()) connection.close();

@@ -327,6 +327,19 @@ test("a fresh token that comes after the connection was lost serves for the next
   assert.deepEqual([driver.asked, driver.did.findLast(({ kind }) => kind === "open").token], [["connect", "expiring"], "token-2"]);
 });
 
+test("what was asked for and comes after something else was asked for is not used", () => {
+  const driver = new Driver({ token: null });
+  driver.do("connect");
+  const { ask } = driver.core;
+  driver.pass(LIMITS.openMs + 500);
+  assert.equal(driver.core.stage, "token");
+  driver.do("onToken", ask, "late");
+  driver.do("onTokenError", ask, new Error("late"));
+  assert.deepEqual([driver.core.stage, driver.core.token, driver.emitted.some(([name]) => name === "error")], ["token", null, false]);
+  driver.do("onToken", driver.core.ask, "in time");
+  assert.equal(driver.core.token, "in time");
+});
+
 test("a token that has run out meanwhile is not tried", () => {
   const driver = new Driver().connected({ expires_at: 1_000_000 / 1000 + 60 });
   driver.hangUp();
