@@ -134,7 +134,6 @@ class Seat {
     this.#link?.close();
     this.#dismiss(MOVED, "the leading tab has gone");
     this.#direct?.close();
-    if (this.#role === "following") this.#up.postMessage({ tab: this.#id, isClosed: true });
     for (const channel of [this.#up, this.#down]) channel?.close();
     this.#leavePresence();
   }
@@ -227,14 +226,13 @@ class Seat {
     if (follower.unread > UNREAD_MAX) this.#drop(tab, [SLOW, "the tab does not read"]);
   }
 
-  #hearTab({ tab, isOpen, text, read, isClosed, isQuestion }) {
+  #hearTab({ tab, isOpen, text, read, isQuestion }) {
     if (isOpen) this.#welcome(tab);
     const follower = this.#followers.get(tab);
     if (!follower) return;
     if (text !== undefined) this.#relay.take(tab, text, Date.now());
     if (read !== undefined) follower.unread -= read;
     if (isQuestion) follower.channel.postMessage({});
-    if (isClosed) this.#drop(tab);
   }
 
   #welcome(tab) {

@@ -311,9 +311,6 @@ test("a tab that does not read is let go, one that says what it has read is not;
   mortal.leave();
   await settle();
   assert.equal(leader.made[0].sent.filter(({ type }) => type === "unsubscribe").length, 2);
-  const polite = await strangerTo(leader, "polite");
-  await polite.say({ isClosed: true });
-  assert.equal(leader.made[0].sent.filter(({ type }) => type === "unsubscribe").length, 3);
 });
 
 test("a tab that follows says what it has read", async () => {
@@ -402,6 +399,14 @@ for (const [sleep, wake] of [["pagehide", "pageshow"], ["freeze", "resume"]]) {
     assert.equal(leader.made.length, 2);
   });
 }
+
+test("a tab that leaves is out of its rooms", async () => {
+  const [leader, follower] = await sharing(2);
+  await follower.send({ type: "subscribe", id: 2, room: "a" });
+  follower.close();
+  await settle();
+  assert.equal(leader.made[0].sent.at(-1).type, "unsubscribe");
+});
 
 test("a client that gives up waits for nothing: neither for its turn nor for the lock", async () => {
   const [leader, follower] = await sharing(2);
