@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 
 import { asModule, bundle } from "./commonjs.js";
-import { Daemon, mint, openBrowser, pageServer } from "./house.js";
+import { Daemon, mint, openBrowser, pageServer, waitUntil } from "./house.js";
 import { SOURCES } from "./tools.js";
 
 const NAMES = ["createContext", "createElement", "useCallback", "useContext", "useEffect", "useMemo", "useSyncExternalStore"];
@@ -71,6 +71,8 @@ for (const version of [18, 19]) {
     test("EVT-08, CLI-12: useLiveChallenge has what its predecessor had, in StrictMode, and cleans up", async () => {
       const id = `live${version}`;
       const { page, end } = await open(version);
+      const sockets = [];
+      page.on("websocket", (socket) => sockets.push(socket));
       assert.equal(Number.parseInt(await page.evaluate(() => commonjs.react.version), 10), version);
       await page.evaluate(
         ([id, token]) => {
@@ -112,6 +114,7 @@ for (const version of [18, 19]) {
       await page.evaluate(() => root.render(strict()));
       await page.waitForTimeout(1500);
       assert.equal(await members(`challenge:${id}`), 0, "what is unmounted leaves");
+      await waitUntil(() => sockets.length > 0 && sockets.every((socket) => socket.isClosed()), "a connection that nobody uses ends");
       assert.deepEqual(page.errors, []);
       await end();
     });

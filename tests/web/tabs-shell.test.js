@@ -87,7 +87,7 @@ const tokenOf = (claims) => `x.${Buffer.from(JSON.stringify({ sub: "u1", ...clai
 
 /** A tab; what its client would be told is in `heard` and `closed`, its connections to the server in `made`. */
 function tab(claims = {}) {
-  const it = { made: [], heard: [], closed: [], opens: 0 };
+  const it = { claims, made: [], heard: [], closed: [], opens: 0 };
   const direct = {
     open(to, handlers) {
       const socket = { to, handlers, sent: [], isClosed: false, say: (message) => handlers.onMessage(JSON.stringify(message)) };
@@ -198,6 +198,25 @@ function channelOf(name) {
   channels.push(new BroadcastChannel(name));
   return channels.at(-1);
 }
+
+test("a lock that was lost before its heir came back is not worth anything, nor is one that other tokens share", async () => {
+  for (const isStolen of [true, false]) {
+    const [leader, heir] = await sharing(2);
+    const name = nameOf();
+    leader.close();
+    await settle();
+    assert.ok(locks.held.has(name));
+    if (isStolen) locks.request(name, { steal: true }, () => new Promise(() => {})).catch(() => {});
+    else heir.claims.sub = "u2";
+    await settle();
+    await heir.open();
+    assert.equal(heir.made.length, isStolen ? 0 : 1);
+    assert.equal(locks.held.has(name), isStolen);
+    heir.close();
+    await settle();
+    if (isStolen) locks.held.delete(name);
+  }
+});
 
 /** A leader that is there and says nothing: it froze without having been told. */
 async function frozenLeader() {
@@ -331,11 +350,11 @@ test("a tab that follows says what it has read", async () => {
 });
 
 test("how the connection ends is said to all; nobody leads after that", async () => {
-  const [leader, follower] = await sharing(2);
+  const [leader, follower, third] = await sharing(3);
   leader.made[0].handlers.onClose(4101, "shutdown");
   await settle();
-  assert.deepEqual(leader.closed, [4101]);
-  // The leader's word, or its lock: whichever is here first. When to come back the server has said to both.
+  assert.deepEqual([leader.closed, third.closed], [[4101], [4101]]);
+  // To the next in the queue the leader's word, or its lock: whichever is here first. When to come back the server has said to all.
   assert.ok([4101, MOVED].includes(follower.closed[0]) && follower.closed.length === 1);
   await follower.open();
   assert.equal(follower.made.length, 1);
