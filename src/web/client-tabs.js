@@ -114,9 +114,13 @@ class Seat {
       this.#name = this.#tabs.isAlone ? null : await nameOf(this.#to);
       if (this.#isEnded) return;
       if (this.#name === null) await this.#beAlone();
-      else this.#stand();
     } catch (error) {
-      this.end(0, String(error));
+      return this.end(0, String(error));
+    }
+    try {
+      if (this.#name !== null) this.#stand();
+    } catch {
+      this.#part(true);
     }
   }
 
@@ -166,7 +170,7 @@ class Seat {
     this.#watch = setInterval(() => this.#look(), LIMITS.watchMs);
     this.#lock = this.#tabs.inherit(this.#name);
     if (this.#lock) {
-      this.#lock.onLost = () => this.end(MOVED, "another tab has taken the lead");
+      this.#lock.onLost = (error) => this.#onLost(error);
       return this.#lead();
     }
     this.#want({});
@@ -185,8 +189,14 @@ class Seat {
         this.end(MOVED, "the leading tab has gone");
       }
     });
-    lock.onLost = () => this.end(MOVED, "another tab has taken the lead");
+    lock.onLost = (error) => this.#onLost(error);
     this.#lock = lock;
+  }
+
+  /** Another tab has taken it; or there are none to be had, in a sandboxed frame for instance. */
+  #onLost({ name }) {
+    if (name !== "AbortError") this.#part(true);
+    else this.end(MOVED, "another tab has taken the lead");
   }
 
   // -- leading --
@@ -272,8 +282,10 @@ class Seat {
   /** What this tab may do, or wants, is another thing than what the others do: it goes on with what it has, if that is its own. */
   #part(isForGood = false) {
     this.#tabs.isAlone ||= isForGood;
-    if (this.#role === "leading" && !isForGood) this.#dismiss(MOVED, "the leading tab has another token");
-    else this.end(MOVED, "the tab has a connection of its own");
+    if (this.#role !== "leading" || isForGood) return this.end(MOVED, "the tab has a connection of its own");
+    for (const tab of [...this.#followers.keys()]) this.#drop(tab, [MOVED, "the leading tab has another token"]);
+    this.#relay.endGathering();
+    this.#dismiss();
   }
 
   // -- following --
@@ -350,9 +362,9 @@ class Lock {
       if (!this.#abort.signal.aborted) onHeld();
       return until;
     };
-    navigator.locks.request(name, steal ? { steal } : { signal: this.#abort.signal }, held).catch(() => {
+    navigator.locks.request(name, steal ? { steal } : { signal: this.#abort.signal }, held).catch((error) => {
       this.isLost = true;
-      if (!this.#abort.signal.aborted) this.onLost();
+      if (!this.#abort.signal.aborted) this.onLost(error);
     });
   }
 

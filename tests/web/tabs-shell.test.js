@@ -27,7 +27,7 @@ class Locks {
         reject(signal.reason);
       });
       if (steal && this.held.has(name)) {
-        this.held.get(name).reject(new Error("stolen"));
+        this.held.get(name).reject(new DOMException("stolen", "AbortError"));
         this.held.delete(name);
       }
       if (steal) this.waiting.unshift(wish);
@@ -172,7 +172,7 @@ test("the leader goes: the others' connections end, with resume; the first in th
 test("a leader that is gone without a word: its lock falls to the next, which has it when it comes back, or gives it up", async () => {
   for (const comesBack of [true, false]) {
     const [leader, heir, third] = await sharing(3);
-    locks.held.get(nameOf()).reject(new Error("crashed"));
+    locks.held.get(nameOf()).reject(new DOMException("crashed", "AbortError"));
     locks.held.delete(nameOf());
     leader.connection.send = () => {};
     locks.grant();
@@ -366,7 +366,9 @@ test("a token that says another thing parts them: the leader keeps what it has; 
   const [leader, follower] = await sharing(2);
   await leader.send({ type: "auth", id: 2, token: tokenOf({ exp: 999, iat: 1 }) });
   assert.deepEqual([follower.closed, leader.made[0].sent.at(-1).type], [[], "auth"]);
+  await follower.send({ type: "subscribe", id: 3, room: "theirs" });
   await leader.send({ type: "auth", id: 3, token: tokenOf({ rooms: ["other"] }) });
+  assert.equal(leader.made[0].sent.findLast(({ room }) => room === "theirs").type, "unsubscribe");
   assert.deepEqual([leader.closed, follower.closed, leader.made[0].isClosed, leader.made[0].sent.at(-1).token], [[], [MOVED], false, tokenOf({ rooms: ["other"] })]);
   await follower.open();
   assert.equal(follower.made.length, 1, "it leads who is left");
@@ -374,6 +376,22 @@ test("a token that says another thing parts them: the leader keeps what it has; 
   const third = await tab().open();
   await third.send({ type: "auth", id: 2, token: tokenOf({ jti: "x" }) });
   assert.deepEqual([third.closed, follower.closed], [[MOVED], [MOVED]]);
+});
+
+test("where locks or channels are there and may not be used, each tab has its own connection", async () => {
+  const { BroadcastChannel } = globalThis;
+  const refuse = () => {
+    throw new DOMException("sandboxed", "SecurityError");
+  };
+  for (const forbid of [() => (locks.request = async () => refuse()), () => (globalThis.BroadcastChannel = class { constructor() { refuse(); } })]) {
+    forbid();
+    const alone = await tab().open();
+    assert.deepEqual([alone.made.length, alone.closed], [0, [MOVED]]);
+    await alone.open();
+    globalThis.BroadcastChannel = BroadcastChannel;
+    assert.equal(alone.made.length, 1);
+    delete locks.request;
+  }
 });
 
 test("more rooms than a connection may have: that tab has its own connection from then on", async () => {
