@@ -135,6 +135,16 @@ mod tests {
         assert!(asks.reactors.iter().all(|turns| turns.asks.is_empty() && turns.order.is_empty()), "nothing is kept of who asks no more");
     }
 
+    #[test]
+    fn reactors_have_their_turn_one_after_the_other() {
+        let mut asks = Asks::new(3);
+        for (reactor, n) in (0..3).flat_map(|reactor| [(reactor, 0), (reactor, 1)]) {
+            asks.push(ask(reactor, 1, n)).unwrap();
+        }
+        let order: Vec<_> = std::iter::from_fn(|| asks.pop(|_| true)).map(|input| told(&input).0).collect();
+        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    }
+
     proptest! {
         /// All comes out, once, in each connection's order; and between two of one connection each other one that waits has its turn.
         #[test]

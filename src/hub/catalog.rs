@@ -518,9 +518,8 @@ mod tests {
         assert_eq!(&*resolve(state).unwrap().key, "k");
     }
 
-    #[test]
-    fn a_configured_entry_overrides_and_a_bad_one_is_named() {
-        let entry = |kind: &str, room: &str| Entry {
+    fn entry(kind: &str, room: &str) -> Entry {
+        Entry {
             kind: kind.to_owned(),
             rooms: vec![room.to_owned()],
             owner: None,
@@ -529,7 +528,30 @@ mod tests {
             key: None,
             history: 0,
             ack_ttl: None,
-        };
+        }
+    }
+
+    /// OPS-05: lane and mode of a type that was used stay; what was not used may change. Each that would change is named, once.
+    #[test]
+    fn a_catalog_is_succeeded_by_one_that_changes_nothing_in_use() {
+        let before = Catalog::with(vec![entry("a", "r"), entry("b", "r"), entry("f.*", "r")]).unwrap();
+        let with_lane = |kind: &str, lane| Catalog::with(vec![Entry { lane, ..entry(kind, "r") }]).unwrap();
+        assert_eq!(with_lane("a", Lane::Metric).succeed(&before), Ok(()), "it was not used");
+        for line in [r#"{"type":"a","data":1}"#, r#"{"type":"f.x","data":1}"#] {
+            before.resolve(&event::parse(line.as_bytes(), before.wanted()).unwrap()).unwrap();
+        }
+        assert_eq!(with_lane("a", Lane::Alert).succeed(&before), Ok(()));
+        assert_eq!(with_lane("a", Lane::Metric).succeed(&before), Err(vec!["a".to_owned()]));
+        assert_eq!(with_lane("f.x", Lane::Metric).succeed(&before), Err(vec!["f.x".to_owned()]), "of a family that was used");
+        assert_eq!(with_lane("b", Lane::Metric).succeed(&before), Ok(()));
+        // What was used stays so for the next one.
+        let next = with_lane("a", Lane::Alert);
+        next.succeed(&before).unwrap();
+        assert_eq!(with_lane("a", Lane::Metric).succeed(&next), Err(vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_configured_entry_overrides_and_a_bad_one_is_named() {
         let catalog = Catalog::with(vec![entry("EQUITY_UPDATED", "desk:{desk}"), entry("order.cancel*", "desk:{desk}")]).unwrap();
         assert_eq!(catalog.entry("EQUITY_UPDATED").unwrap().lane, Lane::Alert);
         assert_eq!(catalog.entry("order.cancelled").unwrap().lane, Lane::Alert, "the longest prefix wins");

@@ -330,6 +330,19 @@ fn what_the_journal_has_only_as_waiting_is_given_again() {
     assert!(matches!(&bench.out.journal[1], Entry::Settled { room, event_id } if &**room == "user:u1" && &**event_id == "a"));
 }
 
+/// What waits for its user is written twice, and counts so for what may wait for the disk.
+#[test]
+fn what_waits_costs_the_journal_twice() {
+    let mut bench = Bench::with_journal(options(), Recovered::default());
+    bench.publish(notification("u1", "a"));
+    bench.publish(Event { ack_ttl: None, ..notification("u1", "b") });
+    bench.give_numbers();
+    let [Entry::Event(waits), Entry::Event(other)] = &bench.out.journal[..] else { panic!("two events") };
+    let (bytes, cost) = (waits.frame.as_websocket().len(), |at: usize| bench.out.journal[at].cost());
+    assert_eq!(other.frame.as_websocket().len(), bytes);
+    assert_eq!(cost(0) - cost(1), bytes);
+}
+
 /// ERR-05: what cannot be kept is refused, and changes nothing.
 #[test]
 fn while_the_disk_fails_acknowledgments_are_refused_and_waits_go_on() {

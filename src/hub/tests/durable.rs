@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::limits::{JOURNAL_ALERT_RESERVE_ENTRIES, JOURNAL_ENTRIES_MAX};
+use crate::hub::HubStats;
 use crate::hub::journal::{Epoch, KeptState, Recovered, RecoveredRoom, Report};
 
 fn with_journal(recovered: Recovered) -> Bench {
@@ -46,8 +47,10 @@ fn the_answer_waits_for_the_disk_and_the_push_does_not() {
     assert!(bench.outcome(alert("2")).is_none());
     assert_eq!(datas(&bench.live(0)), [1, 2]);
     assert_eq!(bench.outcome(state(Lane::Update, "3")).unwrap().unwrap().safety, Safety::Memory);
-    assert_eq!(bench.hub.stats().journal_waiting, 2);
+    let HubStats { journal_waiting, journal_bytes, .. } = bench.hub.stats();
+    assert_eq!(journal_waiting, 2);
     bench.hear(Report::Committed { entry: 1 });
+    assert_eq!(bench.hub.stats().journal_bytes * 2, journal_bytes, "both are of one size");
     let answers = bench.answers();
     let accepted = answers[0].outcome.as_ref().unwrap();
     assert_eq!((answers.len(), accepted.number, accepted.safety), (1, Number::Seq(1), Safety::Durable));
@@ -63,6 +66,8 @@ fn a_duplicate_is_as_safe_as_the_first() {
     let mut bench = with_journal(Recovered::default());
     assert!(bench.outcome(with_id("a")).is_none());
     assert!(bench.outcome(with_id("a")).is_none(), "the first one is not safe");
+    bench.publish_with(Safety::Memory, with_id("a"));
+    assert_eq!(bench.answers()[0].outcome.as_ref().unwrap().safety, Safety::Memory, "who does not want to wait does not");
     bench.hear(Report::Committed { entry: 1 });
     let outcomes: Vec<_> = bench.answers().into_iter().map(|answer| answer.outcome.unwrap()).collect();
     assert_eq!(
