@@ -202,6 +202,23 @@ fn a_hub_begins_where_the_journal_ends() {
     assert_eq!(bench.out.journal.len(), 2, "an event id is remembered for a minute after it came, not after the start");
 }
 
+/// Rooms that are evicted begin epochs; a position in an earlier one is still good in a room that stayed.
+#[test]
+fn evictions_leave_the_past_of_other_rooms_alone() {
+    let stream = crate::hub::journal::RecoveredStream { head: 9, oldest: 4, starts: vec![(1, 1)], history: 2 };
+    let (owner, states, seen) = (None, Vec::new(), Vec::new());
+    let room = RecoveredRoom { name: "r".into(), owner, born: 0, lanes: [Some(stream), None, None], states, seen };
+    let epochs = vec![Epoch { number: 1, name: "e1".into(), by_eviction: false }];
+    let mut bench = with_journal(Recovered { epochs, rooms: vec![room], ..Recovered::default() });
+    bench.join(conn(0, 1), None, None);
+    for n in 0..105 {
+        bench.outcome(Event { room: format!("r{n}").into(), ..alert("1") });
+    }
+    assert!(bench.hub.stats().rooms_evicted > 2);
+    let frames = bench.join(conn(0, 2), Some(since("e1", 9)), None);
+    assert_eq!((&frames[0]["recovered"], frames[0]["from"]["alert"].as_u64()), (&true.into(), Some(10)));
+}
+
 /// A room that is evicted has no past any more, and the journal is told before it gets anything of the room in its place.
 #[test]
 fn an_eviction_is_told_first() {

@@ -235,9 +235,13 @@ fn a_store_that_is_gone_or_full_refuses() {
     node.bench.news(News::Gone { reason: "it was unplugged".into() });
     assert_eq!(refused(&mut node, alert("1")), Some("store_unavailable"));
     node.bench.news(News::Back);
-    for _ in 0..APPENDS_MAX - APPENDS_ALERT_RESERVE {
+    let empty = node.bench.hub.memory_bytes();
+    for n in 0..APPENDS_MAX - APPENDS_ALERT_RESERVE {
         assert_eq!(refused(&mut node, event(Mode::Stream, Lane::Update, "1")), None);
+        assert_eq!(node.bench.hub.is_lagging(), (n + 1) * 5 > APPENDS_MAX * 4, "{n}");
     }
+    let each = event(Mode::Stream, Lane::Update, "1").bytes();
+    assert_eq!(node.bench.hub.memory_bytes() - empty, (APPENDS_MAX - APPENDS_ALERT_RESERVE) * each);
     assert!(node.bench.hub.is_lagging(), "publishers are told to slow down");
     assert_eq!(refused(&mut node, event(Mode::Stream, Lane::Update, "1")), Some("queue_full"));
     for _ in 0..APPENDS_ALERT_RESERVE {
@@ -310,6 +314,26 @@ fn what_was_missed_comes_or_is_a_gap() {
     assert_eq!(b.member.gaps, 1);
     let seqs: Vec<_> = b.member.events.iter().map(|(_, seq, _)| *seq).collect();
     assert!(seqs.iter().copied().eq((1..=10).chain(31..=50)), "{seqs:?}");
+}
+
+/// Something in the feed that is no event of this version takes a number: a hole is told as a `gap`.
+#[test]
+fn a_hole_in_the_feed_is_a_gap() {
+    let mut store = Store::new();
+    let mut a = node(&store);
+    a.join(None);
+    for n in 1..=5 {
+        a.bench.publish(alert(&n.to_string()));
+        store.append(a.bench.out.appends.pop_front().unwrap());
+    }
+    let fed: Vec<Fed> = store.feed.iter().filter(|fed| !(2..4).contains(&fed.number)).cloned().collect();
+    for fed in store.room.lanes.iter_mut().flatten() {
+        fed.oldest = 4;
+    }
+    a.bench.news(News::Fed(fed.into_iter().map(|fed| Fed { oldest: 4, ..fed }).collect()));
+    a.take();
+    let seqs: Vec<_> = a.member.events.iter().map(|(_, seq, _)| *seq).collect();
+    assert_eq!((seqs, a.member.gaps), (vec![1, 4, 5], 1));
 }
 
 /// The store has lost what members have: they are sent back, and begin again where it ends.
