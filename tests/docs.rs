@@ -10,7 +10,7 @@ use tickerd::base::units::format_duration;
 use tickerd::config::{Key, Kind, Reload, keys};
 use tickerd::daemon::METRICS;
 use tickerd::hub::catalog::Catalog;
-use tickerd::ops::alerts::ALERTS;
+use tickerd::ops::alerts::{ALERTS, Limits};
 use tickerd::ops::events::EVENTS;
 use tickerd_loadtest::scenarios::BUILT_IN;
 use tickerd_loadtest::slo::FIGURES;
@@ -199,6 +199,22 @@ fn sample() -> String {
         let value = SET.iter().find(|(flag, _)| *flag == key.flag);
         let line = value.map_or_else(|| format!("#{} = {}", key.name(), default(key)), |(_, value)| format!("{} = {value}", key.name()));
         write!(text, "\n# {}{mark}\n{line}\n", key.help).expect("to a String");
+    }
+    text + &sample_alerts()
+}
+
+/// Each built-in alert, as a table that changes nothing.
+fn sample_alerts() -> String {
+    let mut text = "\n## Alerts\n\n# The built-in ones, with their thresholds; `enabled = false` switches one off. All of it is read again at SIGHUP.\n".to_owned();
+    for definition in ALERTS {
+        let Limits { fire, clear, hold, clear_hold } = definition.limits;
+        let (hold, clear_hold) = (format_duration(hold), format_duration(clear_hold));
+        write!(
+            text,
+            "\n# {}\n#[alerts.{}]\n#enabled = true\n#fire = {fire:?}\n#clear = {clear:?}\n#for = \"{hold}\"\n#clear_for = \"{clear_hold}\"\n",
+            definition.help, definition.name
+        )
+        .expect("to a String");
     }
     text
 }

@@ -182,6 +182,8 @@ fn options() -> HubOptions {
         unacknowledged_bytes: 1 << 20,
         rooms_max: 1000,
         keys_per_room_max: 100,
+        replay_at_once_bytes: 64 << 10,
+        replay_part_bytes: 64 << 10,
         epoch_seed: 1,
         local_rooms: Vec::new(),
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::claims::TIME_S_MAX;
-use super::{Grants, json as strict};
+use super::{Grants, TokenError, json as strict};
 use crate::base::limits::IDENT_BYTES_MAX;
 
 /// Ended entries are kept so much longer, lest a clock that was ahead for a while brings a token back.
@@ -111,6 +111,15 @@ impl Revocations {
     pub fn covers(&self, grants: &Grants) -> bool {
         grants.token_id.as_ref().is_some_and(|id| self.tokens.contains_key(id))
             || self.users.get(&*grants.user).is_some_and(|before| grants.issued_at_s < before.issued_before_s)
+    }
+
+    /// Whether what a token granted holds still.
+    pub fn check(&self, grants: &Grants, wall_ms: u64) -> Result<(), TokenError> {
+        match grants {
+            _ if self.covers(grants) => Err(TokenError::Revoked),
+            grants if grants.expires_at_ms <= wall_ms => Err(TokenError::Expired),
+            _ => Ok(()),
+        }
     }
 
     /// Before when tokens of that user must have been issued to be revoked, if any are.

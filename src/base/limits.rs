@@ -36,6 +36,9 @@ pub const TICKETS_PER_USER_MAX: usize = 100;
 pub const POLL_TIMEOUT: Duration = Duration::from_secs(25);
 /// The longest time that it may say.
 pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// How long a poll that comes from another node, or from this one's last start, waits for something new before it begins anew: behind a load balancer
+/// that sends each poll to the next node it would be asked again at once, with all states each time.
+pub const POLL_MOVED_HOLD: Duration = Duration::from_secs(1);
 /// Bytes of messages in one answer to a poll, but for a first one that is longer; the rest comes with the next.
 pub const POLL_ANSWER_BYTES: usize = 256 * 1024;
 /// `transient` events that are kept for one poll while its answer is being asked for.
@@ -108,10 +111,12 @@ pub const AUDIT_REFUSAL_RATE: Rate = Rate::per_second(1, 100);
 pub const AUDIT_ACK_RATE: Rate = Rate::per_second(20, 1_000);
 /// How often one reactor logs somebody who is refused.
 pub const LOGGED_REFUSAL_RATE: Rate = Rate::per_second(10, 100);
-/// Bytes that may wait for a connection when the next part of its replay is read.
+/// Bytes that may wait for a connection when the next part of its replay is asked for, if that is no more than [`REPLAY_SHARE`] of its queue.
 pub const REPLAY_AHEAD_BYTES: usize = 64 * 1024;
-/// Bytes of events in one part of a replay.
+/// Bytes of one part of a replay, likewise; but for a last event that is longer.
 pub const REPLAY_PART_BYTES: usize = 64 * 1024;
+/// Both are at most this part of a client's queue: what it asked for itself leaves place for what comes as it happens.
+pub const REPLAY_SHARE: usize = 8;
 /// Events in one part of a replay.
 pub const REPLAY_PART_EVENTS: usize = 256;
 /// Parts of replays that are read at a time.

@@ -35,6 +35,12 @@ impl fmt::Display for Failure {
 
 impl From<redis::RedisError> for Failure {
     fn from(error: redis::RedisError) -> Failure {
+        if error.is_timeout() {
+            let (connect, answer) = (CONNECT_TIMEOUT.as_millis(), ANSWER_TIMEOUT.as_millis());
+            return Failure(format!(
+                "no answer in time ({connect} ms for a connection, {answer} ms for a command): it hangs, or is stopped, or something between swallows what is sent"
+            ));
+        }
         Failure(error.to_string())
     }
 }

@@ -1,6 +1,6 @@
 //! The command line: parse, run, exit code. One file per subcommand.
 //!
-//! Exit codes: 0 done, 1 failed, 2 bad usage or configuration. Messages go to stderr as `tickerd: …`, results to stdout; a
+//! Exit codes: 0 done, 1 failed, 2 bad usage or configuration; `explain` has verdicts beyond. Messages go to stderr as `tickerd: …`, results to stdout; a
 //! reader of stdout that goes away (`tickerd subscribe … | head`) ends the command in peace.
 
 mod check;
@@ -125,9 +125,9 @@ impl Command {
             Command::Check(args) => check::run(&args),
             Command::Publish(args) => publish::run(args),
             Command::Subscribe(args) => subscribe::run(&args),
-            Command::Explain(args) => explain::run(&args),
+            Command::Explain(args) => return explain::run(&args),
             Command::Export(args) => export::run(&args),
-            Command::Token(args) => token::run(&args).map_err(Failure::Failed),
+            Command::Token(args) => token::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::Loadtest(args) => return loadtest::run(&args),
             Command::Completions(args) => pages::completions(&args, Cli::command()),

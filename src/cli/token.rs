@@ -12,6 +12,8 @@ use crate::auth::{MintClaims, Scope, SigningKey, encode_base64url, mint};
 use crate::base::units::parse_duration;
 use crate::net::clock::Clock;
 
+use super::{Failure, emit};
+
 const SECRET_BYTES: usize = 32;
 const TOKEN_ID_BYTES: usize = 16;
 
@@ -51,12 +53,12 @@ pub(super) struct TokenArgs {
 }
 
 /// Prints a token on stdout, or makes a secret.
-pub(super) fn run(args: &TokenArgs) -> Result<(), String> {
+pub(super) fn run(args: &TokenArgs) -> Result<(), Failure> {
     if let Some(path) = &args.generate_key {
-        return generate_key(path);
+        return generate_key(path).map_err(Failure::Failed);
     }
-    let token = make_token(args, Clock::start().now().wall_ms / 1000)?;
-    writeln!(io::stdout().lock(), "{token}").map_err(|error| format!("cannot write the token to stdout: {error}"))
+    let token = make_token(args, Clock::start().now().wall_ms / 1000).map_err(Failure::Failed)?;
+    emit(&mut io::stdout(), format!("{token}\n").as_bytes())
 }
 
 fn make_token(args: &TokenArgs, now_s: u64) -> Result<String, String> {

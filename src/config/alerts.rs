@@ -64,7 +64,7 @@ pub(super) fn parse(parser: &mut Parser<'_>, value: &Spanned<DeValue<'_>>) -> Ve
     let mut entries = Vec::new();
     for (name, value) in tables {
         let Some(definition) = ALERTS.iter().find(|definition| definition.name == *name.get_ref()) else {
-            parser.unknown(name, ALERTS.iter().map(|definition| definition.name.to_owned()));
+            parser.no_such("alert", name, &ALERTS.iter().map(|definition| definition.name).collect::<Vec<_>>());
             continue;
         };
         let Some(table) = value.get_ref().as_table() else {

@@ -114,9 +114,14 @@ impl Parser<'_> {
     pub(super) fn unknown(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, known: impl Iterator<Item = String>) {
         let known: Vec<String> = known.collect();
         let hint = suggest::hint(name.get_ref(), known.iter().map(String::as_str));
-        let is_bare = !name.get_ref().is_empty() && name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-        let shown = if is_bare { name.get_ref().to_string() } else { format!("{:?}", name.get_ref()) };
-        self.problem(&shown, &name.span(), format!("there is no such key{hint}"));
+        self.problem(&shown(name), &name.span(), format!("there is no such key{hint}"));
+    }
+
+    /// Adds the problem that a table names a thing that there is not. What there is has no other place where one could look it up, so it is told.
+    pub(super) fn no_such(&mut self, thing: &str, name: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) {
+        let hint = suggest::hint(name.get_ref(), known.iter().copied());
+        let message = format!("there is no such {thing}{hint} (there are {})", known.join(", "));
+        self.problem(&shown(name), &name.span(), message);
     }
 
     /// Adds a problem at that place of the file.
@@ -143,4 +148,10 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
         _ => return None,
     };
     Some(vec![one])
+}
+
+/// A key as it is written: in quotes, if it is no plain word.
+fn shown(name: &Spanned<std::borrow::Cow<'_, str>>) -> String {
+    let is_bare = !name.get_ref().is_empty() && name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if is_bare { name.get_ref().to_string() } else { format!("{:?}", name.get_ref()) }
 }

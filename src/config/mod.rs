@@ -284,6 +284,15 @@ pub fn load(args: &ServeArgs, surroundings: &Surroundings) -> Result<Loaded, Con
     judge(settings, tables, args, surroundings, problems)
 }
 
+/// The admin listener's address alone, for who asks a daemon and is none: all else may be missing.
+pub fn admin_listen(args: &ServeArgs, surroundings: &Surroundings) -> Result<SocketAddr, ConfigError> {
+    let mut problems = Vec::new();
+    let file = config_path(args, surroundings).map(|path| file::load(&path, &mut problems)).unwrap_or_default();
+    let settings = resolve::resolve(args, surroundings, &file);
+    let address = validate::admin_listen(&settings, &mut problems);
+    if problems.is_empty() { Ok(address) } else { Err(ConfigError { problems }) }
+}
+
 /// Validates what was put together.
 fn judge(
     settings: Vec<Setting>,

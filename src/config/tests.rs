@@ -70,6 +70,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
 ];
 
 mod acks;
+mod alerts;
 mod defaults;
 mod issuers;
 mod local;

@@ -32,11 +32,10 @@ pub(super) fn validate(
     problems: &mut Vec<Problem>,
 ) -> Config {
     let mut read = Reader { settings, problems };
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let (tls_certificates, tls_keys) = (read.files("tls-cert", credentials), read.files("tls-key", credentials));
     let config = Config {
         listen: read.list("listen", parse::address),
-        admin_listen: read.one("admin-listen", nowhere, parse::loopback_address),
+        admin_listen: read.admin_listen(),
         publish_socket: read.maybe("publish-socket", parse::socket_path),
         publish_socket_mode: read.one("publish-socket-mode", 0, parse::file_mode),
         tls: read.pair_up(tls_certificates, tls_keys),
@@ -93,6 +92,11 @@ pub(super) fn validate(
     config
 }
 
+/// The admin listener's address.
+pub(super) fn admin_listen(settings: &[Setting], problems: &mut Vec<Problem>) -> SocketAddr {
+    Reader { settings, problems }.admin_listen()
+}
+
 /// Reads settings by flag name and keeps what is wrong. A bad value is replaced by a stand-in, so that reading goes on to the next problem.
 struct Reader<'a> {
     settings: &'a [Setting],
@@ -118,6 +122,10 @@ impl Reader<'_> {
             }
         }
         values
+    }
+
+    fn admin_listen(&mut self) -> SocketAddr {
+        self.one("admin-listen", SocketAddr::from(([127, 0, 0, 1], 0)), parse::loopback_address)
     }
 
     /// The authorizer, if its URL is given.

@@ -16,15 +16,18 @@ use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Event, Input};
 use crate::net::clock::Clock;
 use crate::net::link::Link;
-use crate::ops::alerts::{ALERTS, Alert, Crossing, Evaluator, Readings, Severity};
+use crate::ops::alerts::{ALERTS, Alert, Crossing, Definition, Evaluator, Readings, Severity};
 use crate::wire::event;
 use crate::wire::query::Query;
 
+use super::firing_file::FiringFile;
 use super::metrics::Sources;
 use super::shared::Shared;
 
 /// Where alerts are published.
 pub(super) const ROOM: &str = "system:alerts";
+/// In the data directory.
+const FIRING_FILE: &str = "alerts";
 /// Crossings that wait for room on the way to the hub; older ones go first.
 const UNTOLD_MAX: usize = 64;
 /// The times over which `/v1/stats` tells rates.
@@ -42,6 +45,10 @@ pub(super) struct Alerts {
 
 struct Inner {
     evaluator: Evaluator,
+    /// What fires is on disk, so that the next start knows of it.
+    file: FiringFile,
+    /// Those that the last run has told as firing, and of which nothing is known yet.
+    before: Vec<&'static Definition>,
     catalog: Arc<Catalog>,
     /// Crossings so far.
     crossings: u64,
@@ -49,6 +56,11 @@ struct Inner {
 }
 
 impl Inner {
+    /// The names of those that fire.
+    fn firing(&self) -> Vec<&'static str> {
+        self.evaluator.alerts().iter().filter(|alert| alert.is_firing()).map(|alert| alert.definition.name).collect()
+    }
+
     /// The event, as it is for publishers.
     fn event(&self, line: &[u8]) -> Result<Event, Refusal> {
         let draft = event::parse(line, self.catalog.wanted()).map_err(|rejected| rejected.refusal)?;
@@ -59,7 +71,9 @@ impl Inner {
 impl Alerts {
     pub(super) fn new(clock: Clock, instance: u32, sources: Sources, shared: &Shared, entries: &[AlertEntry]) -> Alerts {
         let evaluator = Evaluator::new(|definition| alert_limits(entries, definition));
-        let inner = Inner { evaluator, catalog: Arc::clone(&shared.catalog), crossings: 0, untold: VecDeque::new() };
+        let (file, before) = FiringFile::open(sources.data_dir.as_ref().map(|dir| dir.join(FIRING_FILE)));
+        let catalog = Arc::clone(&shared.catalog);
+        let inner = Inner { evaluator, file, before, catalog, crossings: 0, untold: VecDeque::new() };
         Alerts { clock, instance, sources, hub: Arc::clone(&shared.urgent), inner: Mutex::new(inner) }
     }
 
@@ -79,8 +93,8 @@ impl Alerts {
         for (alert, crossing) in inner.evaluator.step(&readings) {
             self.tell(&mut inner, &alert, crossing);
         }
-        let firing = inner.evaluator.alerts().iter().filter(|alert| alert.is_firing()).map(|alert| alert.definition.name);
-        self.sources.health.set_firing(firing.collect());
+        self.settle(&mut inner);
+        self.sources.health.set_firing(inner.firing());
         while let Some(event) = inner.untold.pop_front() {
             if let Err(Input::Announce(event)) = self.hub.push(Input::Announce(Box::new(event))) {
                 inner.untold.push_front(*event);
@@ -88,6 +102,24 @@ impl Alerts {
             }
         }
         self.hub.ring();
+    }
+
+    /// What the last run has told as firing is over, if it does not fire and is not about to. Then all that was told as firing is kept for the next one.
+    fn settle(&self, inner: &mut Inner) {
+        for definition in std::mem::take(&mut inner.before) {
+            let now = inner.evaluator.alerts().iter().find(|alert| alert.definition.name == definition.name).cloned();
+            match now {
+                Some(alert) if alert.is_firing() => {} // which was told
+                Some(alert) if alert.since().is_some() => inner.before.push(definition),
+                Some(alert) => self.tell(inner, &alert, Crossing::Cleared),
+                None => self.tell(inner, &Alert::new(definition, definition.limits), Crossing::Cleared),
+            }
+        }
+        let mut names = inner.firing();
+        names.extend(inner.before.iter().map(|definition| definition.name));
+        if let Err(error) = inner.file.keep(names) {
+            tracing::error!(event = "alerts_not_kept", %error, "{FIRING_FILE}: the next start will not say that these alerts are over");
+        }
     }
 
     /// Tells the log, and notes what is to be published.
@@ -150,8 +182,6 @@ impl Alerts {
             (format!("{s}s"), window(before, now))
         });
         let windows: serde_json::Map<String, Value> = windows.into_iter().collect();
-        let firing: Vec<&str> =
-            inner.evaluator.alerts().iter().filter(|alert| alert.is_firing()).map(|alert| alert.definition.name).collect();
         Ok(json!({
             "ts": self.clock.now().wall_ms,
             "state": self.sources.health.state().name(),
@@ -168,7 +198,7 @@ impl Alerts {
             "disk_fill": now.disk_fill,
             "certificate_expiry_s": now.certificate_expiry_s,
             "faults": now.faults,
-            "firing": firing,
+            "firing": inner.firing(),
             "windows": windows,
         })
         .to_string())

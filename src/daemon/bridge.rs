@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::AtomicBool;
 
 use crate::auth::{Revocation, Revocations};
 use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX, REVOCATIONS_MAX};
@@ -20,9 +19,9 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::authorizer::read_secret;
+use super::options;
 use super::revoker::Revoker;
-use super::seat::{Seat, Work};
-use super::{join, options};
+use super::seat::{Crew, Seat, Work};
 
 /// News that may wait for the hub. The shards that it begins with fit.
 const NEWS_SLOTS: usize = 256;
@@ -45,12 +44,7 @@ pub(super) struct BridgeLinks {
 }
 
 /// The threads at work.
-pub(super) struct BridgeHandle {
-    threads: Vec<JoinHandle<()>>,
-    doors: Vec<(&'static str, Arc<Door>)>,
-    stop: Arc<AtomicBool>,
-    stats: Arc<BridgeStats>,
-}
+pub(super) type BridgeHandle = Crew<BridgeStats>;
 
 impl Bridge {
     /// Connects, and reads all that the nodes share; their revocations hold here from now on.
@@ -109,7 +103,7 @@ impl Bridge {
             reader.occupy(|_| reading)?,
             fetcher.occupy(|door| Fetcher::new(shared, fetches, door))?,
         ];
-        Ok((BridgeHandle { threads, doors, stop, stats }, links))
+        Ok((Crew { threads, doors, stop, stats }, links))
     }
 }
 
@@ -120,27 +114,6 @@ pub(super) fn access(config: &RedisConfig) -> Result<Access, String> {
     let ca = config.ca.as_deref().map(|path| read("redis-ca", path)).transpose()?;
     let identity = config.certificate.as_deref().map(|path| read("redis-cert", path)).transpose()?;
     Ok(Access { password, ca, identity })
-}
-
-impl BridgeHandle {
-    /// The figures.
-    pub(super) fn stats(&self) -> Arc<BridgeStats> {
-        Arc::clone(&self.stats)
-    }
-
-    /// The threads' names and doors.
-    pub(super) fn doors(&self) -> &[(&'static str, Arc<Door>)] {
-        &self.doors
-    }
-
-    /// Ends the threads, which bring on what they were given, and waits for them.
-    pub(super) fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.thread().unpark();
-            join(thread);
-        }
-    }
 }
 
 impl Work for Writer {

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::base::limits::{JOURNAL_ENTRIES_MAX, JOURNAL_FACTS_MAX, REPLAY_FETCHES_MAX};
@@ -22,8 +21,8 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::data_dir::DataDir;
-use super::seat::{Seat, Work};
-use super::{join, options};
+use super::options;
+use super::seat::{Crew, Seat, Work};
 
 /// How long an `event_id` is remembered over a restart.
 const SEEN_FOR: Duration = Duration::from_secs(60);
@@ -56,12 +55,7 @@ pub(super) struct JournalLinks {
 }
 
 /// The threads at work.
-pub(super) struct JournalHandle {
-    threads: Vec<JoinHandle<()>>,
-    doors: Vec<(&'static str, Arc<Door>)>,
-    stop: Arc<AtomicBool>,
-    stats: Arc<JournalStats>,
-}
+pub(super) type JournalHandle = Crew<JournalStats>;
 
 impl Journal {
     /// Opens all files, and begins a new epoch, of which clients hear only when it is on disk.
@@ -131,28 +125,7 @@ impl Journal {
             })?,
             keeper.occupy(|door| Keeper { tables: self.tables, inbox: Arc::clone(&links.facts), door, stop: Arc::clone(&stop) })?,
         ];
-        Ok((JournalHandle { threads, doors, stop, stats }, ForHub { links, recovered: self.recovered, epoch: self.epoch }))
-    }
-}
-
-impl JournalHandle {
-    /// The figures.
-    pub(super) fn stats(&self) -> Arc<JournalStats> {
-        Arc::clone(&self.stats)
-    }
-
-    /// The threads' names and doors.
-    pub(super) fn doors(&self) -> &[(&'static str, Arc<Door>)] {
-        &self.doors
-    }
-
-    /// Ends the threads, which write what they were given, and waits for them.
-    pub(super) fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.thread().unpark();
-            join(thread);
-        }
+        Ok((Crew { threads, doors, stop, stats }, ForHub { links, recovered: self.recovered, epoch: self.epoch }))
     }
 }
 

@@ -11,6 +11,7 @@ mod connections;
 mod controls;
 mod data_dir;
 mod explain;
+mod firing_file;
 mod hub_seat;
 mod hub_thread;
 mod ingest;
@@ -40,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use crate::auth::{Grants, Revocations, TokenError, Verifier};
+use crate::auth::{Revocations, Verifier};
 use crate::base::memory::Memory;
 use crate::config::{Config, Reread};
 use crate::hub::catalog::Catalog;
@@ -147,6 +148,11 @@ pub fn load(config: &Config) -> Result<Loaded, StartError> {
     read(config).map_err(StartError::Config)
 }
 
+/// The keys alone, and what is asked of tokens.
+pub fn verifier(config: &Config) -> Result<Verifier, StartError> {
+    options::verifier(config).map_err(StartError::Config)
+}
+
 /// The same of what may change while the daemon runs.
 fn read(config: &Config) -> Result<Loaded, String> {
     let catalog = options::catalog(&config.catalog)?;
@@ -160,11 +166,6 @@ impl Loaded {
     /// The certificates that would be served.
     pub fn certificates(&self) -> &[Identity] {
         &self.certificates
-    }
-
-    /// What a token grants, as its verifier says.
-    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Grants, TokenError> {
-        self.verifier.verify(token, now_ms)
     }
 
     /// What is doubtful, and no error.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::auth::{InquiryOptions, KeySet, Verifier, VerifyOptions};
 use crate::base::bucket::Rate;
-use crate::base::limits::{AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX, COMMAND_BURST, HANDSHAKE_BURST, UNACKNOWLEDGED_BYTES_MAX};
+use crate::base::limits::{
+    AUTHORIZER_ANSWERS_MAX, AUTHORIZER_WAITING_MAX, COMMAND_BURST, HANDSHAKE_BURST, REPLAY_PART_BYTES, REPLAY_SHARE, ROOMS_PER_CONN_MAX,
+    UNACKNOWLEDGED_BYTES_MAX,
+};
 use crate::config::{CatalogEntry, Config, IssuerEntry};
 use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
@@ -30,6 +33,9 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
         history_age: config.history_age,
         rooms_max: config.rooms_max,
         keys_per_room_max: KEYS_PER_ROOM_MAX,
+        // Joins of all the rooms that a connection may have fill half of its queue.
+        replay_at_once_bytes: REPLAY_PART_BYTES.min(config.queue_bytes_max / (2 * ROOMS_PER_CONN_MAX)),
+        replay_part_bytes: REPLAY_PART_BYTES.min(config.queue_bytes_max / REPLAY_SHARE),
         // A user who comes back gets all of its own at once, and the queue must hold that.
         unacknowledged_user_bytes: config.queue_bytes_max / 4,
         unacknowledged_bytes: UNACKNOWLEDGED_BYTES_MAX.min(config.journal_bytes / 4),

@@ -51,7 +51,7 @@ impl Sources {
             handshakes_failed: all_handshakes - upgraded,
             tokens_refused: self.reactors.iter().flat_map(|stats| stats.token_errors()).map(|(_, count)| count).sum(),
             joins_denied: self.sum(|stats| &stats.joins_denied),
-            came_back: self.registry.away().buckets.iter().sum(),
+            came_back: self.registry.returns(),
             audit_lost: self.sum(|stats| &stats.audit_lost) + admin_lost,
             sent_bytes: self.sum(|stats| &stats.bytes_sent),
             cpu_ms: usage.cpu_ms,

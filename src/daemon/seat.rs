@@ -1,13 +1,14 @@
-//! Threads that are started before their work is put together.
+//! Threads that are started before their work is put together, and several that work together.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded};
 
 use crate::net::link::{Door, Waker};
 
-use super::spawn;
+use super::{join, spawn};
 
 /// How far these threads step back, as a rule, for the hub and the reactors (`nice`): where cores are few, a push would wait for the commit of the event that
 /// it is about. `benches/journal.rs` shows it.
@@ -47,5 +48,35 @@ impl<W: Work> Seat<W> {
     pub(super) fn occupy(self, work: impl FnOnce(Arc<Door>) -> W) -> Result<JoinHandle<()>, String> {
         self.work.send(work(self.door)).map_err(|_| "a thread ended before it began".to_owned())?;
         Ok(self.thread)
+    }
+}
+
+/// Threads that work together, with the figures of their work.
+pub(super) struct Crew<S> {
+    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) doors: Vec<(&'static str, Arc<Door>)>,
+    /// Set, and each of them woken, when they shall end.
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stats: Arc<S>,
+}
+
+impl<S> Crew<S> {
+    /// The figures.
+    pub(super) fn stats(&self) -> Arc<S> {
+        Arc::clone(&self.stats)
+    }
+
+    /// The threads' names and doors.
+    pub(super) fn doors(&self) -> &[(&'static str, Arc<Door>)] {
+        &self.doors
+    }
+
+    /// Ends the threads, which finish what they were given, and waits for them.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.thread().unpark();
+            join(thread);
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::acks;
 use super::lag::Lag;
 use super::ports::{Consent, Join, Joined, Outlet, Output, Since};
 use super::position::{self, Era, Start};
+use super::replay::{Rest, RestOfStates};
 use super::room::{Key, Room, Sent};
 use super::rooms::Eviction;
 
@@ -54,21 +55,20 @@ impl Hub {
         };
         self.stats.redelivered += redelivered.len() as u64;
         let mut answer = Answer { room, scratch: &mut self.scratch, frames: Vec::new() };
-        let rest = answer.write(&join, &starts, redelivered, &States { lag: &self.lags[reactor], after: states_after });
+        // A poll's answer is cut by itself.
+        let at_once = if join.poll.is_some() { usize::MAX } else { self.options.replay_at_once_bytes };
+        let rest = answer.write(&join, &starts, redelivered, &States { lag: &self.lags[reactor], after: states_after }, at_once);
         self.stats.gaps += answer.frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::Gap { .. })).count() as u64;
         let frames = answer.frames;
-        let floor = Lane::ALL.map(|lane| match rest[lane.index()] {
+        let floor = Lane::ALL.map(|lane| match rest.next[lane.index()] {
             Some(_) => u64::MAX, // until the replay sets it
             None => floor(room, &self.lags[reactor], lane),
         });
         let (epoch, from) = (Arc::clone(&room.epoch.name), starts.each_ref().map(|start| start.from));
         let (name, states_until) = (Arc::clone(&room.name), join.poll.map_or(0, |_| states_until(room)));
-        let joined = Joined { conn: join.conn, room: id, name, floor, delta: join.delta, epoch, from, states_until, frames };
         self.replays.end_of(join.conn, id);
-        if rest.iter().any(Option::is_some) {
-            let last = lane_of_caught_up(&joined.frames).max(lane_of_rest(&rest));
-            self.replays.begin(join.conn, id, Arc::clone(&room.name), rest, last);
-        }
+        let replay = (!rest.is_none()).then(|| self.replays.begin(join.conn, id, Arc::clone(&room.name), rest));
+        let joined = Joined { conn: join.conn, room: id, name, floor, delta: join.delta, epoch, from, states_until, frames, replay };
         out.push(reactor, Output::Joined(Box::new(joined)));
     }
 
@@ -98,7 +98,8 @@ impl Hub {
             let lag = &self.lags[reactor];
             let mut answer = Answer { room, scratch: &mut self.scratch, frames: vec![first] };
             answer.put_states(|key, sent| sent.data_at.is_some() && !lag.owes_key(key.id));
-            answer.put_caught_up();
+            let lane = answer.frames.iter().map(|frame| frame.tag.lane).max().unwrap_or(Lane::Alert);
+            answer.put_caught_up(lane);
             answer.frames
         } else {
             let refusal = Refusal::new(codes::NOT_MEMBER, "you are not a member of this room: subscribe first");
@@ -144,29 +145,38 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Puts all that memory has, and returns what of each lane is to come from the journal, and `caught_up` after it.
-    fn write(&mut self, join: &Join, starts: &PerLane<Start>, redelivered: Vec<Arc<Frame>>, wanted: &States<'_>) -> PerLane<Option<u64>> {
+    /// Puts what memory has, as far as it goes into so many bytes, and returns what is to come later, `caught_up` behind it. Once a lane has to wait, so
+    /// have those behind it.
+    fn write(&mut self, join: &Join, starts: &PerLane<Start>, redelivered: Vec<Arc<Frame>>, wanted: &States<'_>, at_once: usize) -> Rest {
         self.put_subscribed(join, starts);
         self.frames.extend(redelivered);
-        let rest = Lane::ALL.map(|lane| {
-            let start = &starts[lane.index()];
-            (start.replay < self.room.lanes[lane.index()].oldest()).then_some(start.replay)
-        });
-        for lane in Lane::ALL {
-            self.put_gap(lane, &starts[lane.index()], join.since.as_ref());
-            if rest[lane.index()].is_none() {
-                let stream = &self.room.lanes[lane.index()];
-                self.frames.extend((starts[lane.index()].replay..=stream.live).filter_map(|seq| stream.event(seq)).cloned());
+        let (room, mut left) = (self.room, at_once);
+        let next = Lane::ALL.map(|lane| {
+            let (start, stream) = (&starts[lane.index()], &room.lanes[lane.index()]);
+            self.put_gap(lane, start, join.since.as_ref());
+            if start.replay < stream.oldest() {
+                return Some(start.replay);
             }
-        }
+            let events = || (start.replay..=stream.live).filter_map(|seq| stream.event(seq));
+            let fits = take(&mut left, events());
+            self.frames.extend(events().filter(|_| fits).cloned());
+            (!fits).then_some(start.replay)
+        });
+        let mut rest = Rest { next, states: None, last: Lane::Alert };
         let first = self.frames.len();
-        self.put_states(|key, sent| wanted.has(join, key, sent));
+        let states = || room.states.keys.iter().filter_map(|key| key.sent.as_ref().filter(|sent| wanted.has(join, key, sent)));
+        if take(&mut left, states().map(|sent| &sent.frame)) {
+            self.frames.extend(states().map(|sent| Arc::clone(&sent.frame)));
+        } else {
+            rest.states = Some(RestOfStates { at: 0, until: Mono(states_until(room)), with_deleted: join.since.is_some() });
+        }
         if join.poll.is_some() {
             // An answer may be cut.
             self.frames[first..].sort_by_key(|frame| frame.tag.released);
         }
-        if rest.iter().all(Option::is_none) {
-            self.put_caught_up();
+        rest.last = self.lane_of_caught_up(&rest);
+        if rest.is_none() {
+            self.put_caught_up(rest.last);
         }
         rest
     }
@@ -201,9 +211,16 @@ impl Answer<'_> {
         self.frames.extend(sent.map(|sent| Arc::clone(&sent.frame)));
     }
 
+    /// The lowest lane that replays, now or later.
+    fn lane_of_caught_up(&self, rest: &Rest) -> Lane {
+        let now = self.frames.iter().map(|frame| frame.tag.lane);
+        let later = Lane::ALL.into_iter().filter(|lane| rest.next[lane.index()].is_some());
+        let states = self.room.states.keys.iter().filter(|_| rest.states.is_some()).map(|key| key.lane);
+        now.chain(later).chain(states).max().unwrap_or(Lane::Alert)
+    }
+
     /// Last, in the lowest lane that replays.
-    fn put_caught_up(&mut self) {
-        let lane = lane_of_caught_up(&self.frames);
+    fn put_caught_up(&mut self, lane: Lane) {
         self.scratch.clear();
         reply::caught_up(self.scratch, &self.room.name);
         self.put(lane, Kind::Notice);
@@ -220,14 +237,16 @@ fn states_until(room: &Room) -> u64 {
     room.states.keys.iter().filter_map(|key| key.sent.as_ref()).map(|sent| sent.frame.tag.released.0).max().unwrap_or_default()
 }
 
-/// The lowest lane of these frames.
-fn lane_of_caught_up(frames: &[Arc<Frame>]) -> Lane {
-    frames.iter().map(|frame| frame.tag.lane).max().unwrap_or(Lane::Alert)
-}
-
-/// The lowest lane that comes from the journal.
-fn lane_of_rest(rest: &PerLane<Option<u64>>) -> Lane {
-    Lane::ALL.into_iter().rev().find(|lane| rest[lane.index()].is_some()).unwrap_or(Lane::Alert)
+/// Takes the bytes of all these frames from what is left, if they fit; once some do not, nothing does that has any.
+fn take<'a>(left: &mut usize, frames: impl Iterator<Item = &'a Arc<Frame>>) -> bool {
+    for frame in frames {
+        let Some(rest) = left.checked_sub(frame.as_text().len()) else {
+            *left = 0;
+            return false;
+        };
+        *left = rest;
+    }
+    true
 }
 
 /// Where each lane of a new member begins.

@@ -16,7 +16,7 @@
 //! | `room`, `rooms` | the state of one room; the table of all, its limits and evictions |
 //! | `history` | which past events are kept, by count, age and bytes |
 //! | `position` | where a new member begins, by what it has |
-//! | `replay` | past events that come from the journal, a part at a time |
+//! | `replay` | past events from the journal, and what is too much to come at once, a part at a time |
 //! | [`journal`] | what the hub tells the journal, and hears from it |
 //! | `ledger` | what is not synced yet, who waits for it, and what the journal could not take |
 //! | [`inspect`] | what an operator is told of a room |
@@ -110,6 +110,10 @@ pub struct HubOptions {
     pub rooms_max: usize,
     /// State keys in one room.
     pub keys_per_room_max: usize,
+    /// Bytes of past events and states that a join brings at once; of more, all comes in parts.
+    pub replay_at_once_bytes: usize,
+    /// Bytes of such a part, but for a last frame that is longer.
+    pub replay_part_bytes: usize,
     /// Bytes of events that wait for one user's acknowledgment.
     pub unacknowledged_user_bytes: usize,
     /// Bytes of events that wait for any user's.
@@ -173,7 +177,7 @@ pub struct HubStats {
     pub journal_bytes: u64,
     /// Publishers who wait for the disk.
     pub journal_waiting: u64,
-    /// Replays from the journal in progress.
+    /// Replays in parts that are in progress.
     pub replays: u64,
     /// The disk takes nothing.
     pub journal_failing: bool,
@@ -299,17 +303,17 @@ impl Hub {
         held_until.min(lag_until).min(wait_until).min(kept_until).min(self.tend_journal(now, out))
     }
 
-    /// What a journal brings with it. Returns when to be called again.
+    /// Brings replays on, and what a journal brings with it. Returns when to be called again.
     fn tend_journal(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
+        let again = self.go_on_replaying(now.mono, out);
         if self.shared.is_some() {
-            return self.fetch_next(now.mono, out).min(self.send_changed(now, out));
+            return again.min(self.send_changed(now, out));
         }
         if self.ledger.is_none() {
             self.forgotten.clear();
-            return Mono::NEVER;
+            return again;
         }
         self.tell_forgotten(out);
-        let again = self.fetch_next(now.mono, out);
         again.min(self.bring_journal_on(now, out)).min(self.give_facts(now, out))
     }
 

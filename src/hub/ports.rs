@@ -198,7 +198,7 @@ pub enum Input {
     Journal(Report),
     /// What the store tells that several nodes share.
     Store(News),
-    /// The answer to an [`Output::Replayed`] that was not the last: the connection has taken it.
+    /// The next part of a replay is wanted, the last one having been taken; or none.
     ReplayTaken {
         /// Which replay.
         id: ReplayId,
@@ -267,13 +267,13 @@ pub enum Output {
     Answers(Vec<Answer>),
     /// Answers to acknowledgments.
     Acked(Vec<AckAnswer>),
-    /// Past events for one member.
+    /// Past events, or states, for one member.
     Replayed(Box<Replayed>),
     /// What was told of that room may not be so any more: its members are to come back, with their positions.
     Lost(RoomId),
 }
 
-/// A part of a replay from the journal. Answered by [`Input::ReplayTaken`], unless it is the last.
+/// A part of a replay. The next one is to be asked for, unless it is the last.
 #[derive(Clone, Debug)]
 pub struct Replayed {
     /// Which replay.
@@ -323,6 +323,8 @@ pub struct Joined {
     pub states_until: u64,
     /// `subscribed`, the replay, the states, `caught_up`, in order.
     pub frames: Vec<Arc<Frame>>,
+    /// The rest comes in parts, as [`Output::Replayed`]; each is to be asked for by [`Input::ReplayTaken`], also the first.
+    pub replay: Option<ReplayId>,
 }
 
 /// The answer to one publish.

@@ -1,8 +1,9 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`, `/healthz`, what else an operator reads, and a few actions, on its own thread, so that a scrape
 //! never waits for a push nor a push for a scrape. One request a connection, each on a short-lived thread with a deadline; a few at a time.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +22,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 /// Requests served at once; more are refused.
 const REQUESTS_MAX: usize = 64;
+/// Refused ones that are kept until their clients have read why: to close at once, with a request that was not read, would be a reset.
+const REFUSED_KEPT: usize = 64;
+/// How often it is told that requests are refused.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Does what the body of a POST asks for; the answer is JSON.
 pub type Action = Box<dyn Fn(&[u8]) -> Result<String, Refusal> + Send + Sync>;
@@ -50,17 +55,15 @@ pub fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<SocketAddr>
 
 fn accept(listener: &TcpListener, admin: &Arc<Admin>) {
     let serving = Arc::new(AtomicUsize::new(0));
+    let mut refusals = Refusals::default();
     loop {
         let Ok((stream, _)) = listener.accept() else {
             std::thread::sleep(Duration::from_millis(100)); // out of descriptors: give others time to close some
             continue;
         };
         let Some(seat) = Seat::take(&serving) else {
-            tracing::warn!(
-                event = "admin_request_dropped",
-                "{REQUESTS_MAX} admin requests are being served, which is all that may be: find who holds them"
-            );
-            continue; // the connection is closed
+            refusals.refuse(stream);
+            continue;
         };
         let admin = Arc::clone(admin);
         let thread = std::thread::Builder::new().name("admin-request".to_owned());
@@ -72,6 +75,38 @@ fn accept(listener: &TcpListener, admin: &Arc<Admin>) {
         });
         if let Err(error) = spawned {
             tracing::warn!(event = "admin_thread_failed", %error, "an admin request was dropped: the system gave no thread");
+        }
+    }
+}
+
+/// Those who come while as many are served as may be.
+#[derive(Default)]
+struct Refusals {
+    kept: VecDeque<TcpStream>,
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Refusals {
+    /// Answers 503 without a look at the request, and without waiting for who sent it.
+    fn refuse(&mut self, mut stream: TcpStream) {
+        let refusal = Refusal::passing(codes::OVER_CAPACITY, "too many admin requests at once: try again after retry_after_ms", 1_000);
+        let mut out = Vec::new();
+        http::write_refusal(&mut out, 503, &refusal, false, &[]);
+        // Best effort: who is gone, or has a full socket, hears nothing.
+        let said = stream.set_nonblocking(true).and_then(|()| stream.write_all(&out)).and_then(|()| stream.shutdown(Shutdown::Write));
+        if said.is_ok() {
+            self.kept.push_back(stream);
+            self.kept.drain(..self.kept.len().saturating_sub(REFUSED_KEPT));
+        }
+        self.untold += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
+            tracing::warn!(
+                event = "admin_request_dropped",
+                count = self.untold,
+                "{REQUESTS_MAX} admin requests are being served, which is all that may be: find who holds them"
+            );
+            (self.told, self.untold) = (Some(Instant::now()), 0);
         }
     }
 }
@@ -175,7 +210,7 @@ impl Admin {
     ) -> Result<Answer, HttpRefusal> {
         if let Some((_, act)) = self.actions.iter().find(|(known, _)| *known == path) {
             if method != "POST" {
-                return Err(refused(405, codes::BAD_STATE, "use POST", Some("Allow: POST")));
+                return Err(refused(405, codes::METHOD_NOT_ALLOWED, "use POST", Some("Allow: POST")));
             }
             return Ok(Answer { status: 200, media_type: JSON, body: act(&body()?)? });
         }
@@ -184,7 +219,7 @@ impl Admin {
             return Err(refused(404, codes::NOT_FOUND, self.paths(), None));
         }
         if !matches!(method, "GET" | "HEAD") {
-            return Err(refused(405, codes::BAD_STATE, "use GET", Some("Allow: GET")));
+            return Err(refused(405, codes::METHOD_NOT_ALLOWED, "use GET", Some("Allow: GET")));
         }
         let (status, media_type, body) = match (path, view) {
             (_, Some((_, view))) => (200, JSON, view(query)?),

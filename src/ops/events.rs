@@ -19,6 +19,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("component_recovered", "info", "it works again"),
     ("alert_fired", "warn, error", "a built-in alert fires: `alert`, `value`, `fire`; error if it is critical"),
     ("alert_cleared", "info", "it is over"),
+    ("alerts_not_kept", "error", "the data directory does not take the list of alerts that fire"),
     ("alert_untold", "error", "a crossing was not published in `system:alerts`"),
     ("queue_filling", "warn", "a queue between threads is filled to more than 80 %"),
     ("memory_level", "info, warn", "how much is left of the memory budget has changed"),

@@ -102,7 +102,7 @@ pub(super) fn take(
     let allowed = &core.options.peers;
     if peer.is_some_and(|peer| !allowed.is_empty() && !allowed.iter().any(|network| network.contains(peer))) {
         core.stats.accept_refused.inc();
-        core.turn_away(peer, "connect", "network");
+        core.turn_away(peer, None, "connect", "network");
         return None;
     }
     let Some(stream) = with_tls(stream, core) else {

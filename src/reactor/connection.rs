@@ -208,7 +208,7 @@ impl Connection {
     fn apply(&mut self, then: Then, core: &mut Core) {
         match then {
             Then::Go => {}
-            Then::Close(code) => self.begin_close(code, Reason::Code(code), false, core),
+            Then::Close(code) => self.end_for(code, core),
             Then::PeerClosed(code) => self.begin_close(echo(code), Reason::Code(CLOSE_NORMAL), true, core),
             Then::Finish => self.finish(Reason::Done, core),
             Then::Upgrade(websocket, next) => {

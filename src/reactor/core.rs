@@ -98,10 +98,15 @@ impl Core {
         self.audit.note(self.now, kind, reason, &self.stats, entry);
     }
 
-    /// Tells log and audit trail that somebody was turned away who asked for `what`.
-    pub(super) fn turn_away(&mut self, client: Option<IpAddr>, what: &'static str, reason: &'static str) {
+    /// Tells log and audit trail that somebody was turned away who asked for `what`; who it was, if a token of ours says so.
+    pub(super) fn turn_away(&mut self, client: Option<IpAddr>, user: Option<Arc<str>>, what: &'static str, reason: &'static str) {
         self.refusals.log(self.now.mono, client, what, reason);
-        self.note(Kind::Refuse, reason, |entry| Noted { ip: client, subject: Some(what.into()), ..entry });
+        self.note(Kind::Refuse, reason, |entry| Noted { ip: client, user, subject: Some(what.into()), ..entry });
+    }
+
+    /// Whose token that is, if it was good but for being revoked.
+    pub(super) fn user_of(&mut self, token: &str) -> Option<Arc<str>> {
+        self.tokens.known(token, self.now).map(|grants| grants.user)
     }
 
     /// Counts a connection of that kind more or less.

@@ -4,6 +4,7 @@
 //! The answer begins when the hub has granted the join: until then a refusal still is a status.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::auth::Grants;
 use crate::base::codes::{CLOSE_SHUTDOWN, CLOSE_TOKEN_REVOKED, CloseCode, OVER_CAPACITY, Refusal, TOKEN_REVOKED, TOO_MANY_CONNECTIONS};
@@ -18,7 +19,7 @@ use super::connection::Then;
 use super::core::{Core, Next};
 use super::http::answers::{answer, refuse, shutting_down, unauthorized};
 use super::registry::Full;
-use super::session::{Session, Wish};
+use super::session::{Session, Way, Wish};
 use super::websocket::jittered;
 
 /// An `EventSource` comes back by itself after one to so many times this, in milliseconds, so that not all come at once.
@@ -53,8 +54,9 @@ impl Events {
         (room, wish): (&str, Wish),
         core: &mut Core,
     ) -> Result<Box<Events>, HttpRefusal> {
-        let mut session = Session::new(id, client, core.options.limited(client).is_some());
-        session.admit(grants, core).map_err(not_admitted)?;
+        let mut session = Session::new(id, client, core.options.limited(client).is_some(), Way::Events);
+        let user = Arc::clone(&grants.user);
+        session.admit(grants, core).map_err(|full| not_admitted(full, client, user, core))?;
         session.tell_connected(core);
         let mut events = Box::new(Events { session, stage: Stage::Opening { reader: None }, heartbeat_at: Mono::NEVER, return_ms: 0 });
         let refusal = refusal_of(&mut events.session, core, |session, core, outbox| {
@@ -153,13 +155,14 @@ pub(super) fn refusal_of(
     said.replies().find_map(|frame| reply::refusal_in(frame.as_text()))
 }
 
-/// Why a client is not admitted.
-pub(super) fn not_admitted(full: Full) -> HttpRefusal {
+/// Why a client is not admitted; log and audit trail hear of it.
+pub(super) fn not_admitted(full: Full, client: Option<IpAddr>, user: Arc<str>, core: &mut Core) -> HttpRefusal {
     let refusal = match full {
         Full::User => Refusal::new(TOO_MANY_CONNECTIONS, "this user has as many connections as allowed: end another one first"),
         Full::Address => Refusal::new(TOO_MANY_CONNECTIONS, "your address has as many connections as allowed: end another one first"),
         Full::Server => Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000),
     };
+    core.turn_away(client, Some(user), "connect", refusal.error.name);
     refusal.into()
 }
 

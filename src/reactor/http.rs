@@ -1,6 +1,7 @@
 //! The HTTP side of a connection: what its requests lead to, `POST /v1/publish`, the upgrade to WebSocket, and refusals. Requests are served one at a time. No I/O.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{
@@ -138,6 +139,7 @@ impl Http {
             let has_more = used < input.len();
             return Took { used, ..self.give_page(page, &request, has_more, core, outbox) };
         }
+        let has_polled = self.poll.is_some();
         match self.route(&request, id, *client, core, outbox) {
             Ok(Route::WebSocket(websocket, next)) => {
                 Took { used, more: used < input.len(), whole: true, then: Then::Upgrade(websocket, next) }
@@ -166,6 +168,8 @@ impl Http {
                     request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
                 // A bad token may have cost a signature check: who has another one opens another connection, of which there are not so many.
                 let keep_alive = keep_alive && request.method != "HEAD" && refusal.status != 401;
+                // Who was a client and is none any more would have a stranger's place for as long as it may be idle.
+                let keep_alive = keep_alive && !(has_polled && self.poll.is_none());
                 self.refuse(&refusal, keep_alive, request.method, core, outbox);
                 self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
                 Took { used, more: keep_alive && used < input.len(), whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
@@ -194,7 +198,7 @@ impl Http {
                     Err(turned_away) => turned_away.result,
                 });
                 routed.map_err(|turned_away| {
-                    core.turn_away(client, "connect", turned_away.reason);
+                    core.turn_away(client, turned_away.user, "connect", turned_away.reason);
                     *turned_away.refusal
                 })
             }
@@ -369,7 +373,7 @@ fn publish(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Re
 fn publisher(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Grants, HttpRefusal> {
     let grants = streams::caller(request, client, "publish", core)?;
     if !grants.has(Scope::Publish) {
-        core.turn_away(client, "publish", FORBIDDEN.name);
+        core.turn_away(client, Some(grants.user), "publish", FORBIDDEN.name);
         return Err(Refusal::new(FORBIDDEN, "the token lacks the scope publish").into());
     }
     Ok(grants)
@@ -387,11 +391,13 @@ struct TurnedAway {
     result: Handshake,
     /// More exactly, if a token is the reason.
     reason: &'static str,
+    /// Whose token that is, if it is known.
+    user: Option<Arc<str>>,
 }
 
 impl TurnedAway {
     fn new(refusal: impl Into<HttpRefusal>, result: Handshake) -> TurnedAway {
-        TurnedAway { refusal: Box::new(refusal.into()), result, reason: HANDSHAKES[result as usize] }
+        TurnedAway { refusal: Box::new(refusal.into()), result, reason: HANDSHAKES[result as usize], user: None }
     }
 }
 
@@ -412,7 +418,9 @@ fn upgrade(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut
     if let Err(error) = &verified {
         let hides_status = upgrade.origin.is_some() && upgrade.subprotocol.tickerd_v1;
         if !hides_status {
-            return Err(TurnedAway { reason: error.label(), ..TurnedAway::new(unauthorized(error.refusal()), Handshake::BadToken) });
+            let user = token.and_then(|token| core.user_of(token));
+            let turned_away = TurnedAway::new(unauthorized(error.refusal()), Handshake::BadToken);
+            return Err(TurnedAway { reason: error.label(), user, ..turned_away });
         }
     }
     let is_publisher = matches!(&verified, Ok(Some(grants)) if grants.has(Scope::Publish));
@@ -435,7 +443,10 @@ fn upgrade(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut
     let next = match verified {
         Ok(Some(grants)) => websocket.begin(grants, core, outbox),
         Ok(None) => Next::Go,
-        Err(error) => Next::Close(error.close_code()),
+        Err(error) => {
+            websocket.session.turn_away(token.and_then(|token| core.user_of(token)), error.close_code().name, core);
+            Next::Close(error.close_code())
+        }
     };
     Ok(Route::WebSocket(websocket, next))
 }

@@ -37,7 +37,7 @@ impl Reactor {
             Output::Deliver(frame) => self.deliver(frame),
             Output::Joined(joined) => {
                 self.core.uplink.answered(1);
-                let (id, room, delta) = (joined.conn, joined.room, joined.delta);
+                let (id, room, delta, replay) = (joined.conn, joined.room, joined.delta, joined.replay);
                 self.settle_room(room);
                 match self.conns.by_id(id) {
                     Some(conn) => conn.on_joined(*joined, &mut self.core),
@@ -45,6 +45,7 @@ impl Reactor {
                 }
                 self.enlist(id.slot);
                 self.schedule(id.slot); // a poll may have begun to wait
+                self.begin_replay(id, room, replay);
             }
             Output::Reply { conn: id, frames } => {
                 self.core.uplink.answered(1);

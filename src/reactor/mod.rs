@@ -13,6 +13,7 @@ mod body;
 mod compressor;
 mod connection;
 mod core;
+mod denials;
 mod echo;
 mod events;
 mod flush;
@@ -404,7 +405,7 @@ impl Reactor {
         self.core.drain_until = Some(self.core.now.mono.plus(within));
         let spread_ms = (within.as_millis() as u64).max(1);
         for slot in self.conns.taken() {
-            let after_ms = u64::from(slot.wrapping_mul(0x9E37_79B9)) % spread_ms;
+            let after_ms = spread(slot, self.core.options.instance, spread_ms);
             if let Some(conn) = self.conns.at(slot) {
                 conn.drain(after_ms, &mut self.core);
             }
@@ -509,6 +510,12 @@ impl Reactor {
 
 /// Memory of an idle connection is what limits their number. The allocator has a class of 384 bytes, and none between that and 320.
 const _: () = assert!(size_of::<Connection>() <= 384 && size_of::<WebSocket>() <= 256);
+
+/// A time within `spread_ms` for the client in that slot: those of neighbours are far apart, and those of each start of the daemon are others, so that
+/// the same clients are not the first each time.
+fn spread(slot: u32, instance: u32, spread_ms: u64) -> u64 {
+    u64::from(slot.wrapping_add(instance).wrapping_mul(0x9E37_79B9)) % spread_ms
+}
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use crate::base::audit::Entry;
 use crate::base::bucket::Rate;
 use crate::base::cidr::Cidr;
 use crate::base::codes::CloseCode;
+use crate::base::limits::{REPLAY_AHEAD_BYTES, REPLAY_SHARE};
 use crate::base::memory::Memory;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Input, Output};
@@ -66,6 +67,11 @@ pub struct ReactorOptions {
 }
 
 impl ReactorOptions {
+    /// Bytes that may wait for a connection when the next part of its replay is asked for.
+    pub fn replay_ahead_bytes(&self) -> usize {
+        REPLAY_AHEAD_BYTES.min(self.queue_bytes_max / REPLAY_SHARE)
+    }
+
     /// Who sent a request that came from `peer`: the word of proxies is taken from the networks of `peers` alone (NET-03).
     pub(super) fn client(&self, peer: IpAddr, request: &Request<'_>) -> IpAddr {
         let header = match self.client_address {

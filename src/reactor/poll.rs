@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::auth::{Grants, Scope};
 use crate::base::codes::{RATE_LIMITED, Refusal};
 use crate::base::ids::ConnId;
-use crate::base::limits::POLL_KEPT_BYTES_MAX;
+use crate::base::limits::{POLL_KEPT_BYTES_MAX, POLL_MOVED_HOLD};
 use crate::base::time::{Mono, millis};
 use crate::hub::ports::{Joined, Poll as Continued};
 use crate::net::outbox::Outbox;
@@ -26,7 +26,7 @@ use crate::wire::http::HttpRefusal;
 
 use super::core::{Core, Next};
 use super::events::{not_admitted, refusal_of};
-use super::session::{Session, Wish};
+use super::session::{Session, Way, Wish};
 use super::stats::ReactorStats;
 
 use self::answer::Answer;
@@ -58,6 +58,8 @@ struct Asked {
     stage: Stage,
     /// Something came that the answer does not have.
     is_woken: bool,
+    /// It comes from another node, and waits until then, or until something comes, before it begins anew.
+    held_until: Option<Mono>,
     /// `transient` events that came meanwhile.
     kept: Vec<Arc<Frame>>,
     kept_bytes: usize,
@@ -83,8 +85,9 @@ pub(super) struct Given {
 impl Poll {
     /// A client with these grants.
     pub(super) fn open(id: ConnId, client: Option<IpAddr>, grants: Grants, core: &mut Core) -> Result<Poll, HttpRefusal> {
-        let mut session = Session::new(id, client, core.options.limited(client).is_some());
-        session.admit(grants, core).map_err(not_admitted)?;
+        let mut session = Session::new(id, client, core.options.limited(client).is_some(), Way::Poll);
+        let user = Arc::clone(&grants.user);
+        session.admit(grants, core).map_err(|full| not_admitted(full, client, user, core))?;
         session.tell_connected(core);
         Ok(Poll { session, noted: None, asked: None })
     }
@@ -92,7 +95,7 @@ impl Poll {
     /// Puts a question. A refusal is one that is known at once.
     pub(super) fn ask(&mut self, question: Question, core: &mut Core) -> Result<(), HttpRefusal> {
         self.spend(core)?;
-        let asked = Asked { question, stage: Stage::Joining, is_woken: false, kept: Vec::new(), kept_bytes: 0 };
+        let asked = Asked { question, stage: Stage::Joining, is_woken: false, held_until: None, kept: Vec::new(), kept_bytes: 0 };
         self.asked = Some(Box::new(asked));
         self.join(core).map_or(Ok(()), |refusal| Err(refusal.into()))
     }
@@ -150,8 +153,11 @@ impl Poll {
         if !answer.is_done() {
             return None;
         }
-        let is_new = answer.is_new(asked.question.since.as_ref()) || !asked.kept.is_empty();
-        if is_new || asked.question.until <= core.now.mono {
+        let since = asked.question.since.as_ref();
+        let is_held = asked.held_until.is_none() && asked.kept.is_empty() && answer.has_only_moved(since);
+        asked.held_until = asked.held_until.or(is_held.then(|| core.now.mono.plus(POLL_MOVED_HOLD)));
+        let is_new = answer.is_new(since) || !asked.kept.is_empty();
+        if (is_new && !is_held) || asked.question.until <= core.now.mono {
             return self.give(core);
         }
         if let Stage::Reading(answer) = std::mem::replace(&mut asked.stage, Stage::Joining) {
@@ -205,7 +211,7 @@ impl Poll {
     /// When [`Poll::on_time`] has something to do.
     pub(super) fn deadline(&self) -> Mono {
         match &self.asked {
-            Some(asked) if !matches!(asked.stage, Stage::Joining) => asked.question.until,
+            Some(asked) if !matches!(asked.stage, Stage::Joining) => asked.question.until.min(asked.held_until.unwrap_or(Mono::NEVER)),
             _ => Mono::NEVER,
         }
     }

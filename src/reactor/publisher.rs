@@ -92,7 +92,11 @@ impl Answers {
 pub(super) fn publish_line(line: &[u8], conn: ConnId, grants: &Grants, answers: &mut Answers, core: &mut Core) {
     core.stats.publish_lines.inc();
     let parsed = event::parse(line, core.catalog.wanted());
-    let mut mark = core.audit.published(core.now, &grants.user, parsed.as_ref().map_or("", |draft| &draft.kind));
+    let kind = match &parsed {
+        Ok(draft) => &*draft.kind,
+        Err(rejected) => rejected.kind.as_deref().unwrap_or_default(),
+    };
+    let mut mark = core.audit.published(core.now, &grants.user, kind);
     let (id, admitted) = match parsed {
         Ok(mut draft) => (draft.id.take(), admit(&draft, grants, core).map(|event| (event, draft.ack_memory))),
         Err(rejected) => (rejected.id, Err(rejected.refusal)),

@@ -18,6 +18,7 @@ use crate::base::limits::ADDRESSES_MAX;
 use crate::base::time::Mono;
 
 use super::absences::Absences;
+use super::denials::Denials;
 use super::tickets::Tickets;
 
 /// How often addresses that are not used any more are looked for, when there are too many.
@@ -34,6 +35,15 @@ pub struct RegistryLimits {
     pub per_ip_max: Option<u32>,
     /// Handshakes of one address.
     pub handshakes: Option<Rate>,
+}
+
+/// Whether a client stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// As long as its connection, and its absence means something.
+    Lasting,
+    /// It comes for one request at a time.
+    Passing,
 }
 
 /// Why one more client is not admitted.
@@ -56,6 +66,8 @@ pub struct Registry {
     addresses: Mutex<Addresses>,
     /// What stands for tokens in addresses.
     pub(super) tickets: Tickets,
+    /// Joins that were denied to who asks by request.
+    pub(super) denials: Denials,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +100,7 @@ impl Registry {
             users: Mutex::default(),
             addresses: Mutex::default(),
             tickets: Tickets::default(),
+            denials: Denials::default(),
         }
     }
 
@@ -107,12 +120,13 @@ impl Registry {
     }
 
     /// Counts one client more, if there may be one more. Ended by [`Registry::release`].
-    pub fn admit(&self, user: &Arc<str>, address: Option<IpAddr>, now: Mono) -> Result<(), Full> {
+    pub fn admit(&self, user: &Arc<str>, address: Option<IpAddr>, presence: Presence, now: Mono) -> Result<(), Full> {
         let connections_max = self.connections_max();
         let one_more = |total| (total < connections_max).then_some(total + 1);
         self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| Full::Server)?;
-        let admitted =
-            self.admit_address(address, now).and_then(|()| self.admit_user(user, now).inspect_err(|_| self.release_address(address)));
+        let admitted = self
+            .admit_address(address, now)
+            .and_then(|()| self.admit_user(user, presence, now).inspect_err(|_| self.release_address(address)));
         if admitted.is_err() {
             self.total.fetch_sub(1, Ordering::Relaxed);
         }
@@ -128,7 +142,7 @@ impl Registry {
         if is_full { Err(Full::Address) } else { Ok(()) }
     }
 
-    fn admit_user(&self, user: &Arc<str>, now: Mono) -> Result<(), Full> {
+    fn admit_user(&self, user: &Arc<str>, presence: Presence, now: Mono) -> Result<(), Full> {
         let per_user_max = self.limits().per_user_max;
         let mut users = self.users.lock();
         let Users { connected, absences, away } = &mut *users;
@@ -138,14 +152,17 @@ impl Registry {
         if *count == 0 {
             connected.remove(user);
         }
-        if admitted && let Some(absence) = absences.back(user, now) {
+        if admitted
+            && presence == Presence::Lasting
+            && let Some(absence) = absences.back(user, now)
+        {
             away.record_long(absence);
         }
         if admitted { Ok(()) } else { Err(Full::User) }
     }
 
     /// Counts one client less.
-    pub fn release(&self, user: &Arc<str>, address: Option<IpAddr>, now: Mono) {
+    pub fn release(&self, user: &Arc<str>, address: Option<IpAddr>, presence: Presence, now: Mono) {
         self.total.fetch_sub(1, Ordering::Relaxed);
         self.release_address(address);
         let mut users = self.users.lock();
@@ -154,7 +171,9 @@ impl Registry {
             *count -= 1;
             if *count == 0 {
                 connected.remove(user);
-                absences.left(user, now);
+                if presence == Presence::Lasting {
+                    absences.left(user, now);
+                }
             }
         }
     }
@@ -196,6 +215,11 @@ impl Registry {
         self.limits().per_user_max
     }
 
+    /// Users who came back, each counted once in a minute.
+    pub fn returns(&self) -> u64 {
+        self.users.lock().absences.returns()
+    }
+
     /// How long users were away who came back.
     pub fn away(&self) -> HistogramSnapshot {
         self.users.lock().away.snapshot()
@@ -230,6 +254,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use super::Presence::{Lasting, Passing};
     use super::*;
 
     const NOW: Mono = Mono(1);
@@ -247,15 +272,15 @@ mod tests {
     fn caps_hold_and_what_is_given_back_can_be_taken_again() {
         let (a, b, c): (Arc<str>, Arc<str>, Arc<str>) = ("a".into(), "b".into(), "c".into());
         let registry = registry(3, 1, Some(2));
-        assert_eq!(registry.admit(&a, ip("192.0.2.1"), NOW), Ok(()));
-        assert_eq!(registry.admit(&a, ip("192.0.2.1"), NOW), Err(Full::User));
-        assert_eq!(registry.admit(&b, ip("::ffff:192.0.2.1"), NOW), Ok(()), "the refused one does not count for the address");
-        assert_eq!(registry.admit(&c, ip("192.0.2.1"), NOW), Err(Full::Address));
-        assert_eq!(registry.admit(&c, None, NOW), Ok(()), "nor for all; and who is exempt is");
-        assert_eq!(registry.admit(&"d".into(), ip("192.0.2.2"), NOW), Err(Full::Server));
-        registry.release(&a, ip("192.0.2.1"), NOW);
+        assert_eq!(registry.admit(&a, ip("192.0.2.1"), Lasting, NOW), Ok(()));
+        assert_eq!(registry.admit(&a, ip("192.0.2.1"), Lasting, NOW), Err(Full::User));
+        assert_eq!(registry.admit(&b, ip("::ffff:192.0.2.1"), Lasting, NOW), Ok(()), "the refused one does not count for the address");
+        assert_eq!(registry.admit(&c, ip("192.0.2.1"), Lasting, NOW), Err(Full::Address));
+        assert_eq!(registry.admit(&c, None, Lasting, NOW), Ok(()), "nor for all; and who is exempt is");
+        assert_eq!(registry.admit(&"d".into(), ip("192.0.2.2"), Lasting, NOW), Err(Full::Server));
+        registry.release(&a, ip("192.0.2.1"), Lasting, NOW);
         assert_eq!((registry.connections(), registry.users()), (2, 2));
-        assert_eq!(registry.admit(&a, ip("192.0.2.1"), NOW), Ok(()));
+        assert_eq!(registry.admit(&a, ip("192.0.2.1"), Lasting, NOW), Ok(()));
         assert!(!registry.has_room());
     }
 
@@ -264,13 +289,30 @@ mod tests {
     fn limits_change_under_those_who_are_there() {
         let registry = registry(3, 9, None);
         let user: Arc<str> = "a".into();
-        (0..3).for_each(|_| registry.admit(&user, None, NOW).unwrap());
+        (0..3).for_each(|_| registry.admit(&user, None, Lasting, NOW).unwrap());
         registry.set_limits(RegistryLimits { connections_max: 2, per_user_max: 2, per_ip_max: None, handshakes: None });
-        assert_eq!((registry.connections(), registry.admit(&user, None, NOW)), (3, Err(Full::Server)));
-        (0..2).for_each(|_| registry.release(&user, None, NOW));
-        assert_eq!((registry.admit(&user, None, NOW), registry.admit(&user, None, NOW)), (Ok(()), Err(Full::Server)));
+        assert_eq!((registry.connections(), registry.admit(&user, None, Lasting, NOW)), (3, Err(Full::Server)));
+        (0..2).for_each(|_| registry.release(&user, None, Lasting, NOW));
+        assert_eq!((registry.admit(&user, None, Lasting, NOW), registry.admit(&user, None, Lasting, NOW)), (Ok(()), Err(Full::Server)));
         registry.set_limits(RegistryLimits { connections_max: 9, per_user_max: 2, per_ip_max: None, handshakes: None });
-        assert_eq!(registry.admit(&user, None, NOW), Err(Full::User));
+        assert_eq!(registry.admit(&user, None, Lasting, NOW), Err(Full::User));
+    }
+
+    /// OBS-02: who comes for one request at a time was not away in between.
+    #[test]
+    fn only_those_who_stay_come_back() {
+        let (registry, user): (Registry, Arc<str>) = (registry(9, 9, None), "a".into());
+        let at = |s| NOW.plus(Duration::from_secs(s));
+        for s in 0..10 {
+            registry.admit(&user, None, Passing, at(s)).unwrap();
+            registry.release(&user, None, Passing, at(s));
+        }
+        assert_eq!((registry.returns(), registry.away().buckets.iter().sum::<u64>()), (0, 0));
+        for s in 10..15 {
+            registry.admit(&user, None, Lasting, at(s)).unwrap();
+            registry.release(&user, None, Lasting, at(s));
+        }
+        assert_eq!((registry.returns(), registry.away().buckets.iter().sum::<u64>()), (1, 4), "one user, who came back four times");
     }
 
     /// LIM-02.
@@ -294,7 +336,7 @@ mod tests {
             registry.handshake(Some(IpAddr::from(n.to_be_bytes())), NOW).unwrap();
         }
         assert_eq!(registry.addresses.lock().known.len(), ADDRESSES_MAX);
-        registry.admit(&"a".into(), ip("0.0.0.7"), NOW).unwrap();
+        registry.admit(&"a".into(), ip("0.0.0.7"), Lasting, NOW).unwrap();
         let later = NOW.plus(Duration::from_secs(10));
         registry.handshake(ip("192.0.2.1"), later).unwrap();
         assert_eq!(registry.addresses.lock().known.len(), 2, "the one that is connected, and the new one");

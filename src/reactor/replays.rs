@@ -1,19 +1,51 @@
-//! Replays from the journal whose next part waits until the connection has taken the last one: who reads slowly is not flooded.
+//! Replays whose next part waits until the connection has taken the last one: who reads slowly is not flooded. A connection has one part under way,
+//! however many rooms it joins at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use crate::base::limits::REPLAY_AHEAD_BYTES;
+use crate::base::ids::{ConnId, RoomId};
 use crate::hub::ports::{ReplayId, Replayed};
 
 use super::Reactor;
 
 /// By the connection's slot. Empty most of the time.
 #[derive(Default)]
-pub(super) struct Replays(HashMap<u32, Vec<ReplayId>, RandomState>);
+pub(super) struct Replays(HashMap<u32, Waiting, RandomState>);
+
+/// One connection's.
+#[derive(Default)]
+struct Waiting {
+    /// The part that the hub was asked for.
+    asked: Option<(ReplayId, RoomId)>,
+    /// Those that have their turn later.
+    rest: VecDeque<(ReplayId, RoomId)>,
+}
+
+impl Waiting {
+    /// What the hub had for that room before is no more.
+    fn forget(&mut self, room: RoomId) {
+        self.asked = self.asked.filter(|(_, of)| *of != room);
+        self.rest.retain(|(_, of)| *of != room);
+    }
+}
 
 impl Reactor {
+    /// The hub has granted a join, of which the rest comes in parts, if there is one. What came in parts for an earlier join of that room has ended.
+    pub(super) fn begin_replay(&mut self, conn: ConnId, room: RoomId, replay: Option<ReplayId>) {
+        if self.conns.by_id(conn).is_none() {
+            return replay.into_iter().for_each(|id| self.core.uplink.replay_taken(id, false));
+        }
+        if let Some(waiting) = self.replays.0.get_mut(&conn.slot) {
+            waiting.forget(room);
+        }
+        if let Some(id) = replay {
+            self.replays.0.entry(conn.slot).or_default().rest.push_back((id, room));
+        }
+        self.go_on_replaying(conn.slot);
+    }
+
     /// Takes a part on for a member; a connection that is none any more has no use for the rest.
     pub(super) fn take_replayed(&mut self, replayed: Replayed) {
         let Replayed { id, conn, room, frames, floor, is_done } = replayed;
@@ -29,33 +61,36 @@ impl Reactor {
             self.enlist(conn.slot);
             self.schedule(conn.slot); // a poll may have begun to wait
         }
-        if is_done {
-            return;
+        if let Some(waiting) = self.replays.0.get_mut(&conn.slot).filter(|waiting| waiting.asked.is_some_and(|(asked, _)| asked == id)) {
+            waiting.asked = None;
+            waiting.rest.extend((is_member && !is_done).then_some((id, room)));
         }
-        if is_member {
-            self.replays.0.entry(conn.slot).or_default().push(id);
-            self.go_on_replaying(conn.slot);
-        } else {
+        if !is_member && !is_done {
             self.core.uplink.replay_taken(id, false);
         }
+        self.go_on_replaying(conn.slot);
     }
 
-    /// Asks for the next parts of a connection that has taken the last ones.
+    /// Asks for the next part for a connection that has taken the last one.
     pub(super) fn go_on_replaying(&mut self, slot: u32) {
         if self.replays.0.is_empty() {
             return;
         }
-        let has_taken = self.conns.at(slot).is_some_and(|conn| conn.queued_bytes() <= REPLAY_AHEAD_BYTES);
-        if has_taken && let Some(ids) = self.replays.0.remove(&slot) {
-            for id in ids {
-                self.core.uplink.replay_taken(id, true);
-            }
+        let Some(waiting) = self.replays.0.get_mut(&slot).filter(|waiting| waiting.asked.is_none()) else { return };
+        let ahead = self.core.options.replay_ahead_bytes();
+        if !waiting.rest.is_empty() && self.conns.at(slot).is_none_or(|conn| conn.queued_bytes() > ahead) {
+            return;
+        }
+        waiting.asked = waiting.rest.pop_front();
+        match waiting.asked {
+            Some((id, _)) => self.core.uplink.replay_taken(id, true),
+            None => drop(self.replays.0.remove(&slot)),
         }
     }
 
     /// The connection is gone.
     pub(super) fn end_replays(&mut self, slot: u32) {
-        for id in self.replays.0.remove(&slot).into_iter().flatten() {
+        for (id, _) in self.replays.0.remove(&slot).into_iter().flat_map(|waiting| waiting.asked.into_iter().chain(waiting.rest)) {
             self.core.uplink.replay_taken(id, false);
         }
     }

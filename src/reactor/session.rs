@@ -36,9 +36,12 @@ use super::memory::Demand;
 use super::publisher::{Answers, Outcome, publish_line};
 
 mod acks;
+mod marks;
 mod noted;
 mod opening;
 mod rules;
+
+use marks::{Mark, Marks};
 
 /// When to try again what the authorizer gave no answer to: it is asked anew ten seconds after it was found to be down.
 const AUTHORIZER_RETRY_MS: u32 = 10_000;
@@ -49,8 +52,8 @@ pub(super) struct Session {
     id: ConnId,
     /// Its address, if that is known.
     client: Option<IpAddr>,
-    /// The limits of addresses hold for it.
-    is_limited: bool,
+    way: Way,
+    marks: Marks,
     /// `None` until a token is accepted.
     grants: Option<Grants>,
     awaited: ThinDeque<Awaited>,
@@ -59,8 +62,15 @@ pub(super) struct Session {
     /// `None` until it publishes.
     answers: Option<Box<Answers>>,
     bad_in_a_row: u8,
-    expiry_noticed: bool,
     limiter: Limiter,
+}
+
+/// How its client comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    WebSocket,
+    Events,
+    Poll,
 }
 
 /// What the hub owes this connection.
@@ -101,17 +111,19 @@ const TOO_MANY_DENIED: &str = "too many rooms were denied: ask only for rooms th
 
 impl Session {
     /// A session that waits for its token. `client`: its address, if that is known; `is_limited`: the limits of addresses hold for it.
-    pub(super) fn new(id: ConnId, client: Option<IpAddr>, is_limited: bool) -> Session {
+    pub(super) fn new(id: ConnId, client: Option<IpAddr>, is_limited: bool, way: Way) -> Session {
+        let mut marks = Marks::default();
+        marks.set(Mark::Limited, is_limited);
         Session {
             id,
             client,
-            is_limited,
+            way,
+            marks,
             grants: None,
             awaited: ThinDeque::default(),
             asking: ThinDeque::default(),
             answers: None,
             bad_in_a_row: 0,
-            expiry_noticed: false,
             limiter: Limiter::default(),
         }
     }
@@ -165,6 +177,7 @@ impl Session {
             Ok(Command::Auth { id, token }) => match core.check_token(&token) {
                 Ok(grants) => return self.begin_by_message(grants, id.as_ref(), core, outbox),
                 Err(error) => {
+                    self.turn_away(core.user_of(&token), error.close_code().name, core);
                     bad_token(&error, id.as_ref(), core, outbox);
                     return Next::Close(error.close_code());
                 }
@@ -262,7 +275,7 @@ impl Session {
             return Next::Close(CLOSE_INVALID_TOKEN);
         }
         self.grants = Some(grants);
-        self.expiry_noticed = false;
+        self.marks.set(Mark::ExpiryNoticed, false);
         core.reply(outbox, |out| reply::ok(out, id));
         self.drop_rooms_beyond_grants(core, outbox);
         Next::Go
@@ -289,7 +302,10 @@ impl Session {
     pub(super) fn subscribe(&mut self, id: Option<&RequestId>, room: &str, wish: Wish, core: &mut Core, outbox: &mut Outbox) -> Next {
         let Some(grants) = &self.grants else { return Next::Go };
         let by_pattern = grants.may_read(room);
-        if let Err(wait) = self.limiter.join(by_pattern, core.now.mono) {
+        let mut limiter = self.limiter.clone();
+        let risked = self.may_risk_denial(by_pattern, &mut limiter, core);
+        self.limiter = limiter;
+        if let Err(wait) = risked {
             return self.limit(id, TOO_MANY_DENIED, wait, core, outbox);
         }
         if let Err(refusal) = self.may_ask_to_join(room, core).and_then(|()| core.spare_memory(Demand::Join)) {
@@ -516,7 +532,7 @@ impl Session {
     /// When [`Session::on_time`] has something to do.
     pub(super) fn deadline(&self, now: Now) -> Mono {
         let Some(grants) = &self.grants else { return Mono::NEVER };
-        let notice_ms = if self.expiry_noticed { 0 } else { EXPIRY_NOTICE.as_millis() as u64 };
+        let notice_ms = if self.marks.has(Mark::ExpiryNoticed) { 0 } else { EXPIRY_NOTICE.as_millis() as u64 };
         let at_ms = grants.expires_at_ms.saturating_sub(notice_ms);
         now.mono.plus(Duration::from_millis(at_ms.saturating_sub(now.wall_ms)))
     }
@@ -528,8 +544,8 @@ impl Session {
         if left_ms == 0 {
             return Next::Close(CLOSE_TOKEN_EXPIRED);
         }
-        if !self.expiry_noticed && left_ms <= EXPIRY_NOTICE.as_millis() as u64 {
-            self.expiry_noticed = true;
+        if !self.marks.has(Mark::ExpiryNoticed) && left_ms <= EXPIRY_NOTICE.as_millis() as u64 {
+            self.marks.set(Mark::ExpiryNoticed, true);
             let ts_ms = core.now.wall_ms;
             core.reply(outbox, |out| reply::auth_expiring(out, ts_ms, left_ms));
         }

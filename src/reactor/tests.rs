@@ -158,6 +158,8 @@ fn hub(clock: Clock, inbox: Arc<Link<Output>>, stop: Arc<AtomicBool>) -> (JoinHa
             unacknowledged_bytes: 1 << 20,
             rooms_max: 100,
             keys_per_room_max: 100,
+            replay_at_once_bytes: usize::MAX,
+            replay_part_bytes: 1 << 16,
             epoch_seed: 1,
             local_rooms: Vec::new(),
         });
@@ -453,6 +455,21 @@ fn a_slow_reader_is_dropped_and_the_others_get_everything() {
         house.closes("slow_consumer") == 1
     });
     house.wait_until("its membership has ended", |house| house.stats.memberships.value() == 1);
+}
+
+/// CLI-15: spread evenly, and another order after each start.
+#[test]
+fn clients_come_back_at_other_times_after_each_start() {
+    let times = |instance| -> Vec<u64> { (0..1_000).map(|slot| spread(slot, instance, 10_000)).collect() };
+    for instance in [0, 1, 0xdead_beef] {
+        let mut by_second = [0; 10];
+        for ms in times(instance) {
+            by_second[ms as usize / 1_000] += 1;
+        }
+        assert!(by_second.iter().all(|count| (80..=120).contains(count)), "{by_second:?}");
+    }
+    assert_ne!(times(1)[0], times(2)[0]);
+    assert_ne!(times(7), times(8));
 }
 
 #[test]

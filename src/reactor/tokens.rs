@@ -45,13 +45,14 @@ impl Tokens {
         checked
     }
 
+    /// What a token grants that was found good a moment ago, revoked or not.
+    pub(super) fn known(&mut self, token: &str, now: Now) -> Option<Grants> {
+        self.cache.get(token, now)
+    }
+
     /// Whether what a token granted a moment ago holds still. A refusal is counted here.
     pub(super) fn check_grants(&self, grants: &Grants, now: Now, stats: &ReactorStats) -> Result<(), TokenError> {
-        let checked = match grants {
-            _ if self.revocations.read().covers(grants) => Err(TokenError::Revoked),
-            grants if grants.expires_at_ms <= now.wall_ms => Err(TokenError::Expired),
-            _ => Ok(()),
-        };
+        let checked = self.revocations.read().check(grants, now.wall_ms);
         checked.inspect_err(|error| stats.token_refused(error.label()))
     }
 

@@ -17,7 +17,7 @@ use crate::wire::websocket::{self, Assembler, Limits, Message, Role, Step};
 use super::connection::{Then, Took};
 use super::core::{Core, Next};
 use super::echo;
-use super::session::Session;
+use super::session::{Session, Way};
 
 /// See the module.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl WebSocket {
         let now = core.now.mono;
         WebSocket {
             assembler: if inflates { Assembler::inflating(Role::Server) } else { Assembler::new(Role::Server) },
-            session: Session::new(id, client, core.options.limited(client).is_some()),
+            session: Session::new(id, client, core.options.limited(client).is_some(), Way::WebSocket),
             heard: now,
             heartbeat_at: Mono::NEVER,
             auth_by: if core.options.conformance_echo { Mono::NEVER } else { now.plus(HANDSHAKE_TIMEOUT) },

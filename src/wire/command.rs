@@ -159,7 +159,7 @@ pub fn parse(text: &mut [u8]) -> Result<Command, Box<Rejected>> {
         return Ok(Command::Publish);
     };
     let mut id = json::request_id(start.id).map_err(|refusal| Box::new(start.rejected(refusal)))?;
-    run(verb, &mut id, text).map_err(|refusal| Box::new(Rejected { id, refusal }))
+    run(verb, &mut id, text).map_err(|refusal| Box::new(Rejected { id, kind: None, refusal }))
 }
 
 /// The refusal of a text for which [`parse`] says [`Command::Publish`], on a connection that may not publish.
@@ -200,7 +200,7 @@ impl<'a> Start<'a> {
 
     #[cold]
     fn rejected(&self, refusal: Refusal) -> Rejected {
-        Rejected { id: json::request_id(self.id).ok().flatten(), refusal }
+        Rejected { id: json::request_id(self.id).ok().flatten(), kind: None, refusal }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A position as one text, for those who carry it about in a header or a query: `k3:alert.118,update.8840,metric.0`.
 //!
-//! It names the last `seq` of each lane in an epoch, as `since` does over WebSocket. A long poll's has a part more, `state.5f3a2c11-81937`, which
-//! says which changes of states it has seen: a number that means something to one start of the daemon alone, which the part names first.
+//! It names the last `seq` of each lane in an epoch, as `since` does over WebSocket. A long poll's has a part more, `state.5f3a2c11-81937-8d2f04ac`,
+//! which says which changes of states it has seen: a number that means something to one start of the daemon alone, which the part names first, and in
+//! one room alone, whose mark it names last. An epoch is the same in most rooms, so that nothing else would tell a position of another one.
 
 use std::fmt;
 
@@ -28,6 +29,13 @@ pub struct StatesSeen {
     pub instance: u32,
     /// The last one.
     pub until: u64,
+    /// The [`room_mark`] of the room whose states they are.
+    pub room: u32,
+}
+
+/// Tells a room from others, most likely, in few digits: its name's FNV-1a hash, which is the same on all nodes and in all versions.
+pub fn room_mark(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 const STATE: &str = "state";
@@ -49,6 +57,15 @@ impl Cursor {
         Ok(cursor)
     }
 
+    /// Refuses a position that came with another room's answer.
+    pub fn check_room(&self, name: &str) -> Result<(), Refusal> {
+        if self.states.is_none_or(|states| states.room == room_mark(name)) {
+            return Ok(());
+        }
+        let message = "`since` is a position in another room: give the `cursor` of this room's last answer, or none to begin anew";
+        Err(Refusal::new(INVALID_FIELD, message))
+    }
+
     fn take(&mut self, part: &str) -> Result<(), Refusal> {
         let (name, value) = part.split_once('.').ok_or_else(|| malformed("a part of it has no `.`"))?;
         let is_new = if name == STATE {
@@ -65,11 +82,16 @@ impl Cursor {
 
 impl StatesSeen {
     fn parse(text: &str) -> Option<StatesSeen> {
-        let (instance, until) = text.split_once('-')?;
-        let is_hex = instance.len() == 8 && instance.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let instance = u32::from_str_radix(instance, 16).ok().filter(|_| is_hex)?;
-        Some(StatesSeen { instance, until: number(until)? })
+        let (instance, rest) = text.split_once('-')?;
+        let (until, room) = rest.split_once('-')?;
+        Some(StatesSeen { instance: hex(instance)?, until: number(until)?, room: hex(room)? })
     }
+}
+
+/// Eight digits.
+fn hex(digits: &str) -> Option<u32> {
+    let is_hex = digits.len() == 8 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hex.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
 fn number(digits: &str) -> Option<u64> {
@@ -102,7 +124,7 @@ impl fmt::Display for Position<'_> {
             separator = ',';
         }
         match self.states {
-            Some(StatesSeen { instance, until }) => write!(f, ",{STATE}.{instance:08x}-{until}"),
+            Some(StatesSeen { instance, until, room }) => write!(f, ",{STATE}.{instance:08x}-{until}-{room:08x}"),
             None => Ok(()),
         }
     }
@@ -118,8 +140,19 @@ mod tests {
     fn a_position_reads_as_documented() {
         let cursor = Cursor::parse("k3:alert.118,update.8840").unwrap();
         assert_eq!((&*cursor.epoch, cursor.seq, cursor.states), ("k3", [Some(118), Some(8840), None], None));
-        let cursor = Cursor::parse("k3:metric.0,state.0000002a-7").unwrap();
-        assert_eq!((cursor.seq, cursor.states), ([None, None, Some(0)], Some(StatesSeen { instance: 42, until: 7 })));
+        let cursor = Cursor::parse("k3:metric.0,state.0000002a-7-00000003").unwrap();
+        assert_eq!((cursor.seq, cursor.states), ([None, None, Some(0)], Some(StatesSeen { instance: 42, until: 7, room: 3 })));
+    }
+
+    /// The mark is in positions that clients keep: it must not change.
+    #[test]
+    fn a_position_is_of_one_room() {
+        assert_eq!((room_mark(""), room_mark("a"), room_mark("foobar")), (0x811c_9dc5, 0xe40c_292c, 0xbf9c_f968));
+        let states = Some(StatesSeen { instance: 1, until: 1, room: room_mark("r:1") });
+        let cursor = Cursor { epoch: "k3".into(), seq: [None; Lane::COUNT], states };
+        assert_eq!(cursor.check_room("r:1"), Ok(()));
+        assert!(cursor.check_room("r:2").unwrap_err().message.contains("another room"));
+        assert_eq!(Cursor { states: None, ..cursor }.check_room("r:2"), Ok(()), "a stream's position says nothing of it");
     }
 
     /// LIM-05: refused, not guessed at.
@@ -141,9 +174,11 @@ mod tests {
             "k 3:alert.1",
             "k3:alert.18446744073709551616",
             "k3:state.7",
-            "k3:state.0000002A-7",
-            "k3:state.+000002a-7",
-            "k3:state.0000002a-1,state.0000002a-1",
+            "k3:state.0000002a-7",
+            "k3:state.0000002A-7-00000003",
+            "k3:state.+000002a-7-00000003",
+            "k3:state.0000002a-7-3",
+            "k3:state.0000002a-1-00000003,state.0000002a-1-00000003",
             "k3:alert.1\r\n",
             long.as_str(),
         ];
@@ -155,8 +190,8 @@ mod tests {
     proptest! {
         /// DLV-14: what goes out as `id` or `cursor` comes back as the same position.
         #[test]
-        fn a_position_comes_back_as_it_went(epoch in "[a-z0-9:_.-]{1,40}", seq: [u64; 3], states: Option<(u32, u64)>) {
-            let states = states.map(|(instance, until)| StatesSeen { instance, until });
+        fn a_position_comes_back_as_it_went(epoch in "[a-z0-9:_.-]{1,40}", seq: [u64; 3], states: Option<(u32, u64, u32)>) {
+            let states = states.map(|(instance, until, room)| StatesSeen { instance, until, room });
             let text = Position { epoch: &epoch, seq, states }.to_string();
             prop_assert_eq!(Cursor::parse(&text), Ok(Cursor { epoch: epoch.into(), seq: seq.map(Some), states }));
         }

@@ -44,6 +44,8 @@ pub struct Draft<'a> {
 pub struct Rejected {
     /// Its `id`, if that could be read.
     pub id: Option<RequestId>,
+    /// The `type`, likewise; of a command, nothing.
+    pub kind: Option<Box<str>>,
     /// Why.
     pub refusal: Refusal,
 }
@@ -54,7 +56,10 @@ pub struct Rejected {
 pub fn parse<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rejected>> {
     let mut envelope = Envelope::default();
     let outcome = envelope.read(line, wanted).and_then(|()| envelope.draft(wanted));
-    outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
+    outcome.map_err(|refusal| {
+        let kind = envelope.identifier(TYPE).ok().flatten().map(|kind| Box::from(&*kind));
+        Box::new(Rejected { id: envelope.id().ok().flatten(), kind, refusal })
+    })
 }
 
 /// The envelope's members, by their place in [`NAMES`].

@@ -20,8 +20,7 @@ impl Query {
                 ));
             };
             if !known.contains(&name.as_str()) {
-                let known = if known.is_empty() { "no parameter".to_owned() } else { known.join(", ") };
-                return Err(Refusal::new(INVALID_FIELD, format!("the query's `{}` is not known: there is {known}", name.escape_debug())));
+                return Err(unknown(&name, known));
             }
             if pairs.iter().any(|(other, _)| *other == name) {
                 return Err(Refusal::new(INVALID_FIELD, format!("the query has `{name}` twice: give it once")));
@@ -40,6 +39,12 @@ impl Query {
     pub fn required(&self, name: &str) -> Result<&str, Refusal> {
         self.get(name).ok_or_else(|| Refusal::new(INVALID_FIELD, format!("the query lacks `{name}`: write ?{name}=…")))
     }
+}
+
+/// A parameter that there is not.
+pub(super) fn unknown(name: &str, known: &[&str]) -> Refusal {
+    let known = if known.is_empty() { "no parameter".to_owned() } else { known.join(", ") };
+    Refusal::new(INVALID_FIELD, format!("the query's `{}` is not known: there is {known}", name.escape_debug()))
 }
 
 /// Percent-decoding (RFC 3986 section 2.1), with `+` for a blank as forms write it.

@@ -130,6 +130,8 @@ impl World {
             unacknowledged_bytes: 1 << 20,
             rooms_max: 100,
             keys_per_room_max: 100,
+            replay_at_once_bytes: *rng.pick(&[0, 300, 1 << 20]),
+            replay_part_bytes: *rng.pick(&[1, 500, 1 << 16]),
             epoch_seed: seed,
             local_rooms: Vec::new(),
         };

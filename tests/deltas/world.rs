@@ -131,6 +131,8 @@ impl World {
             unacknowledged_bytes: 1 << 20,
             rooms_max: 100,
             keys_per_room_max: 100,
+            replay_at_once_bytes: usize::MAX,
+            replay_part_bytes: 1 << 16,
             epoch_seed: seed,
             local_rooms: Vec::new(),
         };

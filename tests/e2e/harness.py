@@ -402,7 +402,7 @@ class Client:
             url, ssl=tls, origin=origin, subprotocols=protocols, additional_headers=headers, compression=None, proxy=None,
             open_timeout=DEADLINE_S, ping_interval=None, close_timeout=DEADLINE_S, max_size=None, legacy=True,  # one connection, no reconnecting
         )  # fmt: skip
-        self.pending, self.last_id, self.fenced = [], 0, False
+        self.pending, self.last_id, self.fenced, self.welcome, self.last_word = [], 0, False, None, None
         if by == "first_message":
             self.send(type="auth", token=token)
         if welcome:
@@ -479,13 +479,20 @@ class Client:
         return answer["name"]
 
     def until_closed(self, deadline_s=DEADLINE_S):
-        """Everything up to the close: the messages, and the close code."""
+        """Everything up to the close: the messages but for the last word, and the close code. A client whose token was accepted gets a last word with each
+        code of ours, and nobody else does."""
         messages, ends = [], time.monotonic() + deadline_s
         try:
             while True:
                 messages.append(self.recv(ends - time.monotonic()))
         except ConnectionClosed as closed:
-            return messages, closed.rcvd.code if closed.rcvd else None
+            code = closed.rcvd.code if closed.rcvd else None
+        said = [messages.pop()] if messages and messages[-1]["type"] == "disconnect" else []
+        if code is not None:
+            is_due = code >= 4000 and (self.welcome is not None or any(message["type"] == "welcome" for message in messages))
+            assert [word["code"] for word in said] == [code] * is_due, (said, messages[-3:], code)
+        self.last_word = said[0] if said else None
+        return messages, code
 
     def close_code(self, deadline_s=DEADLINE_S):
         return self.until_closed(deadline_s)[1]

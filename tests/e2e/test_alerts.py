@@ -1,6 +1,7 @@
 """The built-in alerts: a slow client, a full queue, guesses at tokens; told once each, in every place."""
 
 import json
+import signal
 import socket
 
 from harness import PATIENCE_S, http_request, mint, note, wait_until
@@ -87,8 +88,6 @@ def test_a_slow_client_is_an_alert(serve):
 def test_guesses_at_tokens_are_an_alert_and_reload_changes_thresholds(serve, tmp_path):
     """OBS-10, OPS-01: thresholds of the file hold, other ones from SIGHUP on; an alert that is switched off is over, and not listed; what is wrong with
     one is told with its line."""
-    import signal
-
     file = tmp_path / "tickerd.toml"
     file.write_text(ALERTS)
     daemon = serve(config=file)
@@ -130,3 +129,54 @@ def test_the_figures_agree(serve):
         lane = stats["windows"]["60s"]["lanes"]["alert"]
         assert lane["deliveries_per_s"] > 0 and 0 < lane["p50_us"] <= lane["p99_us"]
         assert set(stats["windows"]) == {"1s", "10s", "60s"}
+
+
+def test_what_fired_over_a_stop_is_cleared_by_the_next_start(serve, tmp_path):
+    """OBS-10: killed while an alert fires; who reads the room afterwards hears that it is over, once."""
+    (tmp_path / "tickerd.toml").write_text(ALERTS)
+    options = {"config": tmp_path / "tickerd.toml", "max_connections": 8, "data_dir": tmp_path / "data"}
+    name, token = "connections_filling", mint(sub="operator", rooms=["system:alerts"])
+
+    def kill():
+        daemon.process.send_signal(signal.SIGKILL)
+        daemon.process.wait(PATIENCE_S)
+        daemon.process.returncode = 0
+
+    daemon = serve(**options)
+    with daemon.connect(token) as operator:
+        epoch = operator.subscribe("system:alerts")[0]["epoch"]
+        clients = [daemon.connect(mint(sub=f"u{number}")) for number in range(4)]
+        assert operator.recv_type("system_alert", PATIENCE_S)["data"]["state"] == "firing"
+        wait_until(lambda: (tmp_path / "data/alerts").exists(), "it is kept")
+        assert (tmp_path / "data/alerts").read_text().split() == [name]
+        kill()
+    for client in clients:
+        client.close()
+    for start in range(2):
+        daemon = serve(**options)
+        wait_until(lambda: told(daemon, "/v1/stats").get("windows", {}).get("10s", {}).get("seconds", 0) > 1.5, "it has looked twice")
+        with daemon.connect(token) as operator:
+            frames = operator.subscribe("system:alerts", since={"epoch": epoch, "seq": {"alert": 0}})[1]
+        crossings = [(frame["data"]["alert"], frame["data"]["state"]) for frame in frames if frame["type"] == "system_alert"]
+        assert crossings == [(name, "firing"), (name, "cleared")], start
+        assert (tmp_path / "data/alerts").read_text() == ""
+        kill()
+
+
+def test_one_poller_is_no_storm(serve, tmp_path):
+    """OBS-10, OBS-02: a user who opens a connection for each poll was never away; one who comes back again and again is one; many are a storm."""
+    (tmp_path / "tickerd.toml").write_text('[alerts.reconnect_storm]\nfire = 3\nclear = 2\nfor = "0s"\nclear_for = "0s"\n')
+    daemon = serve(config=tmp_path / "tickerd.toml")
+    headers = {"Authorization": f"Bearer {mint(sub='poller', rooms=['r:1'])}"}
+    for _ in range(30):
+        assert http_request(daemon.address, "GET", "/v1/poll?room=r:1&timeout_ms=0", headers=headers | {"Connection": "close"})[0] == 200
+    for _ in range(10):
+        daemon.connect(mint(sub="flapping")).close()
+        wait_until(lambda: daemon.metric("tickerd_users") == 0, "it is gone")
+    wait_until(lambda: alert(daemon, "reconnect_storm")["value"] == 1, "one came back")
+    assert alert(daemon, "reconnect_storm")["state"] == "quiet"
+    for user in range(3):
+        for _ in range(2):
+            daemon.connect(mint(sub=f"u{user}")).close()
+            wait_until(lambda: daemon.metric("tickerd_users") == 0, "it is gone")
+    wait_until(lambda: alert(daemon, "reconnect_storm")["state"] == "firing", "four users came back")

@@ -58,6 +58,34 @@ def turned_away(daemon, token, status):
     assert refused.value.response.status_code == status
 
 
+def test_who_is_refused_is_named_where_a_token_of_ours_does(house):
+    """OBS-17: too many connections, by a WebSocket or a request; a token that was revoked, by status, by close code, and by message; not one that is
+    not ours."""
+    daemon = house.start(max_connections_per_user=1)
+    token = mint("ann", jti="t1")
+    with daemon.connect(token):
+        assert Client(daemon.address, token, welcome=False).close_code() == 4003
+        for path in ("/v1/poll?room=user:ann", "/v1/events?room=user:ann"):
+            assert http_request(daemon.address, "GET", path, headers={"Authorization": f"Bearer {token}"})[0] == 429
+        admin(daemon, "/v1/revoke", jti="t1")
+    turned_away(daemon, token, 401)
+    assert Client(daemon.address, token, by="subprotocol", origin="https://app.example", welcome=False).close_code() == 4301
+    by_message = Client(daemon.address, None, by="none", welcome=False)
+    by_message.send(type="auth", token=token)
+    assert by_message.close_code() == 4301
+    turned_away(daemon, mint("ann", key="another-secret-of-32-bytes-or-more-000"), 401)
+    house.end()
+    assert [(row["user"], row["subject"], row["reason"]) for row in trail(house.data, "refuse")] == [
+        ("ann", "connect", "connection_limit"),
+        ("ann", "connect", "too_many_connections"),
+        ("ann", "connect", "too_many_connections"),
+        ("ann", "connect", "revoked"),
+        ("ann", "connect", "token_revoked"),
+        ("ann", "connect", "token_revoked"),
+        (None, "connect", "signature"),
+    ]
+
+
 def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
     """OBS-15, OBS-16, OBS-17: who, from where, on which connection, which room, why; never a token, nor what is in an event."""
     daemon = house.start(audit_age="1h")
@@ -67,7 +95,7 @@ def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
     assert bob.refused(type="subscribe", room=ROOM) == "access_denied"
     bob.subscribe("user:bob")
     daemon.publish(note(ROOM, event_id="e1", data={"x": SECRET_DATA}), note(ROOM, data=2), risk_alert(text=SECRET_DATA))
-    assert [answer["ok"] for answer in daemon.publish_unix({"type": "note", "data": 1}, b"{")] == [False, False]
+    assert [answer["ok"] for answer in daemon.publish_unix({"type": "note", "data": 1}, {"type": "note"}, b"{")] == [False, False, False]
     event = ann.recv_type("note")
     assert daemon.publish_http(equity(text=SECRET_DATA), token=tokens[3])[0] == 200
     assert daemon.publish_http(equity(), token=tokens[1])[0] == 403
@@ -101,6 +129,7 @@ def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
         ("connect", "bob", None, None, None, 1),
         ("deny", "bob", ROOM, None, "access_denied", 1),
         ("join", "bob", "user:bob", None, None, 1),
+        ("refuse", "bob", None, "publish", "forbidden", 1),
         ("ack", "bob", None, "n1", None, 1),
         ("disconnect", "bob", None, None, "normal", 1),
     ]
@@ -117,7 +146,7 @@ def test_each_thing_that_happens_has_its_entry_and_no_secret_is_in_one(house):
     ]
     published = {(row["user"], row["subject"]): (row["count"], row["accepted"], row["refused"]) for row in trail(house.data, "publish")}
     assert published == {
-        ("unix-socket", "note"): (4, 3, 1),
+        ("unix-socket", "note"): (5, 3, 2),
         ("unix-socket", "RISK_ALERT"): (1, 1, 0),
         ("unix-socket", "notification"): (1, 1, 0),
         ("unix-socket", None): (1, 0, 1),

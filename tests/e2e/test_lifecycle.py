@@ -152,9 +152,8 @@ def test_goodbye(serve, reactors):
     daemon.process.send_signal(signal.SIGTERM)
     delays = set()
     for client in clients:
-        messages, code = client.until_closed()
-        assert code == 4101
-        notice = messages[-1]
+        assert client.close_code() == 4101
+        notice = client.last_word
         assert (notice["type"], notice["code"], notice["reason"]) == ("disconnect", 4101, "shutdown")
         delays.add(notice["after_ms"])
     assert len(delays) > 5, "not all at the same moment (CLI-15)"

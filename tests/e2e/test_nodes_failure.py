@@ -1,9 +1,11 @@
 """Redis fails, and comes back: what goes on, what is refused, what is told."""
 
+import socket
+import subprocess
 import time
 
 import pytest
-from harness import PATIENCE_S, equity, figures, http_request, mint, note, wait_until
+from harness import BINARY, PATIENCE_S, SECRET, equity, figures, http_request, mint, note, wait_until
 from redis_server import wait_s
 from test_nodes import EVERYTHING, alerts, node, redis, seqs  # noqa: F401 (fixtures)
 
@@ -51,6 +53,16 @@ def test_without_redis_clients_stay_and_publishes_are_refused_until_it_is_back(n
     wait_until(lambda: "ready" in state_of(a)[1], "health tells")
     figures(f"redis {fail}", told_s=round(told_s, 2), back_s=round(back_s, 2), cpu_share=round(share, 3))
     assert told_s < 10 and back_s < 10
+
+
+def test_a_redis_that_hangs_is_told_in_words(tmp_path):
+    """ERR-01: what takes the connection and says nothing: what, where, and what it may be, instead of a number."""
+    (tmp_path / "jwt.key").write_text(SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "127.0.0.1:{}".format(silent.getsockname()[1])
+        command = [BINARY, "serve", "--jwt-key", tmp_path / "jwt.key", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", f"redis://{address}"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert ended.returncode == 1 and "no answer in time" in ended.stderr and address in ended.stderr and "os error" not in ended.stderr, ended.stderr
 
 
 def test_a_restart_of_redis_that_loses_nothing_loses_nothing(node, redis):  # noqa: F811

@@ -209,6 +209,48 @@ def test_another_epoch_and_a_rewound_position_are_told(serve):
         assert client.poll(timeout_ms=0) == []
 
 
+def test_a_position_is_one_rooms(daemon):
+    """LIM-05: another room's cursor is refused, not taken for a position that it is not."""
+    with poller(daemon) as client:
+        client.poll()
+        status, name = refusal(daemon, "/v1/poll?" + query(room="r:2", since=client.since))
+        assert (status, name) == (400, "invalid_field")
+        assert refusal(daemon, "/v1/events?" + query(room="r:2", since=client.since)) == (400, "invalid_field")
+
+
+def test_a_poll_that_changes_nodes_begins_anew_after_a_moment(daemon1):
+    """SCL-03: the states that another node has told are not known here, so all come; but not at once, again and again, unless there is news."""
+    daemon1.publish(note(ROOM, mode="state", key="k", data=1), note(ROOM, "alert"))
+    with poller(daemon1) as client:
+        client.poll()
+        ours = client.since
+        elsewhere = ours[: ours.index("state.")] + "state.00000001-1-" + ours[-8:]
+        for until in ("the moment is over", "something comes", "it asks for no more"):
+            client.since, began = elsewhere, time.monotonic()
+            client.ask(timeout_ms=0 if until == "it asks for no more" else 20_000)
+            if until == "something comes":
+                wait_until(lambda: is_waiting(daemon1), "it waits")
+                daemon1.publish(note(ROOM, "update", "transient", "news"))
+            messages, took = client.answer(), time.monotonic() - began
+            assert kinds(messages)[:2] == ["subscribed", "note"] and [message["data"] for message in messages if "rev" in message] == [1], until
+            assert (0.9 if until == "the moment is over" else 0) <= took < 5, until
+            assert client.since == ours
+        # What it has missed comes at once, and so does what a new epoch says.
+        daemon1.publish(note(ROOM, "alert", data="missed"))
+        client.since, began = elsewhere, time.monotonic()
+        assert "missed" in [message.get("data") for message in client.poll()] and time.monotonic() - began < 0.9
+
+
+def test_denied_joins_count_for_the_user(daemon1):
+    """ROM-02, LIM-01: each poll on a connection of its own: guessing rooms is no faster than over a WebSocket; what the token names is not in question."""
+    token = mint("guesser", rooms=["r:1"])
+    denied = [refusal(daemon1, f"/v1/{way}?room=challenge:{n}", token) for n, way in enumerate(["poll", "events"] * 7)]
+    assert denied == [(403, "access_denied")] * 10 + [(429, "rate_limited")] * 4
+    assert exchange(daemon1.address, get("/v1/poll?room=challenge:1", token)).headers["retry-after"]
+    assert exchange(daemon1.address, get("/v1/poll?room=r:1", token)).status == 200
+    assert refusal(daemon1, "/v1/poll?room=challenge:1", mint("other")) == (403, "access_denied")
+
+
 def test_a_killed_daemon_loses_and_doubles_nothing(serve, tmp_path):
     """DLV-12, ERR-05: what was acknowledged comes exactly once, over kill -9, and the states are there."""
     data_dir = tmp_path / "data"
@@ -258,6 +300,8 @@ def test_what_memory_does_not_keep_comes_from_disk(serve, tmp_path):
         ("/v1/poll?room=bad%20room", TOKEN, 400, "invalid_field"),
         ("/v1/poll?room=", TOKEN, 400, "invalid_field"),
         ("/v1/poll?room=r:1&since=k3", TOKEN, 400, "invalid_field"),
+        ("/v1/poll?room=r:1&timeout=5", TOKEN, 400, "invalid_field"),
+        ("/v1/events?room=r:1&histroy=5", TOKEN, 400, "invalid_field"),
         ("/v1/poll?room=r:1&timeout_ms=60001", TOKEN, 400, "invalid_field"),
         ("/v1/poll?room=r:1&timeout_ms=soon", TOKEN, 400, "invalid_field"),
     ],
@@ -306,6 +350,19 @@ def test_a_connection_that_has_polled_may_go_on_in_another_way(serve, how):
             assert daemon.metric('tickerd_connections{kind="http"}') == 0
         wait_until(lambda: daemon.metric("tickerd_connections", how) == 0, "it is gone")
         assert daemon.publish_http(note(ROOM))[0] == 200
+
+
+def test_a_connection_that_has_polled_and_is_refused_elsewhere_ends(daemon1):
+    """LIM-10: it is a client no more, and would have a stranger's place for as long as it may be idle; one that never was a client goes on."""
+    for has_polled in (True, False):
+        with poller(daemon1) as client:
+            if has_polled:
+                client.poll()
+            for path in ("/v1/ws",) if has_polled else ("/v1/ws", "/v1/ws"):
+                client.raw.send(get(path, TOKEN))
+                assert client.raw.response().status in (400, 426)
+            if has_polled:
+                assert client.raw.closed()
 
 
 def test_limits_are_those_of_all_clients(serve):

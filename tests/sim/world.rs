@@ -470,6 +470,8 @@ fn options(plan: &Plan, epoch_seed: u64) -> HubOptions {
         unacknowledged_bytes: 1 << 20,
         rooms_max: plan.rooms_max,
         keys_per_room_max: plan.keys_per_room_max,
+        replay_at_once_bytes: usize::MAX,
+        replay_part_bytes: 1 << 16,
         epoch_seed,
         local_rooms: Vec::new(),
     }

@@ -88,7 +88,7 @@ metrics! {
     JOURNAL_QUEUED_BYTES = Gauge "journal_queued_bytes" [] "Their bytes.";
     JOURNAL_WAITING = Gauge "journal_waiting_publishes" [] "Publishes whose answer waits for the disk.";
     JOURNAL_HOLES = Counter "journal_holes_total" [] "Events that the journal never got: published with ack memory while it had no room, and gone from memory since.";
-    REPLAYS = Gauge "journal_replays" [] "Members that get past events from disk.";
+    REPLAYS = Gauge "journal_replays" [] "Members that get past events or states in parts: from disk, or because they are too many to come at once.";
     REDIS_APPENDED = Counter "redis_appended_total" [] "Events that Redis has answered for.";
     REDIS_APPENDS = Histogram "redis_append_seconds" [store] "From a batch of events being sent to Redis to its answer.";
     REDIS_FAILURES = Counter "redis_failures_total" [] "Batches that Redis did not take, each try counted.";

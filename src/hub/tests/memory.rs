@@ -1,4 +1,4 @@
-//! Little memory.
+//! Little memory, and what is kept in it.
 
 use super::*;
 use crate::hub::publish::KEY_BYTES;
@@ -67,4 +67,36 @@ fn what_the_hub_holds_is_counted_and_given_back() {
     bench.hub.apply(bench.now, Input::Leave { room: id, conn: conn(0, 1), delta: false }, &mut bench.out);
     bench.accept(Event { room: "other".into(), ..alert("1") }).unwrap();
     assert_eq!(bench.hub.memory_bytes(), room, "the key went with the evicted room");
+}
+
+#[test]
+fn history_is_bounded_by_bytes_and_age_and_gives_back_what_an_evicted_room_held() {
+    let mut bench = Bench::new(HubOptions { history_bytes: 1_000, rooms_max: 2, ..options() });
+    for n in 0..20 {
+        bench.accept(Event { room: format!("r{}", n % 2).into(), ..alert("1234567890") }).unwrap();
+        assert!(bench.hub.stats().history_bytes <= 1_000);
+    }
+    assert!(bench.hub.stats().history_bytes > 500, "it keeps what fits");
+    for n in 0..8 {
+        bench.accept(Event { room: format!("x{n}").into(), ..alert("1") }).unwrap();
+    }
+    assert_eq!(bench.hub.stats().rooms_evicted, 8);
+    bench.pass(59_999);
+    assert!(bench.hub.stats().history_bytes > 0);
+    bench.pass(1);
+    assert_eq!(bench.hub.stats().history_bytes, 0);
+}
+
+/// What the history notes of evicted rooms does not pile up, and no tick is due for it.
+#[test]
+fn the_history_forgets_evicted_rooms() {
+    let mut bench = Bench::new(HubOptions { rooms_max: 2, ..options() });
+    for n in 0..2_000 {
+        if n == 1_000 {
+            bench.pass(30_000);
+        }
+        bench.accept(Event { room: format!("r{n}").into(), ..alert("1") }).unwrap();
+    }
+    let due = bench.hub.tick(bench.now, &mut bench.out);
+    assert_eq!(due.since(bench.now.mono), Duration::from_secs(60), "the oldest event of a room that still is");
 }

@@ -1,4 +1,4 @@
-//! Past events that come from the journal, by example; `tests/crash` has them by the thousand.
+//! Past events, and states, that come in parts, by example; `tests/crash` has them by the thousand.
 
 use super::*;
 use crate::hub::journal::{Epoch, Fetched, Recovered, RecoveredRoom, RecoveredStream, Report, Trimmed};
@@ -98,4 +98,152 @@ fn a_replay_that_nobody_wants_ends() {
     bench.hub.apply(bench.now, Input::ReplayTaken { id: part.id, wants_more: false }, &mut bench.out);
     bench.hub.tick(bench.now, &mut bench.out);
     assert_eq!((bench.out.fetches.len(), bench.hub.stats().replays), (0, 0));
+}
+
+/// A hub without a journal that keeps some events and many states, and gives a few bytes of them at a time.
+fn small_parts(at_once: usize) -> Bench {
+    Bench::new(HubOptions {
+        history_events: 20,
+        keys_per_room_max: 100,
+        update_window: Duration::ZERO,
+        replay_at_once_bytes: at_once,
+        replay_part_bytes: 200,
+        ..options()
+    })
+}
+
+impl Bench {
+    /// The part of a replay that is made next.
+    fn part(&mut self) -> Replayed {
+        self.hub.tick(self.now, &mut self.out);
+        let replayed = self.out.outputs.pop().map(|(_, output)| output);
+        let Some(Output::Replayed(replayed)) = replayed else { panic!("a part is made: {replayed:?}") };
+        *replayed
+    }
+
+    fn take(&mut self, part: &Replayed) {
+        self.hub.apply(self.now, Input::ReplayTaken { id: part.id, wants_more: true }, &mut self.out);
+    }
+
+    /// All parts to the end, and how many there were.
+    fn parts(&mut self) -> (Vec<Value>, usize) {
+        let (mut frames, mut count) = (Vec::new(), 0);
+        loop {
+            let part = self.part();
+            let bytes: usize = part.frames.iter().map(|frame| frame.as_text().len()).sum();
+            let last = part.frames.last().map_or(0, |frame| frame.as_text().len());
+            assert!(part.is_done || bytes - last < 200, "a part has its bound: {bytes}");
+            frames.extend(texts(&part.frames));
+            count += 1;
+            if part.is_done {
+                return (frames, count);
+            }
+            self.take(&part);
+        }
+    }
+}
+
+/// DLV-14, DLV-20: what is in memory and too much at once comes in parts, each once, and the seam to what is live has neither hole nor double.
+#[test]
+fn what_memory_has_comes_in_parts_if_it_is_much() {
+    let mut bench = small_parts(300);
+    for n in 1..=12 {
+        bench.accept(alert(&n.to_string())).unwrap();
+    }
+    assert_eq!(types(&bench.join(conn(0, 1), Some(since("elsewhere", 0)), None)), ["subscribed", "gap"], "none of it fits");
+    let part = bench.part();
+    assert_eq!((datas(&texts(&part.frames)), part.floor, part.is_done), (vec![1, 2, 3], None, false));
+    bench.hub.tick(bench.now, &mut bench.out);
+    assert!(bench.out.outputs.is_empty(), "nobody has taken it");
+    bench.accept(alert("13")).unwrap();
+    assert_eq!(datas(&bench.live(0)), [13], "for those who are live");
+    bench.take(&part);
+    let (frames, count) = bench.parts();
+    assert_eq!((datas(&frames), types(&frames).last()), ((4..=13).collect(), Some(&"caught_up")));
+    assert!(count > 2 && bench.hub.stats().replays == 0);
+    assert_eq!(types(&bench.join(conn(0, 2), None, Some(2))), ["subscribed", "T", "T", "caught_up"], "little comes at once");
+}
+
+/// DLV-13: what memory lets go before its turn is a gap, without a journal to ask.
+#[test]
+fn what_memory_has_let_go_meanwhile_is_a_gap() {
+    let mut bench = small_parts(0);
+    (1..=5).for_each(|n| drop(bench.accept(alert(&n.to_string()))));
+    bench.join(conn(0, 1), None, Some(9));
+    let part = bench.part();
+    assert_eq!(datas(&texts(&part.frames)), [1, 2, 3]);
+    (6..=30).for_each(|n| drop(bench.accept(alert(&n.to_string()))));
+    bench.live(0);
+    bench.take(&part);
+    let (frames, _) = bench.parts();
+    assert_eq!((frames[0]["from"].as_u64(), frames[0]["to"].as_u64(), datas(&frames)), (Some(4), Some(10), (11..=30).collect()));
+    assert!(bench.out.fetches.is_empty());
+}
+
+/// DLV-05, DLV-07: states in parts: each key once, but for those that went out meanwhile, which the member has; deletions are told to one who comes back.
+#[test]
+fn states_of_a_large_room_come_in_parts() {
+    let keyed = |key: &str, data: &str| Event { key: key.into(), ..state(Lane::Update, data) };
+    let mut bench = small_parts(300);
+    for n in 0..20 {
+        bench.accept(keyed(&format!("k{n:02}"), &n.to_string())).unwrap();
+    }
+    bench.accept(keyed("k05", "null")).unwrap();
+    bench.live(0);
+    for (slot, since) in [(1, None), (2, Some(since("elsewhere", 0)))] {
+        let is_new = since.is_none();
+        bench.join(conn(0, slot), since, None);
+        let part = bench.part();
+        bench.accept(keyed("k19", "99")).unwrap();
+        bench.accept(keyed("new", "100")).unwrap();
+        assert!(bench.live(0).len() >= 2 || !is_new);
+        bench.take(&part);
+        let (rest, count) = bench.parts();
+        let frames = [texts(&part.frames), rest].concat();
+        let keys: Vec<&str> = frames.iter().filter_map(|frame| frame["key"].as_str()).collect();
+        let expected: Vec<String> = (0..20).filter(|n| (*n != 5 || !is_new) && *n != 19).map(|n| format!("k{n:02}")).collect();
+        if is_new {
+            assert_eq!(keys, expected, "k19 came as it happened");
+        } else {
+            assert_eq!(keys, [expected, vec!["k19".to_owned(), "new".to_owned()]].concat(), "nothing has changed since that join");
+            assert!(frames.iter().any(|frame| frame["key"] == "k05" && frame["deleted"] == true));
+        }
+        assert!(count > 3 && types(&frames).last() == Some(&"caught_up"));
+    }
+}
+
+/// Who joins anew begins anew, and who leaves costs nothing more.
+#[test]
+fn a_replay_from_memory_ends_with_its_membership() {
+    let mut bench = small_parts(0);
+    (1..=9).for_each(|n| drop(bench.accept(alert(&n.to_string()))));
+    bench.join(conn(0, 1), None, Some(9));
+    let part = bench.part();
+    bench.join(conn(0, 1), None, Some(2));
+    bench.take(&part);
+    assert_eq!(datas(&bench.parts().0), [8, 9], "the former one is no more");
+    bench.join(conn(0, 1), None, Some(9));
+    let part = bench.part();
+    bench.hub.apply(bench.now, Input::ReplayTaken { id: part.id, wants_more: false }, &mut bench.out);
+    bench.hub.tick(bench.now, &mut bench.out);
+    assert_eq!((bench.out.outputs.len(), bench.hub.stats().replays), (0, 0));
+}
+
+/// A connection has one part under way: also where the room has gone with its last member, it hears of the end, or its other rooms would wait for ever.
+#[test]
+fn a_replay_of_a_room_that_is_gone_is_told_to_have_ended() {
+    let mut bench = Bench::new(HubOptions { rooms_max: 1, history_events: 20, replay_at_once_bytes: 0, ..options() });
+    (1..=9).for_each(|n| drop(bench.accept(alert(&n.to_string()))));
+    bench.join(conn(0, 1), None, Some(9));
+    let room = bench.room();
+    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1), delta: false }, &mut bench.out);
+    bench.publish(Event { room: "other".into(), ..alert("1") });
+    bench.give_numbers();
+    bench.hub.tick(bench.now, &mut bench.out);
+    let ended = bench
+        .out
+        .outputs
+        .iter()
+        .filter(|(_, output)| matches!(output, Output::Replayed(replayed) if replayed.is_done && replayed.frames.is_empty()));
+    assert_eq!((ended.count(), bench.hub.stats().replays), (1, 0));
 }

@@ -73,7 +73,7 @@ pub struct Readings {
     pub tokens_refused: u64,
     /// Joins denied.
     pub joins_denied: u64,
-    /// Users who came back.
+    /// Users who came back, each counted once in a minute.
     pub came_back: u64,
     /// Entries of the audit trail that were lost.
     pub audit_lost: u64,

@@ -170,7 +170,7 @@ pub const ALERTS: &[Definition] = &[
         PerHundredClients(|readings| readings.came_back, s(60)),
         (10.0, 5.0),
         (0, 60),
-        "Users who came back in the last minute, for each 100 clients: see what the closes have in common (`tickerd_closed_total`), and the proxy.",
+        "Users who came back in the last minute (over WebSocket or server-sent events, each counted once), for each 100 clients: see what the closes have in common (`tickerd_closed_total`), and the proxy.",
     ),
     alert(
         "certificate_expiry",

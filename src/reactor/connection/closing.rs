@@ -1,8 +1,9 @@
 //! How a connection comes to its end: the last word, and who has it said.
 
 use crate::auth::Whom;
-use crate::base::codes::{CLOSE_SHUTDOWN, CloseCode};
-use crate::base::limits::{CLOSE_LINGER, DRAIN_GRACE};
+use crate::base::codes::{CLOSE_RATE, CLOSE_SHUTDOWN, CloseCode};
+use crate::base::limits::{CLOSE_LINGER, DRAIN_GRACE, SHED_RETRY};
+use crate::base::time::millis;
 use crate::reactor::core::Core;
 use crate::reactor::stats::Reason;
 use crate::wire::reply;
@@ -12,8 +13,22 @@ use super::{Connection, Ending, Protocol};
 impl Connection {
     /// Says the last word to a client: what is in the lanes is dropped, the memberships end.
     pub(super) fn begin_close(&mut self, code: CloseCode, reason: Reason, peer_done: bool, core: &mut Core) {
+        self.begin_close_for(code, reason, peer_done, 0, core);
+    }
+
+    /// The same, with the time after which it may come back.
+    fn begin_close_for(&mut self, code: CloseCode, reason: Reason, peer_done: bool, after_ms: u64, core: &mut Core) {
         if self.ending.is_some() {
             return;
+        }
+        // Codes of the protocol itself are for its implementation, not for the client. Who brought no token gets no frame but the Close (AUT-01).
+        if self.session().is_some_and(|session| session.user().is_some())
+            && matches!(self.protocol, Protocol::WebSocket(_))
+            && code.code >= 4000
+        {
+            core.text.clear();
+            reply::disconnect(&mut core.text, code, after_ms);
+            self.say(core);
         }
         match &mut self.protocol {
             Protocol::Events(events) => events.close(code, core, &mut self.outbox),
@@ -32,26 +47,24 @@ impl Connection {
         }
     }
 
+    /// Ends it for what its client did. Who asked for too much had better not come back at once; the rest is up to the code.
+    pub(super) fn end_for(&mut self, code: CloseCode, core: &mut Core) {
+        let after_ms = if code == CLOSE_RATE { u64::from(millis(SHED_RETRY) + self.id.slot % 1000) } else { 0 };
+        self.disconnect(code, after_ms, core);
+    }
+
     /// Tells a client to come back in `after_ms`, and closes.
     pub(super) fn disconnect(&mut self, code: CloseCode, after_ms: u64, core: &mut Core) {
         if let Protocol::Events(events) = &mut self.protocol {
             events.set_return(after_ms);
-        } else {
-            core.text.clear();
-            reply::disconnect(&mut core.text, code, after_ms);
-            self.say(core);
         }
-        self.begin_close(code, Reason::Code(code), false, core);
+        self.begin_close_for(code, Reason::Code(code), false, after_ms, core);
     }
 
     /// The daemon stops: clients are told, requests are finished.
     pub(in crate::reactor) fn drain(&mut self, after_ms: u64, core: &mut Core) {
         match &mut self.protocol {
             Protocol::WebSocket(_) | Protocol::Events(_) if self.ending.is_some() => {}
-            // Who brought no token gets no frame but the Close (AUT-01).
-            Protocol::WebSocket(websocket) if websocket.session.user().is_none() => {
-                self.begin_close(CLOSE_SHUTDOWN, Reason::Code(CLOSE_SHUTDOWN), false, core);
-            }
             Protocol::WebSocket(_) | Protocol::Events(_) => self.disconnect(CLOSE_SHUTDOWN, after_ms, core),
             Protocol::Http(http) => http.hurry(core.now.mono.plus(DRAIN_GRACE)),
             Protocol::Lines(_) => {}

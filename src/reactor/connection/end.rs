@@ -5,6 +5,7 @@ use tracing::{field, info};
 use crate::base::codes::CLOSE_STATE_LOST;
 use crate::base::ids::SessionName;
 use crate::reactor::core::Core;
+use crate::reactor::session::Session;
 use crate::reactor::stats::Reason;
 
 use super::{Connection, Io, Protocol};
@@ -48,9 +49,10 @@ impl Connection {
                 user = session.user().cloned();
                 session.note_disconnected(reason.name(), core);
             }
-            (Protocol::WebSocket(_) | Protocol::Events(_), None) => core.turn_away(self.client(), "connect", reason.name()),
+            (Protocol::WebSocket(_) | Protocol::Events(_), None) if self.session().is_some_and(Session::is_told) => {}
+            (Protocol::WebSocket(_) | Protocol::Events(_), None) => core.turn_away(self.client(), None, "connect", reason.name()),
             (Protocol::Http(_), None) if matches!(reason, Reason::Tls | Reason::ProxyHeader | Reason::Evicted) => {
-                core.turn_away(self.client(), "connect", reason.name());
+                core.turn_away(self.client(), None, "connect", reason.name());
             }
             (Protocol::Http(_) | Protocol::Lines(_), None) => {}
         }

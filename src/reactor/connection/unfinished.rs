@@ -77,12 +77,7 @@ impl Connection {
             }
             Protocol::WebSocket(websocket) => {
                 websocket.abandon_input();
-                // Who brought no token gets no frame but the Close (AUT-01).
-                if websocket.session.user().is_some() {
-                    self.disconnect(code, u64::from(millis(SHED_RETRY) + self.id.slot % 1000), core);
-                } else {
-                    self.begin_close(code, Reason::Code(code), false, core);
-                }
+                self.disconnect(code, u64::from(millis(SHED_RETRY) + self.id.slot % 1000), core);
             }
             Protocol::Events(_) | Protocol::Lines(_) => {}
         }

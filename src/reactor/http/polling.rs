@@ -38,6 +38,7 @@ impl Http {
         if request.method != "GET" {
             return Err(not_allowed("Allow: GET", "a poll is a GET"));
         }
+        request.check_params(&["room", "since", "history", "timeout_ms", "ticket", "token"])?;
         let grants = admitted(request, client, "poll", self.poll.is_none(), core)?;
         let left = Duration::from_millis(grants.expires_at_ms.saturating_sub(core.now.wall_ms));
         let is_same = |poll: &&mut Box<Poll>| poll.session.user().is_some_and(|user| *user == grants.user);
@@ -48,13 +49,16 @@ impl Http {
             self.poll = Some(Box::new(Poll::open(id, client, grants, core)?));
         }
         let question = match request.param("room")? {
-            Some(_) => Some(Question {
-                room: room(request)?,
-                since: since(request)?,
-                history: history(request)?,
-                until: core.now.mono.plus(timeout(request)?.min(left)), // nothing comes to a token that has ended (AUT-06)
-                keep_alive: request.keep_alive(),
-            }),
+            Some(_) => {
+                let room = room(request)?;
+                Some(Question {
+                    since: since(request, &room)?,
+                    room,
+                    history: history(request)?,
+                    until: core.now.mono.plus(timeout(request)?.min(left)), // nothing comes to a token that has ended (AUT-06)
+                    keep_alive: request.keep_alive(),
+                })
+            }
             None => None,
         };
         let Some(poll) = &mut self.poll else { return Ok(None) };
@@ -69,6 +73,7 @@ impl Http {
         if request.method != "POST" {
             return Err(not_allowed("Allow: POST", "an event is acknowledged by POST"));
         }
+        request.check_params(&["event_id", "ticket", "token"])?;
         check_no_body(request)?;
         check_open(request, client, false, core)?;
         let event_id = request.param("event_id")?.filter(|event_id| is_identifier(event_id));

@@ -24,11 +24,12 @@ pub(super) fn events(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, 
     if request.method != "GET" {
         return Err(not_allowed("Allow: GET", "events are read by GET"));
     }
+    request.check_params(&["room", "since", "history", "ticket", "token"])?;
     let grants = admitted(request, client, "events", true, core)?;
     let room = room(request)?;
     let position = match request.header("last-event-id")? {
         Some(id) if !id.is_empty() => Some(Cursor::parse(id)?), // newer than the address, which an `EventSource` keeps
-        _ => since(request)?,
+        _ => since(request, &room)?,
     };
     let wish = Wish { since: position.map(since_text), history: history(request)?, ..Wish::default() };
     Events::open(id, client, grants, (&room, wish), core)
@@ -39,6 +40,7 @@ pub(super) fn ticket(request: &Request<'_>, client: Option<IpAddr>, core: &mut C
     if request.method != "POST" {
         return Err(not_allowed("Allow: POST", "a ticket is made by POST"));
     }
+    request.check_params(&["ticket", "token"])?;
     check_no_body(request)?;
     check_open(request, client, true, core)?;
     if request.param("ticket")?.is_some() {
@@ -93,7 +95,7 @@ pub(super) fn check_open(request: &Request<'_>, client: Option<IpAddr>, is_new: 
     }
     match request.header("origin")? {
         Some(origin) if !core.options.origins.is_empty() && !is_listed(origin, core) => {
-            core.turn_away(client, "connect", "bad_origin");
+            core.turn_away(client, None, "connect", "bad_origin");
             Err(bad_origin().into())
         }
         _ => Ok(()),
@@ -108,18 +110,22 @@ pub(super) fn caller(request: &Request<'_>, client: Option<IpAddr>, what: &'stat
         (Some(_), Some(_)) => {
             return Err(Refusal::new(INVALID_FIELD, "the request has a token and a ticket: send one of them").into());
         }
-        (Some(token), None) => core.check_token(token).map_err(|error| (error.label(), error.refusal())),
+        (Some(token), None) => core.check_token(token).map_err(|error| (core.user_of(token), error.label(), error.refusal())),
         (None, Some(ticket)) => match core.registry.tickets.redeem(&ticket, core.now.mono) {
-            Some(grants) => core.check_grants(&grants).map(|()| grants).map_err(|error| (error.label(), error.refusal())),
+            Some(grants) => match core.check_grants(&grants) {
+                Ok(()) => Ok(grants),
+                Err(error) => Err((Some(grants.user), error.label(), error.refusal())),
+            },
             None => Err((
+                None,
                 "bad_ticket",
                 Refusal::new(AUTH_FAILED, "no such ticket: each is good once and for 30 s, get another by POST /v1/ticket"),
             )),
         },
-        (None, None) => Err((AUTH_FAILED.name, Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer"))),
+        (None, None) => Err((None, AUTH_FAILED.name, Refusal::new(AUTH_FAILED, "no token: send one by Authorization: Bearer"))),
     };
-    checked.map_err(|(reason, refusal)| {
-        core.turn_away(client, what, reason);
+    checked.map_err(|(user, reason, refusal)| {
+        core.turn_away(client, user, what, reason);
         unauthorized(refusal)
     })
 }
@@ -130,9 +136,11 @@ pub(super) fn room(request: &Request<'_>) -> Result<String, HttpRefusal> {
     room.map(String::from).ok_or_else(|| Refusal::new(INVALID_FIELD, message).into())
 }
 
-pub(super) fn since(request: &Request<'_>) -> Result<Option<Cursor>, HttpRefusal> {
-    let since = request.param("since")?.filter(|since| !since.is_empty());
-    Ok(since.map(|since| Cursor::parse(&since)).transpose()?)
+pub(super) fn since(request: &Request<'_>, room: &str) -> Result<Option<Cursor>, HttpRefusal> {
+    let Some(since) = request.param("since")?.filter(|since| !since.is_empty()) else { return Ok(None) };
+    let cursor = Cursor::parse(&since)?;
+    cursor.check_room(room)?;
+    Ok(Some(cursor))
 }
 
 fn since_text(cursor: Cursor) -> SinceText {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::lane::PerLane;
 use crate::base::limits::POLL_ANSWER_BYTES;
 use crate::hub::ports::Joined;
-use crate::wire::cursor::{Cursor, Position, StatesSeen};
+use crate::wire::cursor::{Cursor, Position, StatesSeen, room_mark};
 use crate::wire::frame::{Frame, Kind};
 
 /// See the module.
@@ -29,7 +29,7 @@ impl Answer {
             is_caught_up: false,
             epoch: Arc::clone(&joined.epoch),
             seq: joined.from.map(|from| from.saturating_sub(1)),
-            states: StatesSeen { instance, until: joined.states_until },
+            states: StatesSeen { instance, until: joined.states_until, room: room_mark(&joined.name) },
         }
     }
 
@@ -55,13 +55,22 @@ impl Answer {
         self.begins_anew(since) || self.frames.iter().any(|frame| frame.tag.kind != Kind::Reply)
     }
 
+    /// Whether it begins anew for one reason alone: the states that an answer of another node told are not known here. What else there is, is had.
+    pub(super) fn has_only_moved(&self, since: Option<&Cursor>) -> bool {
+        let is_moved = |since: &Cursor| since.states.is_some_and(|states| states.instance != self.states.instance) && self.follows(since);
+        since.is_some_and(is_moved) && self.frames.iter().all(|frame| matches!(frame.tag.kind, Kind::Reply | Kind::State { .. }))
+    }
+
     /// Whether it does not just go on where an earlier answer ended: `subscribed` says where, then.
     fn begins_anew(&self, since: Option<&Cursor>) -> bool {
-        let goes_on = |since: &Cursor| {
-            let is_rewound = since.seq.iter().zip(self.seq).any(|(had, is)| had.is_none_or(|had| had > is));
-            *since.epoch == *self.epoch && since.states.is_some_and(|states| states.instance == self.states.instance) && !is_rewound
-        };
+        let goes_on = |since: &Cursor| since.states.is_some_and(|states| states.instance == self.states.instance) && self.follows(since);
         !since.is_some_and(goes_on)
+    }
+
+    /// Whether its streams go on where that position ends.
+    fn follows(&self, since: &Cursor) -> bool {
+        let is_rewound = since.seq.iter().zip(self.seq).any(|(had, is)| had.is_none_or(|had| had > is));
+        *since.epoch == *self.epoch && !is_rewound
     }
 
     /// Writes it, with the `transient` events that came meanwhile; alerts first. `sent` hears of each message. Beyond the limit it is cut, and says

@@ -1,6 +1,7 @@
 //! What log and audit trail hear of a session.
 
 use core::net::IpAddr;
+use std::sync::Arc;
 
 use tracing::{debug, field, info, trace};
 
@@ -11,12 +12,25 @@ use crate::reactor::core::Core;
 use crate::wire::command::Command;
 use crate::wire::event::Rejected;
 
-use super::Session;
+use super::{Mark, Session, Way};
 
 impl Session {
     /// The client's address, if the limits of addresses hold for it.
     pub(super) fn limited(&self) -> Option<IpAddr> {
-        self.client.filter(|_| self.is_limited)
+        self.client.filter(|_| self.marks.has(Mark::Limited))
+    }
+
+    /// A token names that user, who is turned away. Nothing is told of somebody unknown: the connection's end tells that.
+    pub(in crate::reactor) fn turn_away(&mut self, user: Option<Arc<str>>, reason: &'static str, core: &mut Core) {
+        if user.is_some() {
+            core.turn_away(self.client, user, "connect", reason);
+            self.marks.set(Mark::TurnedAway, true);
+        }
+    }
+
+    /// Whether that was told.
+    pub(in crate::reactor) fn is_told(&self) -> bool {
+        self.marks.has(Mark::TurnedAway)
     }
 
     /// OBS-15: it has begun.
@@ -63,7 +77,10 @@ impl Session {
     pub(super) fn denied(&mut self, room: &str, core: &mut Core) {
         debug!(event = "join_denied", user = self.user().map(|user| &**user), slot = self.id.slot, room);
         core.stats.joins_denied.inc();
-        self.limiter.denied(core.now.mono);
+        match self.user() {
+            Some(user) if self.way != Way::WebSocket => core.registry.denials.charge(user, core.now.mono),
+            _ => self.limiter.denied(core.now.mono),
+        }
         self.note(Kind::Deny, "access_denied", core, |entry| Entry { room: Some(room.into()), ..entry });
     }
 

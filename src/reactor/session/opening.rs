@@ -1,5 +1,6 @@
 //! A session's beginning and its end: what it takes of the registry, and what it is told first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Grants, Scope};
@@ -9,19 +10,20 @@ use crate::base::limits::ROOMS_PER_CONN_MAX;
 use crate::hub::ports::Joined;
 use crate::net::outbox::Outbox;
 use crate::reactor::core::{Core, Next};
-use crate::reactor::registry::Full;
+use crate::reactor::registry::{Full, Presence};
 use crate::wire::command;
 use crate::wire::reply::{self, Welcome};
 
-use super::{Awaited, Session, message_bytes_max};
+use super::{Awaited, Mark, Session, Way, message_bytes_max};
 
 impl Session {
     /// Begins with these grants, if the registry admits one more connection of the user.
     pub(in crate::reactor) fn begin(&mut self, grants: Grants, core: &mut Core, outbox: &mut Outbox) -> Next {
-        match self.admit(grants, core) {
-            Ok(()) => {}
-            Err(Full::User) => return Next::Close(CLOSE_CONNECTION_LIMIT),
-            Err(Full::Server | Full::Address) => return Next::Close(CLOSE_OVER_CAPACITY),
+        let user = Arc::clone(&grants.user);
+        if let Err(full) = self.admit(grants, core) {
+            let code = if full == Full::User { CLOSE_CONNECTION_LIMIT } else { CLOSE_OVER_CAPACITY };
+            self.turn_away(Some(user), code.name, core);
+            return Next::Close(code);
         }
         let mut capabilities = [command::VERBS, command::OPTIONS].concat();
         if self.grants.as_ref().is_some_and(|grants| grants.has(Scope::Publish)) {
@@ -33,10 +35,14 @@ impl Session {
 
     /// Has these grants from now on, if the registry admits one more connection of the user.
     pub(in crate::reactor) fn admit(&mut self, grants: Grants, core: &mut Core) -> Result<(), Full> {
-        core.registry.admit(&grants.user, self.limited(), core.now.mono)?;
+        core.registry.admit(&grants.user, self.limited(), self.presence(), core.now.mono)?;
         core.strangers -= 1;
         self.grants = Some(grants);
         Ok(())
+    }
+
+    fn presence(&self) -> Presence {
+        if self.way == Way::Poll { Presence::Passing } else { Presence::Lasting }
     }
 
     /// Says who the client is here, and what it may do.
@@ -59,7 +65,7 @@ impl Session {
     /// Gives back what the session holds.
     pub(in crate::reactor) fn end(&mut self, core: &mut Core) {
         if let Some(grants) = self.grants.take() {
-            core.registry.release(&grants.user, self.limited(), core.now.mono);
+            core.registry.release(&grants.user, self.limited(), self.presence(), core.now.mono);
         }
     }
 
@@ -72,7 +78,8 @@ impl Session {
 
     /// A newer token of the same user takes the place of the old one, with a request.
     pub(in crate::reactor) fn renew(&mut self, grants: Grants) {
-        (self.grants, self.expiry_noticed) = (Some(grants), false);
+        self.grants = Some(grants);
+        self.marks.set(Mark::ExpiryNoticed, false);
     }
 
     /// LIM-01: a request that counts as a command; or how long it must wait.

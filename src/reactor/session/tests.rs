@@ -11,7 +11,7 @@ use crate::reactor::audit::Audit;
 use crate::reactor::authorizer::Inquirer;
 use crate::reactor::options::ReactorOptions;
 use crate::reactor::refusals::Refusals;
-use crate::reactor::registry::{Registry, RegistryLimits};
+use crate::reactor::registry::{Presence, Registry, RegistryLimits};
 use crate::reactor::rooms::Rooms;
 use crate::reactor::runs::Runs;
 use crate::reactor::stats::ReactorStats;
@@ -103,7 +103,7 @@ impl Desk {
             command: Vec::new(),
             inflater: Inflater::default(),
         };
-        Desk { session: Session::new(CONN, None, false), core, outbox: Outbox::default(), urgent }
+        Desk { session: Session::new(CONN, None, false, Way::WebSocket), core, outbox: Outbox::default(), urgent }
     }
 
     fn open(rooms: &[&str], scopes: &[Scope]) -> Desk {
@@ -168,6 +168,7 @@ impl Desk {
             from: [1; 3],
             states_until: 0,
             frames,
+            replay: None,
         };
         self.core.uplink.answered(1);
         self.session.on_joined(joined, &mut self.core, &mut self.outbox);
@@ -205,7 +206,7 @@ fn the_first_message_brings_a_token_or_the_end() {
 #[test]
 fn a_user_with_as_many_connections_as_allowed_gets_no_welcome() {
     let mut desk = Desk::waiting();
-    desk.core.registry.admit(&"u1".into(), None, NOW.mono).unwrap();
+    desk.core.registry.admit(&"u1".into(), None, Presence::Lasting, NOW.mono).unwrap();
     let token = token("u1", &[], &[], EXPIRES_S);
     assert_eq!(desk.say(&format!(r#"{{"type":"auth","token":"{token}"}}"#)), Next::Close(CLOSE_CONNECTION_LIMIT));
     assert!(desk.heard().is_empty());

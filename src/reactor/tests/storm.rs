@@ -542,6 +542,8 @@ fn hub_options(random: &mut Random) -> HubOptions {
         unacknowledged_bytes: 1 << 20,
         rooms_max: 100,
         keys_per_room_max: 100,
+        replay_at_once_bytes: random.pick(&[0, 300, 1 << 16]),
+        replay_part_bytes: random.pick(&[1, 500, 1 << 16]),
         epoch_seed: 1,
         local_rooms: Vec::new(),
     }

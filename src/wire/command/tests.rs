@@ -124,7 +124,7 @@ fn a_bad_member_is_named() {
         (r#"{"id":5,"type":"subscribe","room":"r","since":{"epoch":"k","seq":{"update":1.0}}}"#, "`since.seq.update`"),
     ];
     for (text, name) in cases {
-        let Rejected { id, refusal } = rejected(text);
+        let Rejected { id, refusal, .. } = rejected(text);
         assert!(refusal.error == INVALID_FIELD && refusal.message.contains(name), "{text}: {refusal:?}");
         assert_eq!(id, Some(RequestId::from(5)), "{text}");
     }

@@ -416,7 +416,13 @@ fn wanted_members_are_taken_from_the_top_of_data() {
 fn parse_carefully<'a>(line: &'a [u8], wanted: &[String]) -> Result<Draft<'a>, Box<Rejected>> {
     let mut envelope = Envelope::default();
     let outcome = json::utf8(line).and_then(|text| envelope.read_again(text)).and_then(|()| envelope.draft(wanted));
-    outcome.map_err(|refusal| Box::new(Rejected { id: envelope.id().ok().flatten(), refusal }))
+    outcome.map_err(|refusal| {
+        Box::new(Rejected {
+            id: envelope.id().ok().flatten(),
+            kind: envelope.identifier(TYPE).ok().flatten().map(|kind| Box::from(&*kind)),
+            refusal,
+        })
+    })
 }
 
 /// Whether one walk is enough for a line.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{HttpRefusal, Request};
+use crate::wire::query;
 
 impl Request<'_> {
     /// A parameter, percent-decoded (RFC 3986 section 2.1). One that comes twice is refused: two who read the request would differ about it.
@@ -18,6 +19,16 @@ impl Request<'_> {
         }
         let decoded = value.map(|value| decode(value).ok_or_else(|| HttpRefusal::bad(format!("`{name}` is not percent-encoded UTF-8"))));
         decoded.transpose()
+    }
+
+    /// Refuses a parameter that is none of these: a slip of the pen would go unnoticed.
+    pub fn check_params(&self, known: &[&str]) -> Result<(), HttpRefusal> {
+        let pairs = self.query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty());
+        let mut names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+        match names.find(|name| !known.contains(name)) {
+            Some(name) => Err(query::unknown(name, known).into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -61,6 +72,16 @@ mod tests {
             (param("", "room"), param("?room", "room"), param("?room=", "room")),
             (Ok(None), Ok(Some(String::new())), Ok(Some(String::new())))
         );
+    }
+
+    /// LIM-05.
+    #[test]
+    fn what_is_not_known_is_named_with_what_is() {
+        let text = "GET /v1/poll?room=a&&histroy=5 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let Ok(Head::Complete { request, .. }) = parse_head(text.as_bytes()) else { panic!("{text}") };
+        let refused = request.check_params(&["room", "history"]).unwrap_err();
+        assert_eq!((refused.status, refused.refusal.message.as_str()), (400, "the query's `histroy` is not known: there is room, history"));
+        request.check_params(&["room", "histroy"]).unwrap();
     }
 
     /// LIM-05.

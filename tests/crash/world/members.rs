@@ -83,6 +83,7 @@ impl World {
         let client = joined.conn.slot as usize;
         let (room, due) = self.asked[client].pop_front().expect("an answer that nobody asked for");
         assert_eq!(room, room_of(&joined.name), "answers come in the order of the questions");
+        self.taken.extend(joined.replay.map(|id| Input::ReplayTaken { id, wants_more: true }));
         self.members.insert((client, room), Member { id: joined.room, floor: joined.floor, delta: joined.delta, due: Some(due) });
         let have = self.have.entry((client, room)).or_default();
         joined.frames.iter().for_each(|frame| have.take(frame.as_text(), true));
