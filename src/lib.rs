@@ -24,6 +24,8 @@
 //!   else, encodes each event once, and pushes one reference to each reactor that has members of its room. Joins and snapshots, whose answers may
 //!   be thousands of frames, wait for their turn ([`hub::asks`]): connection by connection, and no more than a reactor can soon take.
 //! - **admin** answers scrapes and probes; it reads the other threads' counters and never waits for them.
+//! - **operators-N** answer what tokens with the scope `admin` ask over the reactors, which leave the questions at a desk and get the answers by their
+//!   control link.
 //! - **audit**, only with `--data-dir`: writes the audit trail, which reactors and administrators tell it by a link, and a performance record for each
 //!   minute. Nobody waits for it.
 //! - **redis-write**, **redis-read**, **redis-fetch**, only with `--redis`: give the hub's events to Redis in batches, read what Redis made of the events of

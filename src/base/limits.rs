@@ -53,8 +53,18 @@ pub const AUTHORIZER_WAITING_MAX: usize = 4 * 1024;
 pub const AUTHORIZER_ANSWERS_MAX: usize = 16 * 1024;
 /// One answer of the authorizer.
 pub const AUTHORIZER_ANSWER_BYTES_MAX: u64 = 16 * 1024;
-/// One request to the admin listener.
+/// One request of an operator.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
+/// One answer to an operator over `--listen`: as long as a reactor may copy at once.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 512 * 1024;
+/// Requests of operators over `--listen` that are being answered, or wait for it.
+pub const ADMIN_REQUESTS_MAX: usize = 32;
+/// How long such an answer may take.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many such requests one user may make: a page of theirs makes five in two seconds.
+pub const ADMIN_RATE: Rate = Rate::per_second(20, 60);
+/// Users whose requests are counted for it.
+pub const ADMIN_USERS_MAX: usize = 1024;
 /// One client command (a publishing WebSocket's message: [`PUBLISH_BYTES_MAX`]).
 pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// A position as a text: `since` and `Last-Event-ID`.

@@ -98,11 +98,18 @@ const fn under<const N: usize>(heading: &'static str, mut keys: [Key; N]) -> [Ke
 
 use Kind::{Duration, List, Number, Size, Switch, Text};
 
-static LISTENERS: [Key; 10] = under(
+static LISTENERS: [Key; 11] = under(
     "Listeners",
     [
         key("listen", List, "ADDR", "127.0.0.1:8080", "Address for clients and publishers; repeatable, port 0 takes a free one"),
         key("admin-listen", Text, "ADDR", "127.0.0.1:9100", "Address for metrics, health and administration; loopback only"),
+        live(key(
+            "admin-api",
+            Text,
+            "ACCESS",
+            "all",
+            "What tokens with the scope admin may do under /v1/admin on --listen: off, read, or all (also revoke, disconnect, log-level)",
+        )),
         key("publish-socket", Text, "PATH", "", "Unix socket for publishers on this machine; its file mode is the gate"),
         key("publish-socket-mode", Text, "OCTAL", "0660", "File mode of the publish socket"),
         live_if_any(

@@ -27,6 +27,7 @@ use std::time::Duration;
 use crate::base::cidr::Cidr;
 use crate::base::limits::{CONNECTION_BYTES, PUBLISH_BYTES_MAX, ROOM_BYTES, TLS_CONNECTION_BYTES};
 use crate::ops::log::{LogFormat, LogLevel};
+use crate::reactor::admin_desk::AdminAccess;
 use crate::wire::forwarded::ClientAddress;
 
 pub use alerts::{AlertEntry, alert_limits};
@@ -58,6 +59,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The loopback address for metrics, health and administration.
     pub admin_listen: SocketAddr,
+    /// What tokens with the scope `admin` may do on `listen`.
+    pub admin_api: AdminAccess,
     /// The publishers' unix socket.
     pub publish_socket: Option<PathBuf>,
     /// Its file mode.

@@ -11,6 +11,7 @@ use super::*;
 const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("listen", "127.0.0.1:1", "127.0.0.1:2", "[\"127.0.0.1:3\", \"[::1]:0\"]"),
     ("admin-listen", "127.0.0.1:4", "[::1]:5", "\"127.0.0.1:6\""),
+    ("admin-api", "off", "read", "\"all\""),
     ("publish-socket", "/run/a", "/run/b", "\"/run/c\""),
     ("publish-socket-mode", "0600", "666", "\"0o640\""),
     ("tls-cert", "/t/a", "/t/b", "[\"/t/c\"]"),

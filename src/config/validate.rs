@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::cidr::Cidr;
 use crate::ops::log::{LogFormat, LogLevel};
+use crate::reactor::admin_desk::AdminAccess;
 use crate::wire::forwarded::ClientAddress;
 
 use super::args::CONFORMANCE_ECHO;
@@ -36,6 +37,7 @@ pub(super) fn validate(
     let config = Config {
         listen: read.list("listen", parse::address),
         admin_listen: read.admin_listen(),
+        admin_api: read.one("admin-api", AdminAccess::Off, parse::name(AdminAccess::ALL, AdminAccess::name)),
         publish_socket: read.maybe("publish-socket", parse::socket_path),
         publish_socket_mode: read.one("publish-socket-mode", 0, parse::file_mode),
         tls: read.pair_up(tls_certificates, tls_keys),

@@ -1,4 +1,4 @@
-//! What operators ask of the daemon, and what it does for them: the paths of the admin listener.
+//! What operators ask of the daemon, and what it does for them: the paths of the admin listener, and those below `/v1/admin/` on `--listen`.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::connections::Connections;
 use super::explain::Explainer;
 use super::metrics::Sources;
 use super::revoker::Revoker;
+use super::top_rooms::TopRooms;
 
 /// See the module.
 pub(super) struct AdminApi {
@@ -21,25 +22,30 @@ pub(super) struct AdminApi {
     pub(super) trail: AdminTrail,
     pub(super) connections: Arc<Connections>,
     pub(super) explainer: Explainer,
+    pub(super) rooms: TopRooms,
     pub(super) alerts: Arc<Alerts>,
 }
 
 impl AdminApi {
     /// With all paths.
     pub(super) fn admin(self) -> Admin {
-        let AdminApi { health, sources, revoker, trail, connections, explainer, alerts } = self;
+        let AdminApi { health, sources, revoker, trail, connections, explainer, rooms, alerts } = self;
         let (list, stats) = (Arc::clone(&alerts), Arc::clone(&alerts));
         let disconnecter = Arc::clone(&revoker);
         let views: Vec<(&str, View)> = vec![
             ("/v1/stats", Box::new(move |query| stats.stats(query))),
             ("/v1/alerts", Box::new(move |query| list.list(query))),
             ("/v1/connections", Box::new(move |query| connections.list(query))),
+            ("/v1/rooms", Box::new(move |query| rooms.list(query))),
             ("/v1/explain", Box::new(move |query| explainer.explain(query))),
         ];
         let actions: Vec<(&str, Action)> = vec![
-            ("/v1/revoke", Box::new(move |body| revoker.revoke(body))),
-            ("/v1/disconnect", Box::new(move |body| disconnecter.disconnect(body))),
-            ("/v1/log-level", Box::new(move |body| log::change_level(body).inspect(|_| trail.note("log-level", None, "", 1)))),
+            ("/v1/revoke", Box::new(move |caller, body| revoker.revoke(caller, body))),
+            ("/v1/disconnect", Box::new(move |caller, body| disconnecter.disconnect(caller, body))),
+            (
+                "/v1/log-level",
+                Box::new(move |caller, body| log::change_level(body).inspect(|_| trail.note(caller, "log-level", None, "", 1))),
+            ),
         ];
         Admin { health, metrics: Box::new(move || sources.render(&alerts.firing())), views, actions }
     }

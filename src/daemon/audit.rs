@@ -13,6 +13,7 @@ use crate::journal::audit::Book;
 use crate::journal::auditor::{self, AuditStats, Auditor};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
+use crate::ops::admin::Caller;
 
 use super::data_dir::DataDir;
 use super::join;
@@ -112,10 +113,11 @@ impl AdminTrail {
     }
 
     /// Tells that something was done, to that user if it was to one; `reason`: why it failed.
-    pub(super) fn note(&self, what: &str, user: Option<&str>, reason: &'static str, count: u64) {
+    pub(super) fn note(&self, caller: &Caller, what: &str, user: Option<&str>, reason: &'static str, count: u64) {
         let Some((trail, figures)) = &self.trail else { return };
         let entry = Entry::new(self.clock.now().wall_ms, Kind::Admin);
-        let mut entry = Entry { user: user.map(Arc::from), subject: Some(what.into()), reason, count, ..entry };
+        let subject = caller.user.as_ref().map_or_else(|| what.to_owned(), |by| format!("{what} by {by}"));
+        let mut entry = Entry { user: user.map(Arc::from), ip: caller.ip, subject: Some(subject.into()), reason, count, ..entry };
         let until = self.clock.mono().plus(PATIENCE);
         while let Err(back) = trail.push(entry) {
             if self.clock.mono() >= until {

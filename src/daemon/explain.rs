@@ -142,7 +142,7 @@ impl Explainer {
 
     fn inspect(&self, user: &str, room: &str) -> Option<RoomFacts> {
         let (answer, facts) = bounded(1);
-        self.hub.push(Question { user: user.into(), room: room.into(), answer }).ok()?;
+        self.hub.push(Question::Inspect { user: user.into(), room: room.into(), answer }).ok()?;
         self.hub.ring();
         facts.recv_timeout(PATIENCE).ok()
     }

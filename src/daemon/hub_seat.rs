@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::hub::asks::Asks;
 use crate::hub::inspect::RoomFacts;
 use crate::hub::ports::{Input, Output};
+use crate::hub::traffic::{Ranked, Ranking};
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
@@ -22,15 +23,13 @@ use super::hub_thread::HubThread;
 use super::journal::ForHub;
 use super::{join, options, spawn};
 
-/// What an operator asks about a room; the hub's thread answers it between slices.
+/// What an operator asks about rooms; the hub's thread answers it between slices. The answer's channel has room for it.
 #[derive(Debug)]
-pub(super) struct Question {
-    /// The user who wants the room.
-    pub(super) user: Box<str>,
-    /// The room.
-    pub(super) room: Box<str>,
-    /// Hears the answer; its channel has room for it.
-    pub(super) answer: Sender<RoomFacts>,
+pub(super) enum Question {
+    /// Why a user does, or does not, get a room.
+    Inspect { user: Box<str>, room: Box<str>, answer: Sender<RoomFacts> },
+    /// Which rooms come first.
+    Rank { ranking: Ranking, answer: Sender<Vec<Ranked>> },
 }
 
 /// Questions of operators that may wait.
@@ -106,6 +105,7 @@ impl HubSeat {
             urgent: self.urgent,
             bulk: self.bulk,
             questions: self.questions,
+            ranking: None,
             asks: Asks::new(reactors.len()),
             door: self.door,
             reactors,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 
 use crate::base::lane::Lane;
@@ -19,6 +20,7 @@ use crate::hub::journal::{Entry, Fact, Fetch};
 use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
 use crate::hub::sequencer::LocalSequencer;
 use crate::hub::store::{Append, Settled};
+use crate::hub::traffic::{Ranked, Ranking};
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
@@ -36,6 +38,8 @@ const ASKS_PER_TURN: usize = 256;
 const BULK_PER_TURN: usize = 32;
 /// News of the store, up to 256 events each, taken before alerts are looked for again; the shards that it begins with all at once.
 const NEWS_PER_TURN: usize = 16;
+/// Rooms looked at for an operator before alerts are looked for again.
+const ROOMS_PER_TURN: usize = 256;
 /// Turns between two ticks under load: windows are 100 ms, answers leave with the tick.
 const TURNS_PER_SLICE: usize = 8;
 /// How often the figures are published.
@@ -55,6 +59,8 @@ pub(super) struct HubThread {
     pub(super) bulk: Arc<Link<Input>>,
     /// What operators ask.
     pub(super) questions: Arc<Link<Question>>,
+    /// The answer to one of them, a part at a time.
+    pub(super) ranking: Option<(Ranking, Sender<Vec<Ranked>>)>,
     /// Joins, leaves and snapshots that wait for their turn.
     pub(super) asks: Asks,
     /// Where both lead.
@@ -92,7 +98,7 @@ impl HubThread {
             let now = self.clock.now();
             let next = self.hub.tick(now, &mut out);
             self.number(now, &mut sequencer, &mut out);
-            self.answer_operators();
+            self.answer_operators(now.mono);
             // The reactors tell publishers, with the answers that they are woken for.
             self.bulk.outrun(self.hub.is_lagging() || out.is_outrun());
             out.ring();
@@ -114,10 +120,20 @@ impl HubThread {
         *self.stats.lock() = self.hub.stats();
     }
 
-    /// Tells operators what they ask about rooms.
-    fn answer_operators(&self) {
-        while let Some(Question { user, room, answer }) = self.questions.pop() {
-            answer.try_send(self.hub.inspect(&user, &room)).ok(); // who asked may have given up
+    /// Tells operators what they ask about rooms. Who asked may have given up.
+    fn answer_operators(&mut self, now: Mono) {
+        if let Some((mut ranking, answer)) = self.ranking.take() {
+            match self.hub.rank(&mut ranking, now, ROOMS_PER_TURN) {
+                Some(ranked) => drop(answer.try_send(ranked)),
+                None => self.ranking = Some((ranking, answer)),
+            }
+        }
+        while self.ranking.is_none() {
+            match self.questions.pop() {
+                Some(Question::Inspect { user, room, answer }) => drop(answer.try_send(self.hub.inspect(&user, &room))),
+                Some(Question::Rank { ranking, answer }) => self.ranking = Some((ranking, answer)),
+                None => return,
+            }
         }
     }
 
@@ -218,6 +234,7 @@ impl HubThread {
         let now = self.clock.mono();
         let is_idle = self.urgent.is_empty()
             && self.questions.is_empty()
+            && self.ranking.is_none()
             && !out.has_reports()
             && (self.bulk.is_empty() || out.is_pressed())
             && !self.asks.has_any(|reactor| out.may_answer(reactor));

@@ -92,7 +92,7 @@ impl Sources {
         let usage = process::usage();
         out.single(&table::RSS, usage.resident_bytes);
         out.single(&table::CPU, usage.cpu_ms);
-        out.single(&table::DESCRIPTORS, usage.descriptors);
+        out.single(&table::DESCRIPTORS, process::descriptors());
         out.finish()
     }
 

@@ -19,6 +19,7 @@ mod journal;
 mod listeners;
 mod lock;
 mod metrics;
+mod operators;
 mod options;
 mod performance;
 mod publish_socket;
@@ -30,6 +31,7 @@ mod seat;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod top_rooms;
 mod utilisation;
 mod watch;
 
@@ -50,7 +52,7 @@ use crate::net::clock::Clock;
 use crate::net::link::Link;
 use crate::net::sys;
 use crate::net::tls::Identity;
-use crate::ops::admin;
+use crate::ops::admin::Caller;
 use crate::ops::health::{Health, Reloaded};
 use crate::ops::lifecycle::State;
 use crate::ops::notify::Notifier;
@@ -176,14 +178,13 @@ impl Loaded {
 
 /// Binds, starts all threads, and returns when clients can connect.
 pub fn start(config: &Config) -> Result<Running, StartError> {
-    let clock = Clock::start();
+    let (clock, instance) = (Clock::start(), options::instance()?);
     let Loaded { catalog, verifier, certificates, notes, authorizer } = load(config)?;
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     prepare_process();
     let (data_dir, mut revocations, revocation_file) = open_data_dir(config, clock)?;
     let (journal, bridge) = open_store(config, data_dir.as_ref(), &mut revocations, clock)?;
-    let instance = options::instance()?;
     let audit = data_dir.as_ref().map(|dir| AuditSeat::open(dir, instance)).transpose()?;
     let bound = listeners::bind(config, Passed::of_process()?)?;
     let seat = HubSeat::start(config.reactors)?;
@@ -201,6 +202,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         health: Arc::new(Health::new(clock)),
         notifier: Arc::new(Notifier::of_process()),
         figures: Arc::default(),
+        desk: Arc::default(),
         certificates: served,
     };
     let mut parts = shared.parts_of_all(bound.listeners)?;
@@ -220,7 +222,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let api = shared.admin_api(&seat, &controls, (revoker, trail.clone()), sources.clone(), desk(), alerts.clone());
     let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
-    let admin = admin::serve(bound.admin, api.admin()).map_err(|error| format!("cannot serve --admin-listen: {error}"))?;
+    let admin = operators::serve(api.admin(), bound.admin, &shared.desk, &controls)?;
     let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links), Arc::clone(&shared.figures), memory())?;
     let reactors = start_reactors(config, instance, parts)?;
     watch.start()?;
@@ -261,7 +263,7 @@ impl Running {
             self.drain_timeout = reread.loaded.config.drain_timeout;
         }
         let is_applied = applied.is_ok();
-        self.trail.note("reload", None, if is_applied { "" } else { "refused" }, 1);
+        self.trail.note(&Caller::default(), "reload", None, if is_applied { "" } else { "refused" }, 1);
         self.health.reloaded(match applied {
             Ok(reread) => Reloaded::Applied { waiting: reread.waiting.clone() },
             Err(reason) => Reloaded::Refused { reason },

@@ -72,6 +72,7 @@ pub(super) fn reactor(config: &Config, instance: u32) -> ReactorOptions {
     ReactorOptions {
         origins: config.origins.clone(),
         require_origin: config.require_origin,
+        admin_api: config.admin_api,
         query_token: config.query_token,
         peers: config.behind_proxy.clone(),
         client_address: config.client_address,

@@ -1,4 +1,4 @@
-//! What the admin listener does about tokens and sessions: revokes the ones, ends the others.
+//! What administrators have done about tokens and sessions: revokes the ones, ends the others.
 
 use std::io;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::base::limits::REVOCATIONS_MAX;
 use crate::bridge::Server;
 use crate::net::clock::Clock;
 use crate::net::link::Link;
+use crate::ops::admin::Caller;
 use crate::reactor::{Control, EndSessions};
 
 use super::audit::AdminTrail;
@@ -50,7 +51,7 @@ struct Disconnect {
 
 impl Revoker {
     /// `POST /v1/revoke`. It holds for new connections, then the reactors are told, and while they end sessions it is written.
-    pub(super) fn revoke(&self, body: &[u8]) -> Result<String, Refusal> {
+    pub(super) fn revoke(&self, caller: &Caller, body: &[u8]) -> Result<String, Refusal> {
         let now_s = self.clock.now().wall_ms / 1000;
         let revocation = Revocation::parse(body, now_s).map_err(|message| Refusal::new(INVALID_FIELD, message))?;
         let mut file = self.file.lock();
@@ -59,7 +60,7 @@ impl Revoker {
         let kept = self.keep(&revocation, is_new, file.as_mut());
         let (ended, silent) = sessions.wait();
         tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, kept = kept.as_deref().unwrap_or("no"));
-        self.note("revoke", &revocation.whom, if kept.is_ok() { "" } else { "not_kept" }, ended);
+        self.note(caller, "revoke", &revocation.whom, if kept.is_ok() { "" } else { "not_kept" }, ended);
         if let Some(Err(failure)) = self.nodes.as_ref().map(|nodes| nodes.revoke(&revocation.to_json())) {
             let message = format!(
                 "{ended} sessions were ended and the revocation holds on this node, but the others have not heard of it: {failure}; send it again"
@@ -98,7 +99,7 @@ impl Revoker {
         }
         let (ended, silent) = sessions.wait();
         tracing::info!(event = "revoked", whom = ?revocation.whom, ended, silent, by = "another node");
-        self.note("revoke", &revocation.whom, "", ended);
+        self.note(&Caller::default(), "revoke", &revocation.whom, "", ended);
     }
 
     /// Where the revocation is kept, once it is.
@@ -111,7 +112,7 @@ impl Revoker {
     }
 
     /// `POST /v1/disconnect`. The token stays good.
-    pub(super) fn disconnect(&self, body: &[u8]) -> Result<String, Refusal> {
+    pub(super) fn disconnect(&self, caller: &Caller, body: &[u8]) -> Result<String, Refusal> {
         let invalid = |message: String| Refusal::new(INVALID_FIELD, message);
         let asked: Disconnect =
             serde_json::from_slice(body).map_err(|error| invalid(format!("not a JSON object with `sub` or `jti`: {error}")))?;
@@ -122,15 +123,15 @@ impl Revoker {
         };
         let (ended, silent) = self.end_sessions(&whom, CLOSE_DENIED).wait();
         tracing::info!(event = "disconnected_by_admin", ?whom, ended, silent);
-        self.note("disconnect", &whom, "", ended);
+        self.note(caller, "disconnect", &whom, "", ended);
         Ok(format!(r#"{{"ok":true,"ended":{ended},"unheard_reactors":{silent}}}"#))
     }
 
     /// Tells the audit trail; how many sessions were ended is the count.
-    fn note(&self, what: &str, whom: &Whom, reason: &'static str, ended: usize) {
+    fn note(&self, caller: &Caller, what: &str, whom: &Whom, reason: &'static str, ended: usize) {
         match whom {
-            Whom::User { name, .. } => self.trail.note(what, Some(name), reason, ended as u64),
-            Whom::Token(id) => self.trail.note(&format!("{what} jti {id}"), None, reason, ended as u64),
+            Whom::User { name, .. } => self.trail.note(caller, what, Some(name), reason, ended as u64),
+            Whom::Token(id) => self.trail.note(caller, &format!("{what} jti {id}"), None, reason, ended as u64),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::net::listener::Listener;
 use crate::net::tls::ServerTls;
 use crate::ops::health::Health;
 use crate::ops::notify::Notifier;
+use crate::reactor::admin_desk::AdminDesk;
 use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::Registry;
 use crate::reactor::stats::ReactorStats;
@@ -40,6 +41,7 @@ use super::metrics::Sources;
 use super::reload::Reloader;
 use super::revocation_file::RevocationFile;
 use super::revoker::Revoker;
+use super::top_rooms::TopRooms;
 use super::watch::{Watch, Watched};
 
 /// See the module.
@@ -58,6 +60,8 @@ pub(super) struct Shared {
     pub(super) notifier: Arc<Notifier>,
     /// The hub's.
     pub(super) figures: Arc<Mutex<HubStats>>,
+    /// Where reactors leave what operators ask.
+    pub(super) desk: Arc<AdminDesk>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
 }
@@ -84,6 +88,7 @@ impl Shared {
             control: Arc::new(Link::new(controls::SLOTS, Arc::clone(&door))),
             words: Arc::new(Link::new(AUTHORIZER_PENDING_PER_REACTOR, Arc::clone(&door))),
             authorizer: None,
+            admin: Arc::clone(&self.desk),
             door,
             urgent: Arc::clone(&self.urgent),
             bulk: Arc::clone(&self.bulk),
@@ -126,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// What the admin listener does about tokens and sessions.
+    /// What administrators have done about tokens and sessions.
     pub(super) fn revoker(
         &self,
         file: Option<RevocationFile>,
@@ -157,7 +162,8 @@ impl Shared {
             authorizer,
             audit_file: self.audit.as_ref().and(sources.data_dir.as_deref()).map(|dir| dir.join(audit::FILE)),
         };
-        AdminApi { health: Arc::clone(&self.health), sources, revoker, trail, connections, explainer, alerts }
+        let rooms = TopRooms::new(Arc::clone(&seat.questions), controls.to_vec());
+        AdminApi { health: Arc::clone(&self.health), sources, revoker, trail, connections, explainer, rooms, alerts }
     }
 
     /// What SIGHUP works on.

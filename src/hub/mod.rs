@@ -20,6 +20,7 @@
 //! | [`journal`] | what the hub tells the journal, and hears from it |
 //! | `ledger` | what is not synced yet, who waits for it, and what the journal could not take |
 //! | [`inspect`] | what an operator is told of a room |
+//! | [`traffic`] | what rooms take and give, and which of them most |
 //! | `facts` | states and owners, for the next start |
 //! | `restore` | a hub that begins with what a journal knew |
 //! | [`store`] | what the hub tells the store that several nodes share, and hears from it |
@@ -57,6 +58,7 @@ mod slots;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
 mod unacknowledged;
 
 use std::sync::Arc;
@@ -228,6 +230,8 @@ pub struct Hub {
     state_released: Mono,
     /// There is little memory.
     is_short: bool,
+    /// In which rooms' traffic is counted.
+    span: u32,
 }
 
 impl Hub {
@@ -254,6 +258,7 @@ impl Hub {
             held_bytes: 0,
             state_released: Mono::default(),
             is_short: false,
+            span: 0,
             options,
         }
     }
@@ -294,6 +299,7 @@ impl Hub {
     /// old. Returns when to be called again at the latest. Bounded work: if more is due, that time is now, or a moment later where
     /// a reactor lags.
     pub fn tick(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
+        self.span = traffic::span_of(now.mono);
         let held_until = self.release_due(now, out);
         let lag_until = self.pump(now, out);
         let wait_until = self.expire_waits(now, out);
@@ -366,11 +372,16 @@ impl Hub {
 
     /// Pushes a released frame to every reactor with members, or notes that a reactor lags.
     fn deliver(&mut self, room: RoomId, frame: &Arc<Frame>, out: &mut impl Outlet) {
-        let Some(room) = self.rooms.by_id(room) else { return };
+        let Some(room) = self.rooms.by_id_mut(room) else { return };
+        let mut members = 0;
         for (reactor, lag) in self.lags.iter_mut().enumerate() {
             if room.members[reactor] > 0 {
+                members += room.members[reactor];
                 lag.deliver(reactor, frame, out, &mut self.stats);
             }
+        }
+        if members > 0 {
+            room.traffic.get_or_insert_default().gave(self.span, members, frame.as_websocket().len());
         }
     }
 

@@ -68,6 +68,7 @@ impl Hub {
 
     /// A `stream` event that has its number, or a `transient` one.
     pub(super) fn hold_or_release(&mut self, now: Now, room: RoomId, event: HeldEvent, out: &mut impl Outlet) {
+        self.note_taken(room);
         if self.holds(event.event.lane) {
             let bytes = event.event.data.len();
             self.held_bytes += event.event.bytes();
@@ -84,6 +85,7 @@ impl Hub {
             self.hold_or_release(now, room, event, out);
             frame
         } else {
+            self.note_taken(room);
             self.release_event(now, room, &event, out)
         }
     }
@@ -95,6 +97,7 @@ impl Hub {
 
     /// A key whose newest value is in its `held`. `waits`: an older one was there, whose place it takes.
     pub(super) fn hold_or_release_state(&mut self, now: Now, id: RoomId, index: usize, waits: bool, out: &mut impl Outlet) {
+        self.note_taken(id);
         if waits {
             self.stats.conflated += 1;
             return;

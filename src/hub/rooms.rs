@@ -139,6 +139,16 @@ impl Rooms {
         self.names.get(name).copied()
     }
 
+    /// The room in that slot.
+    pub(super) fn at(&self, slot: usize) -> Option<&Room> {
+        self.slots.at(slot)
+    }
+
+    /// All slots are below this one.
+    pub(super) fn slots_end(&self) -> usize {
+        self.slots.capacity()
+    }
+
     /// Whether one more room may be made without evicting another.
     pub(super) fn has_place(&self) -> bool {
         self.slots.len() < self.limit

@@ -58,6 +58,11 @@ impl<T> Slots<T> {
     }
 
     /// Whatever occupies that slot now.
+    pub(super) fn at(&self, index: usize) -> Option<&T> {
+        self.slots.get(index)?.value.as_ref()
+    }
+
+    /// The same, to be changed.
     pub(super) fn at_mut(&mut self, index: usize) -> Option<&mut T> {
         self.slots.get_mut(index)?.value.as_mut()
     }

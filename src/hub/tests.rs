@@ -10,6 +10,7 @@ mod polls;
 mod replays;
 mod shared;
 mod shared_acks;
+mod traffic;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -162,8 +163,7 @@ impl Bench {
 
     fn give_numbers(&mut self) {
         while let Some(need) = self.out.needs.pop_front() {
-            let sequenced = self.sequencer.assign(need);
-            self.hub.apply(self.now, Input::Sequenced(sequenced), &mut self.out);
+            self.hub.apply(self.now, Input::Sequenced(self.sequencer.assign(need)), &mut self.out);
         }
     }
 

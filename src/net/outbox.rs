@@ -455,6 +455,12 @@ impl Outbox {
         self.lanes[lane.index()].iter().map(|entry| entry.frame.as_websocket().len()).sum()
     }
 
+    /// Frames of a room that wait in the lanes, and their bytes; not cheap.
+    pub fn waiting(&self, room: RoomId) -> (usize, usize) {
+        let of_room = self.lanes.iter().flat_map(Queue::iter).filter(|entry| entry.frame.tag.room == room);
+        of_room.fold((0, 0), |(frames, bytes), entry| (frames + 1, bytes + entry.frame.as_websocket().len()))
+    }
+
     /// What it takes itself, frames excepted, which it shares.
     pub fn own_bytes(&self) -> usize {
         let lanes: usize = self.lanes.iter().map(Queue::own_bytes).sum();

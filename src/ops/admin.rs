@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::codes::{self, ErrorCode, Refusal};
 use crate::base::limits::{ADMIN_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
-use crate::wire::http::{self, BodyLen, HttpRefusal, Request};
+use crate::wire::http::{self, HttpRefusal, Request};
 
 use super::health::Health;
 
@@ -27,8 +27,17 @@ const REFUSED_KEPT: usize = 64;
 /// How often it is told that requests are refused.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 
+/// Who asks: nothing is known of who comes by the admin listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// As a token with the scope `admin` says.
+    pub user: Option<Arc<str>>,
+    /// From where.
+    pub ip: Option<IpAddr>,
+}
+
 /// Does what the body of a POST asks for; the answer is JSON.
-pub type Action = Box<dyn Fn(&[u8]) -> Result<String, Refusal> + Send + Sync>;
+pub type Action = Box<dyn Fn(&Caller, &[u8]) -> Result<String, Refusal> + Send + Sync>;
 
 /// Makes the JSON that a GET with that query asks for.
 pub type View = Box<dyn Fn(&str) -> Result<String, Refusal> + Send + Sync>;
@@ -46,9 +55,9 @@ pub struct Admin {
 }
 
 /// Serves the listener on a thread of its own until the process ends. Where it is bound to.
-pub fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<SocketAddr> {
+pub fn serve(listener: TcpListener, admin: &Arc<Admin>) -> std::io::Result<SocketAddr> {
     let bound = listener.local_addr()?;
-    let admin = Arc::new(admin);
+    let admin = Arc::clone(admin);
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || accept(&listener, &admin))?;
     Ok(bound)
 }
@@ -183,7 +192,8 @@ impl Input<'_> {
 /// Writes the answer, or says why not.
 fn respond(out: &mut Vec<u8>, request: &Request<'_>, input: &mut Input<'_>, admin: &Admin) -> Result<(), HttpRefusal> {
     check_host(request)?;
-    let answer = admin.answer(request.method, request.path, request.query.unwrap_or_default(), || read_body(request, input))?;
+    let query = request.query.unwrap_or_default();
+    let answer = admin.answer(&Caller::default(), request.method, request.path, query, || read_body(request, input))?;
     http::write_response(out, answer.status, answer.media_type, false, &[], answer.body.as_bytes());
     Ok(())
 }
@@ -203,6 +213,7 @@ impl Admin {
     /// Answers a request. `body`: reads what comes with a POST.
     pub fn answer(
         &self,
+        caller: &Caller,
         method: &str,
         path: &str,
         query: &str,
@@ -212,11 +223,11 @@ impl Admin {
             if method != "POST" {
                 return Err(refused(405, codes::METHOD_NOT_ALLOWED, "use POST", Some("Allow: POST")));
             }
-            return Ok(Answer { status: 200, media_type: JSON, body: act(&body()?)? });
+            return Ok(Answer { status: 200, media_type: JSON, body: act(caller, &body()?)? });
         }
         let view = self.views.iter().find(|(known, _)| *known == path);
         if view.is_none() && !PROBES.contains(&path) {
-            return Err(refused(404, codes::NOT_FOUND, self.paths(), None));
+            return Err(refused(404, codes::NOT_FOUND, self.paths(""), None));
         }
         if !matches!(method, "GET" | "HEAD") {
             return Err(refused(405, codes::METHOD_NOT_ALLOWED, "use GET", Some("Allow: GET")));
@@ -237,12 +248,39 @@ impl Admin {
         Ok(Answer { status, media_type, body })
     }
 
-    /// What there is, for who asks for something else.
-    fn paths(&self) -> String {
-        let reads: Vec<&str> = PROBES.into_iter().chain(self.views.iter().map(|(path, _)| *path)).collect();
-        let actions: Vec<&str> = self.actions.iter().map(|(path, _)| *path).collect();
+    /// The same with a name below `place` in the path's stead: `stats` is `/v1/stats`, and `metrics` is `/metrics`.
+    pub fn answer_below(
+        &self,
+        place: &str,
+        caller: &Caller,
+        method: &str,
+        name: &str,
+        query: &str,
+        body: impl FnOnce() -> Result<Vec<u8>, HttpRefusal>,
+    ) -> Result<Answer, HttpRefusal> {
+        let mut paths = self.reads().chain(self.actions.iter().map(|(path, _)| *path));
+        let Some(path) = paths.find(|path| name_of(path) == name) else {
+            return Err(refused(404, codes::NOT_FOUND, self.paths(place), None));
+        };
+        self.answer(caller, method, path, query, body)
+    }
+
+    fn reads(&self) -> impl Iterator<Item = &'static str> {
+        PROBES.into_iter().chain(self.views.iter().map(|(path, _)| *path))
+    }
+
+    /// What there is, for who asks for something else; below that place, if it is not empty.
+    fn paths(&self, place: &str) -> String {
+        let told = |path: &str| if place.is_empty() { path.to_owned() } else { format!("{place}{}", name_of(path)) };
+        let reads: Vec<_> = self.reads().map(told).collect();
+        let actions: Vec<_> = self.actions.iter().map(|(path, _)| told(path)).collect();
         format!("no such path: there are GET {}, and POST {}", reads.join(", "), actions.join(", "))
     }
+}
+
+/// The last part of a path.
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// This listener is on loopback and asks for no token, so that a browser of this machine is the one way in from elsewhere: by a name that
@@ -264,17 +302,7 @@ fn read_body(request: &Request<'_>, input: &mut Input<'_>) -> Result<Vec<u8>, Ht
     if request.header("origin")?.is_some() {
         return Err(refused(403, codes::FORBIDDEN, "web pages may not use this listener", None));
     }
-    let media_type = request.header("content-type")?.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(refused(415, codes::INVALID_FIELD, "send Content-Type: application/json", None));
-    }
-    let len = match request.body_len()? {
-        BodyLen::None => return Err(refused(411, codes::INVALID_FIELD, "a body is needed, and its content-length", None)),
-        BodyLen::Bytes(len) if len > ADMIN_BODY_BYTES_MAX as u64 => {
-            return Err(Refusal::new(codes::TOO_LARGE, format!("the body is longer than {ADMIN_BODY_BYTES_MAX} bytes")).into());
-        }
-        BodyLen::Bytes(len) => len as usize,
-    };
+    let len = request.json_len(ADMIN_BODY_BYTES_MAX)?;
     if !matches!(input.read_until(|bytes| bytes.len() >= len, len), Ok(true)) {
         return Err(refused(408, codes::INVALID_FIELD, "the body did not come in time", None));
     }

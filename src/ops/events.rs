@@ -85,6 +85,8 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("audit_gone", "error", "`audit.db` was removed, and is begun anew"),
     ("audit_lost", "error", "an administrator's entry found the queue full"),
     ("audit_unwritten", "error", "entries could not be written before the end"),
+    ("admin_action", "info", "a token with the scope `admin` had something done: `user`, `client`, `what`, `status`"),
+    ("admin_answer_lost", "error", "a reactor hangs, and an operator got no answer"),
     ("admin_request_dropped", "warn", "too many admin requests at once"),
     ("admin_request_failed", "debug", "an admin request broke off"),
     ("admin_thread_failed", "warn", "the system gave no thread for an admin request"),

@@ -518,6 +518,11 @@ impl Connection {
                 self.apply(then, core);
                 None
             }
+            Protocol::Http(http) if http.is_asking() => {
+                let then = http.on_asking_time(core, &mut self.outbox);
+                self.apply(then, core);
+                None
+            }
             Protocol::Http(http) => {
                 let reason = if core.is_draining() { Reason::Code(CLOSE_SHUTDOWN) } else { Reason::Timeout };
                 (http.deadline() <= now).then_some(reason)

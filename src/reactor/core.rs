@@ -18,6 +18,7 @@ use crate::wire::reply;
 use crate::wire::request_id::RequestId;
 use crate::wire::websocket;
 
+use super::admin_desk::AdminDesk;
 use super::audit::Audit;
 use super::authorizer::Inquirer;
 use super::options::ReactorOptions;
@@ -38,6 +39,8 @@ pub(super) struct Core {
     pub(super) tls: Option<ServerTls>,
     pub(super) registry: Arc<Registry>,
     pub(super) inquirer: Inquirer,
+    /// Where what operators ask is left.
+    pub(super) admin: Arc<AdminDesk>,
     pub(super) stats: Arc<ReactorStats>,
     /// What publishers on the unix socket may do.
     pub(super) unix_grants: Arc<Grants>,

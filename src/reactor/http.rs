@@ -24,10 +24,12 @@ use super::publisher::{Answers, Outcome};
 use super::stats::{HANDSHAKES, Handshake};
 use super::websocket::WebSocket;
 
+mod admin;
 pub(super) mod answers;
 mod polling;
 mod streams;
 
+use admin::Asking;
 use answers::{answer, bad_origin, not_allowed, refuse, shutting_down, status, too_many_handshakes, unauthorized};
 
 /// See the module.
@@ -45,6 +47,8 @@ pub(super) struct Http {
     poll: Option<Box<Poll>>,
     /// An acknowledgment waits for the hub's word; whether the connection is used again.
     acking: Option<bool>,
+    /// An operator's request is not answered yet.
+    asking: Option<Box<Asking>>,
     /// A request with a good token came since [`Http::take_useful`] was asked.
     was_useful: bool,
     /// No request has come yet.
@@ -54,6 +58,9 @@ pub(super) struct Http {
 const NO_SUCH_PATH: &str =
     "no such path: there are GET /, /client.js, /v1/ws, /v1/events and /v1/poll, and POST /v1/publish, /v1/ack and /v1/ticket";
 
+/// Says that a body may come.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// What a request head leads to.
 enum Route {
     Publish(Box<Body>),
@@ -61,7 +68,7 @@ enum Route {
     Events(Box<Events>),
     /// The answer, as JSON.
     Answer(Vec<u8>),
-    /// The answer is the hub's word.
+    /// The answer comes from elsewhere.
     Wait,
 }
 
@@ -75,6 +82,7 @@ impl Http {
             reader: None,
             poll: None,
             acking: None,
+            asking: None,
             due: now.plus(HANDSHAKE_TIMEOUT),
             was_useful: false,
             is_new: true,
@@ -99,6 +107,9 @@ impl Http {
     /// Refuses a request of which not all came.
     pub(super) fn refuse_unfinished(&mut self, core: &Core, outbox: &mut Outbox) {
         let message = match self.body.take() {
+            None if self.asking.take().is_some() => {
+                "the server is short of memory, and the body was not complete: send the request again, in one go, after retry_after_ms"
+            }
             None => {
                 "the server is short of memory, and the head of the request was not complete: send it again, in one go, after retry_after_ms"
             }
@@ -111,6 +122,9 @@ impl Http {
 
     /// Takes a head, or what is there of a body. A head also tells who the client is.
     pub(super) fn take(&mut self, id: ConnId, client: &mut Option<IpAddr>, input: &[u8], core: &mut Core, outbox: &mut Outbox) -> Took {
+        if self.asking.is_some() {
+            return self.take_asked(input, core, outbox);
+        }
         let Some(body) = &mut self.body else { return self.take_head(id, client, input, core, outbox) };
         let used = body.take(id, input, &mut self.answers, core);
         // What follows a body that is read is the next request, which waits until this one is answered.
@@ -150,12 +164,15 @@ impl Http {
             }
             Ok(Route::Wait) => {
                 self.was_useful = true;
+                if request.expects_continue() && used == input.len() && !self.is_blocked() {
+                    outbox.push_raw(core.now.mono, |out| out.extend_from_slice(CONTINUE));
+                }
                 Took { used, more: used < input.len(), whole: true, then: Then::Go }
             }
             Ok(Route::Answer(json)) => Took { used, ..self.give_answer(&json, &request, used < input.len(), core, outbox) },
             Ok(Route::Publish(body)) => {
                 if request.expects_continue() && used == input.len() {
-                    outbox.push_raw(core.now.mono, |out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                    outbox.push_raw(core.now.mono, |out| out.extend_from_slice(CONTINUE));
                 }
                 self.body = Some(body);
                 self.was_useful = true;
@@ -207,6 +224,7 @@ impl Http {
             "/v1/poll" => self.poll(request, id, client, core).map(|known| known.map_or(Route::Wait, Route::Answer)),
             "/v1/ack" => self.ack(request, id, client, core).map(|()| Route::Wait),
             "/v1/ticket" => streams::ticket(request, client, core).map(Route::Answer),
+            path if path.starts_with(admin::PREFIX) => self.ask(request, id, client, core).map(|()| Route::Wait),
             _ => Err(Refusal::new(NOT_FOUND, NO_SUCH_PATH).into()),
         }
     }
@@ -284,7 +302,7 @@ impl Http {
         Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }
     }
 
-    /// Whether nothing more may be read until the hub has answered.
+    /// Whether nothing more may be read until there is an answer.
     pub(super) fn is_blocked(&self) -> bool {
         self.answers.is_full() || self.awaits_answers()
     }
@@ -309,18 +327,19 @@ impl Http {
 
     /// Whether no request is being served.
     pub(super) fn is_idle(&self) -> bool {
-        self.body.is_none() && self.acking.is_none() && !self.is_polling()
+        self.body.is_none() && self.acking.is_none() && self.asking.is_none() && !self.is_polling()
     }
 
-    /// Whether the request is read, and only the hub's answers are missing.
+    /// Whether the request is read, and only answers are missing.
     pub(super) fn awaits_answers(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.is_read()) || self.acking.is_some() || self.is_polling()
+        self.body.as_ref().is_some_and(|body| body.is_read()) || self.acking.is_some() || self.is_asking() || self.is_polling()
     }
 
     /// When the client has taken too long: for a head (LIM-10), for a body, between two requests.
     pub(super) fn deadline(&self) -> Mono {
         match &self.poll {
             Some(poll) if poll.is_asked() => poll.deadline(),
+            _ if self.is_asking() => self.asking_deadline(),
             _ if self.is_blocked() => Mono::NEVER,
             _ => self.due,
         }
@@ -344,6 +363,7 @@ fn preflight(request: &Request<'_>) -> Option<&'static str> {
     let methods = match request.path {
         "/v1/publish" | "/v1/ticket" | "/v1/ack" => "POST",
         "/v1/events" | "/v1/poll" => "GET",
+        path if path.starts_with(admin::PREFIX) => "GET, POST",
         _ => return None,
     };
     (asks && !has_body).then_some(methods)

@@ -190,9 +190,9 @@ impl ListConnections {
 }
 
 impl Reactor {
-    /// Whether somebody waits for a list.
+    /// Whether an operator waits for what is under way.
     pub(super) fn owes_list(&self) -> bool {
-        self.listing.is_some()
+        self.listing.is_some() || self.weighing.is_some()
     }
 
     /// Begins with a list. Whoever waits for another, which took too long, gets none.

@@ -7,6 +7,7 @@
 
 mod absences;
 mod accept;
+pub mod admin_desk;
 mod audit;
 pub mod authorizer;
 mod body;
@@ -44,6 +45,7 @@ mod tickets;
 mod tokens;
 pub mod uplink;
 mod websocket;
+pub mod weighing;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -83,6 +85,7 @@ use self::strangers::{Standing, Strangers};
 use self::tokens::Tokens;
 use self::uplink::Uplink;
 use self::websocket::WebSocket;
+use self::weighing::Weighing;
 
 pub use self::options::{CompressionOptions, Control, EndSessions, ReactorOptions, ReactorParts, ReactorPoll, Reload};
 
@@ -121,6 +124,8 @@ pub struct Reactor {
     replays: Replays,
     /// What an operator is told of connections.
     listing: Option<Listing>,
+    /// What an operator is told of rooms.
+    weighing: Option<Weighing>,
 }
 
 impl Reactor {
@@ -138,6 +143,7 @@ impl Reactor {
             tls: parts.tls,
             registry: parts.registry,
             inquirer: Inquirer::new(parts.authorizer),
+            admin: parts.admin,
             stats: parts.stats,
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink: Uplink::new(parts.urgent, parts.bulk),
@@ -183,6 +189,7 @@ impl Reactor {
             answer_frames: 0,
             replays: Replays::default(),
             listing: None,
+            weighing: None,
         })
     }
 
@@ -224,6 +231,7 @@ impl Reactor {
         self.core.audit.turn(self.core.now, &self.core.stats);
         self.take_control();
         self.go_on_listing();
+        self.go_on_weighing();
         self.take_inbox();
         self.take_words();
         self.fire_timers();
@@ -362,7 +370,7 @@ impl Reactor {
             conn.account(&mut self.pressure);
             conn.account_unfinished(&mut self.pressure, &self.core);
             opening += began.map_or(Duration::ZERO, |began| self.io.clock.mono().since(began));
-            let has_begun = conn.has_begun();
+            let has_begun = conn.has_begun() || conn.is_asking();
             if let Some(reason) = reason {
                 self.close(slot, reason);
                 continue;
@@ -395,6 +403,8 @@ impl Reactor {
                 Control::Reload(reload) => self.reload(*reload),
                 Control::List(asked) => self.begin_listing(*asked),
                 Control::Adopt(socket) => self.adopt(&socket),
+                Control::Weigh(asked) => self.begin_weighing(*asked),
+                Control::Answer(answer) => self.take_admin_answer(*answer),
             }
         }
     }

@@ -26,10 +26,12 @@ use crate::net::tls::ServerTls;
 use crate::wire::forwarded::ClientAddress;
 use crate::wire::http::Request;
 
+use super::admin_desk::{AdminAccess, AdminAnswer, AdminDesk};
 use super::authorizer::{Authorizer, Word};
 use super::listing::ListConnections;
 use super::registry::Registry;
 use super::stats::ReactorStats;
+use super::weighing::WeighRooms;
 
 /// What an operator may tune.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct ReactorOptions {
     pub origins: Vec<String>,
     /// Whether a WebSocket needs an origin, or a publisher's token.
     pub require_origin: bool,
+    /// What tokens with the scope `admin` may do.
+    pub admin_api: AdminAccess,
     /// Whether `?token=` is taken.
     pub query_token: bool,
     /// Networks that TCP peers must be in; empty: any.
@@ -129,6 +133,8 @@ pub struct ReactorParts {
     pub words: Arc<Link<Word>>,
     /// Who is asked about joins that neither pattern nor ownership allows.
     pub authorizer: Option<Arc<Authorizer>>,
+    /// Where what operators ask is left; answers come by `control`.
+    pub admin: Arc<AdminDesk>,
     /// To the hub: alerts, joins and other commands.
     pub urgent: Arc<Link<Input>>,
     /// To the hub: all other publishes.
@@ -159,6 +165,10 @@ pub enum Control {
     List(Box<ListConnections>),
     /// Serve a publisher of this process, as if it had come by the publish socket; this is the reactor's end of a pair of unix sockets.
     Adopt(Arc<OwnedFd>),
+    /// Tell an operator what waits for the members of some rooms.
+    Weigh(Box<WeighRooms>),
+    /// Give an operator its answer.
+    Answer(Box<AdminAnswer>),
 }
 
 /// What may change while a reactor runs. Connections stay as they are: tokens that were accepted hold until they expire or are revoked, also those

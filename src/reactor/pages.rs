@@ -26,11 +26,18 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// RFC 9512.
 const YAML: &str = "application/yaml";
 
-static PAGES: [Page; 13] = [
+static PAGES: [Page; 20] = [
     page_of("/", "text/html; charset=utf-8", include_bytes!("../web/dashboard/index.html")),
     page_of("/dashboard.js", SCRIPT, include_bytes!("../web/dashboard/dashboard.js")),
     page_of("/plots.js", SCRIPT, include_bytes!("../web/dashboard/plots.js")),
     page_of("/dashboard.css", "text/css; charset=utf-8", include_bytes!("../web/dashboard/dashboard.css")),
+    page_of("/session.js", SCRIPT, include_bytes!("../web/dashboard/session.js")),
+    page_of("/operator", "text/html; charset=utf-8", include_bytes!("../web/dashboard/operator.html")),
+    page_of("/operator.js", SCRIPT, include_bytes!("../web/dashboard/operator.js")),
+    page_of("/operator.css", "text/css; charset=utf-8", include_bytes!("../web/dashboard/operator.css")),
+    page_of("/figures.js", SCRIPT, include_bytes!("../web/dashboard/figures.js")),
+    page_of("/charts.js", SCRIPT, include_bytes!("../web/dashboard/charts.js")),
+    page_of("/poll.js", SCRIPT, include_bytes!("../web/dashboard/poll.js")),
     page_of("/icon.svg", "image/svg+xml", include_bytes!("../web/dashboard/icon.svg")),
     page_of("/client.js", SCRIPT, include_bytes!("../web/client.js")),
     page_of("/client-fallback.js", SCRIPT, include_bytes!("../web/client-fallback.js")),

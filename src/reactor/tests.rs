@@ -67,6 +67,7 @@ impl House {
             inbox,
             control: Arc::clone(&control),
             authorizer: None,
+            admin: Arc::default(),
             memory: Arc::new(Memory::new(0, 1)),
             urgent,
             bulk,

@@ -224,6 +224,21 @@ impl<'a> Request<'a> {
         length.parse().map(BodyLen::Bytes).map_err(too_large)
     }
 
+    /// How long the JSON is that comes with a POST, of at most `bytes_max`.
+    pub fn json_len(&self, bytes_max: usize) -> Result<usize, HttpRefusal> {
+        let media_type = self.header("content-type")?.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(HttpRefusal::new(415, INVALID_FIELD, "send Content-Type: application/json"));
+        }
+        match self.body_len()? {
+            BodyLen::None => Err(HttpRefusal::new(411, INVALID_FIELD, "a body is needed, and its content-length")),
+            BodyLen::Bytes(len) if len > bytes_max as u64 => {
+                Err(Refusal::new(TOO_LARGE, format!("the body is longer than {bytes_max} bytes")).into())
+            }
+            BodyLen::Bytes(len) => Ok(len as usize),
+        }
+    }
+
     #[cold]
     fn transfer_encoding_refusal(&self, has_length: bool) -> HttpRefusal {
         let mut codings = self.tokens("transfer-encoding");

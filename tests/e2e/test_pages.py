@@ -25,14 +25,31 @@ def test_every_file_of_the_dashboard_is_there(daemon):
     """CLI-11: what the page names is served from here, of the right type."""
     status, headers, page = http_request(daemon.address, "GET", "/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-    named = set(re.findall(r'(?:href|src)="(/[^"]+)"', page.decode()))
+    named = set(re.findall(r'(?:href|src)="(/[^"]+\.\w+)"', page.decode()))
     assert named == {"/dashboard.css", "/dashboard.js", "/icon.svg"}
     assert not re.search(r"<script>|<style|style=|\son\w+=", page.decode()), "the policy would refuse what is inline"
     types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-    for path in named | {"/plots.js", "/react.js"}:
+    for path in named | {"/plots.js", "/session.js", "/react.js"}:
         status, headers, body = http_request(daemon.address, "GET", path)
         assert (status, headers["content-type"]) == (200, types[path.rsplit(".")[-1]]), path
         assert body
+
+
+def test_every_file_of_the_operators_view_is_there(daemon):
+    """CLI-11: the same of the page for operators; also of what its scripts import."""
+    status, headers, page = http_request(daemon.address, "GET", "/operator")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in headers["content-security-policy"] and "unsafe" not in headers["content-security-policy"]
+    assert not re.search(r"<script>|<style|style=|\son\w+=", page.decode()), "the policy would refuse what is inline"
+    named, wanted = set(re.findall(r'(?:href|src)="(/[^"]+\.\w+)"', page.decode())), set()
+    assert named == {"/dashboard.css", "/operator.css", "/operator.js", "/icon.svg"}
+    while named - wanted:
+        path = (named - wanted).pop()
+        wanted.add(path)
+        status, _, body = http_request(daemon.address, "GET", path)
+        assert (status, body) == (200, (WEB / "dashboard" / path[1:]).read_bytes()), path
+        named |= {f"/{name}" for name in re.findall(r'from "\./(\w+\.js)"', body.decode())}
+    assert wanted >= {"/charts.js", "/figures.js", "/poll.js", "/plots.js", "/session.js"}
 
 
 def test_heads_other_methods_and_pipelines(daemon):

@@ -65,6 +65,8 @@ def test_the_commands_of_by_hand_do_what_readme_says(tmp_path):
             assert '"drawdown_percentage":"4.12"' in read.stdout.decode() and "caught_up" in read.stdout.decode(), read
             poll = subprocess.run(["bash", "-ec", here(block_with("/v1/poll"))], cwd=tmp_path, env=environment(), check=True, capture_output=True)
             assert [message["type"] for message in json.loads(poll.stdout)["messages"]] == ["subscribed", "RISK_ALERT"]
+            rooms = subprocess.run(["bash", "-ec", here(block_with("/v1/admin/rooms"))], cwd=tmp_path, env=environment(), check=True, capture_output=True)
+            assert [room["room"] for room in json.loads(rooms.stdout)["rooms"]] == ["challenge:8f"]
             revoke = ["bash", "-ec", here(block_with("/v1/revoke"))]
             revoked = subprocess.run(revoke, cwd=tmp_path, env=environment(), check=True, capture_output=True).stdout
             assert json.loads(revoked) == json.loads(re.search(r'^    (\{"ok":true,"ended".*\})$', README, re.MULTILINE).group(1))

@@ -2,19 +2,10 @@
 // to target/web/screenshots.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { BINARY, Daemon, mint, openBrowser, waitUntil, withoutLongTasks } from "./house.js";
-import { ROOT } from "./tools.js";
-
-const SCREENSHOTS = `${ROOT}target/web/screenshots`;
-const WIDTHS = [360, 768, 1440];
-mkdirSync(SCREENSHOTS, { recursive: true });
+import { Daemon, mint, openBrowser, withoutLongTasks } from "./house.js";
+import { SCREENSHOTS, open as openTab, pictures, withDemo } from "./pages.js";
 
 let browser;
 before(async () => {
@@ -22,35 +13,7 @@ before(async () => {
 });
 after(() => browser?.end());
 
-/** A tab that notes what the browser complains of. */
-async function open(url, { context = browser.context } = {}) {
-  const page = await context.newPage();
-  page.complaints = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.complaints.push(message.text()));
-  page.on("pageerror", (error) => page.complaints.push(String(error)));
-  page.on("request", (request) => new URL(request.url()).origin === new URL(url).origin || page.complaints.push(request.url()));
-  await page.goto(url);
-  return page;
-}
-
-/** `tickerd demo` while `body` runs, with the link that it prints. */
-async function withDemo(body) {
-  const dir = mkdtempSync(join(tmpdir(), "tickerd-web-"));
-  const options = { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, TMPDIR: dir } };
-  const demo = spawn(BINARY, ["demo", "--listen", "127.0.0.1:0", "--seconds", "600"], options);
-  let printed = "";
-  demo.stdout.on("data", (text) => (printed = (printed + text).slice(0, 10_000)));
-  try {
-    const [link] = await waitUntil(() => printed.match(/http:\/\/\S+#\S+/), "the demo's link");
-    await body(link);
-  } finally {
-    const ended = once(demo, "exit");
-    demo.kill("SIGINT");
-    await ended;
-    rmSync(dir, { recursive: true, force: true });
-  }
-}
-
+const open = (url) => openTab(browser.context, url);
 const text = (page, selector) => page.locator(selector).first().textContent();
 const p50 = (page, name) => page.evaluate((name) => document.querySelector(`[data-lane=${name}]`).cells[2].textContent, name);
 const inMs = (shown) => (shown.endsWith(" ms") ? parseFloat(shown) : parseFloat(shown) * 1000);
@@ -72,15 +35,7 @@ test("CLI-04, CLI-05, CLI-11: the demo's link opens a live desk; under a flood t
     const [alerts, metrics] = [await p50(page, "alert"), await p50(page, "metric")];
     assert.ok(inMs(alerts) < inMs(metrics), `p50: alerts ${alerts}, metrics ${metrics}`);
 
-    for (const colorScheme of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme });
-      for (const width of WIDTHS) {
-        await page.setViewportSize({ width, height: 900 });
-        await page.waitForTimeout(700);
-        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width, `${width} px: nothing sticks out`);
-        await page.screenshot({ path: `${SCREENSHOTS}/desk-${colorScheme}-${width}.png`, fullPage: true });
-      }
-    }
+    await pictures(page, "desk");
     await page.click("#flood");
     await page.locator("#book tbody tr").nth(4).click();
     await page.waitForFunction(() => document.querySelector("#detail-title").textContent === "Challenge c05");

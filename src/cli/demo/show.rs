@@ -86,7 +86,8 @@ pub(super) fn intro(args: &DemoArgs, place: &Place, address: SocketAddr, rooms: 
     let page = page(address, args.challenges, place.token());
     format!(
         "tickerd demo: a made-up desk of {} challenges, {} metrics/s; daemon and latencies are real.\n\
-         Listening on {address}{taken}. See the desk live in a browser, and flood it there:\n\
+         Listening on {address}{taken}. See the desk live in a browser, flood it there, and\n\
+         see what the daemon says of itself (Operator):\n\
          \n  {page}\n\
          \nTry in a second terminal:\n\
          \n  curl -H @{} http://{address}/v1/publish \\\

@@ -14,6 +14,7 @@ fn the_defaults_are_the_documented_ones() {
         conformance_echo: false,
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
         admin_listen: "127.0.0.1:9100".parse().unwrap(),
+        admin_api: AdminAccess::All,
         publish_socket: None,
         publish_socket_mode: 0o660,
         tls: Vec::new(),

@@ -6,6 +6,7 @@ use super::*;
 const BAD: &[(&str, &[&str])] = &[
     ("listen", &["", "8080", "localhost:8080", "127.0.0.1", "127.0.0.1:99999"]),
     ("admin-listen", &["", "0.0.0.0:9100", "192.0.2.1:9100", "127.0.0.1"]),
+    ("admin-api", &["", "on", "Read", "true"]),
     ("publish-socket", &[""]),
     ("publish-socket-mode", &["", "0888", "rw", "1777", "-1", "+7"]),
     ("tls-cert", &[""]),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::hub::ports::{AckAnswer, Answer, Join, Joined};
 use crate::net::outbox::Outbox;
+use crate::reactor::admin_desk::AdminText;
 use crate::reactor::authorizer::Word;
 use crate::reactor::core::Core;
 use crate::reactor::session::Session;
 use crate::wire::frame::Frame;
+use crate::wire::http::HttpRefusal;
 
 use super::{Connection, Protocol};
 
@@ -36,6 +38,22 @@ impl Connection {
                 self.apply(then, core);
             }
             Protocol::Events(_) | Protocol::Lines(_) => {}
+        }
+    }
+
+    /// Whether an operator's request waits for its answer.
+    pub(in crate::reactor) fn is_asking(&self) -> bool {
+        matches!(&self.protocol, Protocol::Http(http) if http.is_asking())
+    }
+
+    /// What an operator asked is answered.
+    pub(in crate::reactor) fn on_admin_answer(&mut self, said: Result<AdminText, HttpRefusal>, core: &mut Core) {
+        match &mut self.protocol {
+            Protocol::Http(http) if self.ending.is_none() => {
+                let then = http.on_admin_answer(said, core, &mut self.outbox);
+                self.apply(then, core);
+            }
+            _ => {}
         }
     }
 

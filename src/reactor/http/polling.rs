@@ -193,7 +193,7 @@ impl Http {
         self.after_answer(keep_alive, core)
     }
 
-    fn after_answer(&mut self, keep_alive: bool, core: &Core) -> Then {
+    pub(super) fn after_answer(&mut self, keep_alive: bool, core: &Core) -> Then {
         self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
         if keep_alive { Then::Go } else { Then::Finish }
     }

@@ -104,8 +104,8 @@ pub(super) fn check_open(request: &Request<'_>, client: Option<IpAddr>, is_new: 
 
 /// Whom the request's token, or its ticket, speaks for.
 pub(super) fn caller(request: &Request<'_>, client: Option<IpAddr>, what: &'static str, core: &mut Core) -> Result<Grants, HttpRefusal> {
-    let token = token_of(request, None, core.options.query_token)?;
-    let ticket = if what == "publish" { None } else { request.param("ticket")? };
+    let token = token_of(request, None, core.options.query_token && what != "admin")?;
+    let ticket = if matches!(what, "publish" | "admin") { None } else { request.param("ticket")? };
     let checked = match (token, ticket) {
         (Some(_), Some(_)) => {
             return Err(Refusal::new(INVALID_FIELD, "the request has a token and a ticket: send one of them").into());

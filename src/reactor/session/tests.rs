@@ -59,6 +59,7 @@ pub(in crate::reactor) fn options() -> ReactorOptions {
     ReactorOptions {
         origins: Vec::new(),
         require_origin: false,
+        admin_api: AdminAccess::All,
         query_token: false,
         peers: Vec::new(),
         client_address: ClientAddress::XForwardedFor,
@@ -89,6 +90,7 @@ impl Desk {
             tokens: Tokens::new(verifier(), Arc::default()),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1, per_ip_max: None, handshakes: None })),
             inquirer: Inquirer::new(None),
+            admin: Arc::default(),
             stats: Arc::new(ReactorStats::default()),
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink,

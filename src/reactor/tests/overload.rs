@@ -49,6 +49,7 @@ impl Bench {
             control: Arc::new(Link::new(8, Arc::clone(&door))),
             words: Arc::new(Link::new(8, Arc::clone(&door))),
             authorizer: None,
+            admin: Arc::default(),
             memory: Arc::new(Memory::new(0, 1)),
             door,
             urgent,

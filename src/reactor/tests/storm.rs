@@ -124,6 +124,7 @@ impl Storm {
             inbox: Arc::clone(&inbox),
             control: Arc::clone(&control),
             authorizer: None,
+            admin: Arc::default(),
             urgent: Arc::clone(&urgent),
             bulk: Arc::clone(&bulk),
             stats: Arc::clone(&stats),

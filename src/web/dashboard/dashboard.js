@@ -1,10 +1,10 @@
 // The desk's page: its rooms live, and how long each lane takes to get here. Made with the same client that every page has.
 //
-// A token comes by the form, or in the part of the address behind `#`, which no server sees: token, rooms, and the rooms that the
-// flood consists of. All text from the server is put in as text.
+// With the token come rooms, and the rooms that the flood consists of (session.js). All text from the server is put in as text.
 
 import { connect } from "./client.js";
 import { Latencies, colour, drawLatencies, drawLine } from "./plots.js";
+import { claimsOf, forget, given, isOperator, keep } from "./session.js";
 
 const LANES = ["alert", "update", "metric"];
 const SPAN_MAX_MS = 180_000;
@@ -31,25 +31,6 @@ function expand(text) {
   });
 }
 
-/** What a token says of itself; the server alone checks it. */
-function claimsOf(token) {
-  try {
-    const bytes = Uint8Array.from(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    return {};
-  }
-}
-
-function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  if (given.has("token")) {
-    sessionStorage.setItem("tickerd", JSON.stringify(Object.fromEntries(given)));
-    history.replaceState(null, "", location.pathname);
-  }
-  return JSON.parse(sessionStorage.getItem("tickerd") ?? "null");
-}
-
 function signIn(reason) {
   $("#sign-in").hidden = false;
   $("#desk").hidden = true;
@@ -57,7 +38,7 @@ function signIn(reason) {
   $("#token").focus();
   $("#sign-in").onsubmit = (event) => {
     event.preventDefault();
-    sessionStorage.setItem("tickerd", JSON.stringify({ token: $("#token").value.trim(), rooms: $("#rooms").value }));
+    keep({ token: $("#token").value.trim(), rooms: $("#rooms").value });
     $("#token").value = "";
     start();
   };
@@ -389,18 +370,21 @@ let desk = null;
 let lanesAt = 0;
 
 function start() {
-  const given = readAddress();
-  if (!given) return signIn("");
+  const session = given();
+  $("nav").hidden = !session || !isOperator(session.token);
+  if (!session) return signIn("");
+  // Who has no room to look at, and may look at the daemon, has come for that.
+  if (!$("nav").hidden && !session.rooms && !claimsOf(session.token).rooms) return location.replace("/operator");
   $("#sign-in").hidden = true;
   $("#desk").hidden = false;
-  desk = new Desk(given);
+  desk = new Desk(session);
   desk.showConnection();
 }
 
 function stop() {
   desk?.end();
   desk = null;
-  sessionStorage.removeItem("tickerd");
+  forget();
 }
 
 function frame(at) {

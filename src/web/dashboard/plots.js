@@ -45,7 +45,7 @@ export class Latencies {
 const binOf = (ms) => Math.min(BINS - 1, Math.max(0, Math.floor((Math.log10(Math.max(ms, 0.1)) + 1) * (BINS / DECADES))));
 
 /** The canvas at the screen's resolution: its context, width and height. Nothing if it is not to be seen. */
-function prepare(canvas) {
+export function prepare(canvas) {
   const { clientWidth: width, clientHeight: height } = canvas;
   if (width === 0 || height === 0) return null;
   const ratio = globalThis.devicePixelRatio ?? 1;
