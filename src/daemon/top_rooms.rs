@@ -48,7 +48,7 @@ impl TopRooms {
         let by = by.ok_or_else(|| invalid(format!("`sort` can be {}", RankBy::ALL.map(RankBy::name).join(", "))))?;
         let _asking = self.asking.lock();
         let ranked = self.rank(by, limit).ok_or_else(|| Refusal::new(INTERNAL, "the hub gives no answer: see /healthz"))?;
-        let (queued, silent) = self.weigh(ranked.iter().map(|ranked| ranked.room).collect());
+        let (queued, silent) = self.weigh(&ranked.iter().map(|ranked| ranked.room).collect::<Vec<_>>());
         let rooms: Vec<Value> = ranked.iter().zip(queued).map(|(ranked, queued)| told(ranked, queued)).collect();
         Ok(json!({"sort": by.name(), "rooms": rooms, "unheard_reactors": silent}).to_string())
     }
@@ -61,12 +61,12 @@ impl TopRooms {
     }
 
     /// What waits for each room's members, and the reactors that have not said so in time.
-    fn weigh(&self, rooms: Vec<RoomId>) -> (Vec<Queued>, BTreeSet<u16>) {
+    fn weigh(&self, rooms: &[RoomId]) -> (Vec<Queued>, BTreeSet<u16>) {
         let deadline = Instant::now() + PATIENCE;
         let mut sums = vec![Queued::default(); rooms.len()];
         let (weighed, answers) = bounded(self.controls.len());
         for control in &self.controls {
-            let asked = WeighRooms { rooms: rooms.clone(), weighed: weighed.clone() };
+            let asked = WeighRooms { rooms: rooms.to_vec(), weighed: weighed.clone() };
             controls::tell(control, Control::Weigh(Box::new(asked)), deadline);
         }
         drop(weighed);
