@@ -136,7 +136,7 @@ impl Http {
 fn operator(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Arc<str>, HttpRefusal> {
     let grants = caller(request, client, "admin", core)?;
     if !grants.has(Scope::Admin) {
-        core.turn_away(client, "admin", FORBIDDEN.name);
+        core.turn_away(client, Some(grants.user), "admin", FORBIDDEN.name);
         return Err(Refusal::new(FORBIDDEN, "the token lacks the scope admin").into());
     }
     Ok(grants.user)
