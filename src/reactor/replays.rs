@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use crate::base::ids::{ConnId, RoomId};
+use crate::base::lane::Lane;
 use crate::hub::ports::{ReplayId, Replayed};
 
 use super::Reactor;
@@ -57,6 +58,7 @@ impl Reactor {
             }
             if let Some(conn) = self.conns.by_id(conn) {
                 conn.on_replayed(frames, &mut self.core);
+                conn.account(&mut self.pressure); // it may not be flushed: its reader may have enough before it
             }
             self.enlist(conn.slot);
             self.schedule(conn.slot); // a poll may have begun to wait
@@ -81,7 +83,11 @@ impl Reactor {
         if !waiting.rest.is_empty() && self.conns.at(slot).is_none_or(|conn| conn.queued_bytes() > ahead) {
             return;
         }
-        waiting.asked = waiting.rest.pop_front();
+        // Alerts of any room go before updates and metrics of all.
+        let rooms = &self.core.rooms;
+        let has_alerts = |(_, room): &(ReplayId, RoomId)| rooms.replaying(slot, *room).contains(&Lane::Alert);
+        let next = waiting.rest.iter().position(has_alerts).unwrap_or(0);
+        waiting.asked = waiting.rest.remove(next);
         match waiting.asked {
             Some((id, _)) => self.core.uplink.replay_taken(id, true),
             None => drop(self.replays.0.remove(&slot)),

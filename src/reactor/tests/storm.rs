@@ -349,7 +349,8 @@ impl Storm {
             Parcel::Stream { room, lane, seq } => {
                 self.streams.insert((room, lane), seq);
                 if lane == Lane::Alert {
-                    self.clients.iter_mut().zip(sent).for_each(|(client, sent)| client.expect(room, seq, *sent));
+                    let reactor = &mut self.reactor;
+                    self.clients.iter_mut().zip(sent).for_each(|(client, sent)| client.expect(room, seq, *sent, reactor));
                 }
             }
             Parcel::State { room, key, name, rev } => _ = self.states.insert((room, key), (name, rev)),

@@ -55,6 +55,7 @@ impl Way {
             Output::Deliver(frame) => std::slice::from_ref(frame),
             Output::Joined(joined) => &joined.frames,
             Output::Reply { frames, .. } => frames,
+            Output::Replayed(replayed) => &replayed.frames,
             _ => &[],
         };
         for frame in frames.iter().filter(|frame| matches!(frame.tag.kind, Kind::State { .. })) {
