@@ -16,6 +16,7 @@ function withProxy(name, blocked, body, { options, tokens = () => [mint({ rooms:
     const daemon = await Daemon.start(["--origin", here.pages.url, "--data-dir", "DIR"], options);
     const proxy = await blockingProxy(daemon, blocked);
     const page = await here.browser.context.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
     try {
       await page.goto(here.pages.url);
       await startClient(page, proxy.url, { tokens: tokens(), fallbackLimits: { climbMs: 16_000, streamMs: 2000, pauseMs: 200 } });
@@ -29,7 +30,9 @@ function withProxy(name, blocked, body, { options, tokens = () => [mint({ rooms:
   });
 }
 
-const on = (page, transport) => page.waitForFunction((transport) => client.view.transport === transport && room.view.status === "live" && client.state === "connected", transport, { timeout: 40_000 });
+/** The client waits up to 30 s before an attempt, and may need a few. */
+const PATIENCE_MS = 120_000;
+const on = (page, transport) => page.waitForFunction((transport) => client.view.transport === transport && room.view.status === "live" && client.state === "connected", transport, { timeout: PATIENCE_MS });
 const numbers = async (page) => numbersOf(await seen(page));
 
 withProxy("CLI-08: WebSocket blocked: server-sent events, then back by itself, with nothing missed or doubled", ["websocket"], async ({ daemon, proxy, page }) => {
