@@ -47,6 +47,7 @@
 //! | [`base`] | ids with generations, lanes, codes, limits, time as data, counters |
 //! | [`wire`] | bytes in, values out, and back: frames, WebSocket, HTTP, publish lines, commands, replies |
 //! | [`auth`], [`hub`] | who may what (tokens, patterns); the sans-I/O core (sequence, lanes, history, resume) |
+//! | [`analytics`] | the numbers of trading accounts, made of their fills, and the rules they are under |
 //! | [`net`] | outbox, timer wheel, links, listeners, TLS, the clock |
 //! | [`journal`] | the log on disk, its index, states and owners in tables, the audit trail; their threads |
 //! | [`bridge`] | Redis, over which several nodes share their rooms: what goes there, what comes back; its threads |
@@ -65,13 +66,14 @@
 //! 4. The last value of every `state` key reaches every member.
 //! 5. Every queue is bounded by a number in [`base::limits`] or a flag; every drop is counted and the one concerned is told.
 //! 6. Every granted join is ended by exactly one leave; every publish and command gets exactly one answer.
-//! 7. Pure modules (`base`, `wire`, `auth`, `hub`, the outbox, the timer wheel, sessions) read no clock and do no I/O.
+//! 7. Pure modules (`base`, `wire`, `auth`, `hub`, `analytics`, the outbox, the timer wheel, sessions) read no clock and do no I/O.
 //!
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
 //! through byte for byte), and anonymous access. Not here yet: Redis Cluster, analytics.
 
+pub mod analytics;
 pub mod auth;
 pub mod base;
 pub mod bridge;

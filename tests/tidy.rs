@@ -16,6 +16,7 @@ use source::{Source, functions, paths, sources_under, words};
 const LAYERS: &[(&str, u8)] = &[
     ("base", 0),
     ("wire", 1),
+    ("analytics", 2),
     ("auth", 2),
     ("hub", 2),
     ("net", 3),
@@ -60,6 +61,7 @@ const PURE: &[&str] = &[
     "src/wire/",
     "src/auth/",
     "src/hub/",
+    "src/analytics/",
     "src/bridge/layout.rs",
     "src/bridge/record.rs",
     "src/journal/export.rs",

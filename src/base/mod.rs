@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bucket;
+pub mod calendar;
 pub mod cidr;
 pub mod codes;
 pub mod counters;

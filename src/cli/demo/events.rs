@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+pub(super) use crate::base::calendar::IsoTime;
 use crate::base::lane::Lane;
 
 /// One line for the publish socket, without its line feed.
@@ -36,10 +37,6 @@ pub(super) struct Cents(pub i64);
 /// Hundredths of a percent; `4.12` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BasisPoints(pub i64);
-
-/// Unix milliseconds; `2026-11-20T14:03:00.123Z` on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IsoTime(pub u64);
 
 /// Where a challenge stands. PENDING until the first trade, FAILED and FUNDED for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -179,26 +176,6 @@ impl fmt::Display for BasisPoints {
     }
 }
 
-impl fmt::Display for IsoTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_date(self.0 / 86_400_000);
-        let (hour, minute) = (self.0 / 3_600_000 % 24, self.0 / 60_000 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{:03}Z", self.0 / 1000 % 60, self.0 % 1000)
-    }
-}
-
-/// The Gregorian date of a day since 1970-01-01, by counting years that start on 1 March, so that the leap day is the last one.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 macro_rules! serialize_as_text {
     ($($name:ident)*) => {$(
         impl Serialize for $name {
@@ -209,7 +186,7 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-serialize_as_text!(Cents BasisPoints IsoTime);
+serialize_as_text!(Cents BasisPoints);
 
 #[cfg(test)]
 mod tests {
@@ -219,13 +196,5 @@ mod tests {
     fn money_keeps_its_sign_and_its_cents() {
         let texts = [0, 5, -5, 123, -123, 1_000_000].map(|cents| Cents(cents).to_string());
         assert_eq!(texts, ["0.00", "0.05", "-0.05", "1.23", "-1.23", "10000.00"]);
-    }
-
-    #[test]
-    fn times_are_the_calendar_s() {
-        assert_eq!(IsoTime(0).to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(IsoTime(951_782_399_999).to_string(), "2000-02-28T23:59:59.999Z");
-        assert_eq!(IsoTime(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
-        assert_eq!(IsoTime(1_798_761_599_001).to_string(), "2026-12-31T23:59:59.001Z");
     }
 }
