@@ -37,6 +37,7 @@ fn main() {
     }
     time("fills, without rules", 2000 * scale, |count| fills(&mut accounts(100, Method::Average, false), count));
     time("prices of what is held", 2000 * scale, marks);
+    time("late fills among 10,000", scale.min(500), late);
     time("equity messages", 200 * scale, |count| messages(count, false));
     time("metrics messages", 20 * scale, |count| messages(count, true));
 }
@@ -85,6 +86,21 @@ fn marks(count: u64) -> f64 {
         let at = n as usize % accounts.len();
         accounts[at].mark(&Mark { ts_ms, seq, symbol, price }, &mut out).expect("each price is sound");
         black_box(&out);
+        out.clear();
+    }
+    on_core_seconds() - begun
+}
+
+/// Fills that are older than all that is kept of the day, so that all of it is gone through again.
+fn late(count: u64) -> f64 {
+    let mut accounts = accounts(1, Method::Average, true);
+    let (account, mut out) = (&mut accounts[0], Vec::new());
+    for n in 0..9000 {
+        account.apply(&Fill { ts_ms: BEGIN_MS + 1000 + n, ..fill(n) }, &mut out).expect("each fill is sound");
+    }
+    let begun = on_core_seconds();
+    for n in 9000..9000 + count {
+        account.apply(&Fill { ts_ms: BEGIN_MS + 500, ..fill(n) }, &mut out).expect("each late fill is sound");
         out.clear();
     }
     on_core_seconds() - begun

@@ -264,7 +264,29 @@ fn wide_product(a: u128, b: u64) -> (u128, u64) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// TRP-02: what is printed reads back as what it was, with an exponent and zeros around it too.
+        #[test]
+        fn decimals_read_back_as_written(units in -i64::MAX..=i64::MAX, zeros in 0_usize..4) {
+            let text = Decimal(units).to_string();
+            prop_assert_eq!(Decimal::parse(&text), Ok(Decimal(units)));
+            let whole = format!("{units}{}e-{}", "0".repeat(zeros), 8 + zeros);
+            prop_assert_eq!(Decimal::parse(&whole), Ok(Decimal(units)));
+        }
+
+        /// Whatever is given, there is an answer, and what is taken is what floats say of it as far as they can.
+        #[test]
+        fn any_text_has_an_answer(text in "[-+0-9.eE]{0,24}") {
+            if let Ok(decimal) = Decimal::parse(&text) {
+                let float: f64 = text.parse().unwrap();
+                prop_assert!((decimal.0 as f64 / 1e8 - float).abs() <= 1e-8 + float.abs() * 1e-12);
+            }
+        }
+    }
 
     fn decimal(text: &str) -> Result<Decimal, DecimalError> {
         Decimal::parse(text)

@@ -1,6 +1,6 @@
 //! The figures of an account, as `metrics.update` publishes them.
 //!
-//! Win rate, profit factor, payoff and expectancy: Pardo, The Evaluation and Optimization of Trading Strategies, 2nd ed. (2008), ch. 12. Of
+//! Win rate, profit factor, payoff and expectancy: Pardo, The Evaluation and Optimization of Trading Strategies, 2nd ed. (2008). Of
 //! closed trades, net of fees; those that came out even are counted apart and are no part of the win rate.
 
 use super::decimal::Money;

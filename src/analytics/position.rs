@@ -63,7 +63,7 @@ impl Position {
     /// The sum of the amounts that `trade` would make or move, or none if the quantity itself would be too large. A caller that finds this
     /// beyond what may be kept refuses the trade.
     pub(super) fn reach(&self, trade: &Trade) -> Option<u128> {
-        let after = self.quantity.checked_add(trade.quantity).filter(|after| *after != i64::MIN)?;
+        let after = self.quantity.checked_add(trade.quantity).filter(|after| ![*after, trade.quantity].contains(&i64::MIN))?;
         let turnover = Decimal(trade.quantity).times(trade.price).0.unsigned_abs();
         let value = Decimal(after).times(trade.price).0.unsigned_abs();
         Some(turnover + value + self.basis.0.unsigned_abs() + trade.fee.money().0.unsigned_abs())
@@ -244,5 +244,7 @@ mod tests {
         assert_eq!(position.reach(&Trade { quantity: 2, price: Decimal(0), fee: Decimal(0) }), None);
         assert!(position.reach(&Trade { quantity: 1, price: Decimal(0), fee: Decimal(0) }).is_some_and(is_within_reach));
         assert!(!position.reach(&trade("1", "100000", "0")).is_some_and(is_within_reach));
+        let position = Position { quantity: 5, ..Position::default() };
+        assert_eq!(position.reach(&Trade { quantity: i64::MIN, price: Decimal(0), fee: Decimal(0) }), None);
     }
 }

@@ -1,13 +1,13 @@
 //! Returns of days, and what is made of them.
 //!
-//! A day's return is time-weighted: deposits and withdrawals split it into parts, whose growths multiply (GIPS 2020, 2.A.24; Bacon, Practical
-//! Portfolio Performance Measurement and Attribution, 2nd ed., 2.4). Without any it is the equity at its end over that at its start, less one.
+//! A day's return is time-weighted: deposits and withdrawals split it into parts, whose growths multiply (GIPS standards of 2020; Bacon, Practical
+//! Portfolio Performance Measurement and Attribution, 2nd ed., 2008). Without any it is the equity at its end over that at its start, less one.
 //! Mean and variance are kept by Welford's method (Technometrics 4 (1962), 419-420), which loses nothing to cancellation.
 //!
 //! - Sharpe's ratio (Journal of Portfolio Management 21 (1994), 49-58): mean excess return over its sample deviation (n - 1), times the square
 //!   root of the periods of a year. The risk-free rate of a period is the annual one's geometric part, `(1 + rf)^(1/periods) - 1`.
 //! - Sortino's ratio (Sortino and Price, Journal of Investing 3 (1994), 59-64): over the downside deviation of all n periods.
-//! - Historical value at risk (Jorion, Value at Risk, 3rd ed., 10.3): the 5th percentile, interpolated as numpy does; the expected shortfall
+//! - Historical value at risk (Jorion, Value at Risk, 3rd ed., 2006): the 5th percentile, interpolated as numpy does; the expected shortfall
 //!   beyond it (Rockafellar and Uryasev, Journal of Risk 2 (2000), 21-41) as empyrical counts it: the mean of the worst of them.
 //!
 //! What is undefined is none, never infinite nor NaN.

@@ -33,7 +33,7 @@ enum Summer {
     America,
 }
 
-/// The names that are known, and what they mean. `CET` and `EST5EDT`-like names mean the zone with its summer time, as on trading platforms.
+/// The names that are known, and what they mean. `WET`, `CET` and `EET` mean the zone with its summer time, as on trading platforms.
 const ZONES: &[(&str, i16, Summer)] = &[
     ("UTC", 0, Summer::Never),
     ("Europe/London", 0, Summer::Europe),

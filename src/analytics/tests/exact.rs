@@ -130,6 +130,9 @@ fn incremental_is_exact(method: Method, seed: u64) {
             assert_eq!(realized, sum_realized, "fill {n}: nothing is held");
         }
         inexact += u64::from(!error.is_zero());
+        if [10, 100, 1000, 10_000].contains(&(n + 1)) {
+            desk.check();
+        }
     }
     assert_eq!(inexact > 0, method == Method::Average, "thirds were among them, or the tolerance would say nothing");
     desk.check();

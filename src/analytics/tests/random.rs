@@ -7,7 +7,7 @@ use crate::analytics::batch::KeptWhat;
 use crate::analytics::decimal::Decimal;
 use crate::analytics::settings::{Method, Sampling, TradeCount};
 use crate::analytics::zone::Reset;
-use crate::analytics::{Rules, Settings};
+use crate::analytics::{Rules, Settings, Status};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -95,6 +95,34 @@ proptest! {
             }
         }
         desk.check();
+    }
+
+    /// EVT-04, MET-07: the status is what the rules say of the numbers after each input, in their order, the first verdict being the last.
+    #[test]
+    fn the_status_follows_from_the_numbers(settings in settings(), acts in acts()) {
+        let mut desk = Desk::new(Settings { rules: Some(Rules::default()), ..settings });
+        let mut expected = Status::Pending;
+        for act in &acts {
+            if matches!(act, Act::Input { behind_ms, .. } if *behind_ms > 0) {
+                continue;
+            }
+            let taken = desk.kept.len();
+            desk.act(act);
+            let is_fill = desk.kept.len() > taken && matches!(desk.kept[taken].what, KeptWhat::Fill { .. });
+            if expected == Status::Pending && is_fill {
+                expected = Status::Active;
+            }
+            let (live, equity) = (&desk.account.live, desk.account.equity().0);
+            let invested = desk.account.settings().start_equity.money().0 + live.flows.0;
+            let loses = |base: i128, percent: i128| (base - equity) * 100 > base.max(0) * percent;
+            let gains = (equity - invested) * 100 >= 10 * desk.account.settings().start_equity.money().0;
+            if expected == Status::Active && (loses(live.day.start.0, 5) || loses(live.peak.0, 10)) {
+                expected = Status::Failed;
+            } else if expected == Status::Active && gains {
+                expected = Status::Funded;
+            }
+            prop_assert_eq!(desk.account.status(), expected);
+        }
     }
 
     /// MET-03: equity is what was put in, and cash and positions at their prices, at every step, whatever the method.
