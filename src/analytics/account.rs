@@ -108,7 +108,7 @@ pub enum Refusal {
     Overflow,
     /// More symbols than an account may have.
     TooManySymbols,
-    /// More lots than a position may have.
+    /// More open lots than an account may have.
     TooManyLots,
     /// Its number is not above those before.
     Duplicate {
@@ -157,7 +157,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::Overflow => write!(f, "quantity, price: amounts would exceed a quadrillion; use a larger unit"),
             Refusal::TooManySymbols => write!(f, "symbol: one more than an account may have; use several accounts"),
-            Refusal::TooManyLots => write!(f, "symbol: one open lot more than a position may have; use the average method"),
+            Refusal::TooManyLots => write!(f, "symbol: one open lot more than an account may have; use the average method"),
             Refusal::Duplicate { seq } => write!(f, "seq: {seq} was taken before, or is below one that was"),
             Refusal::BadTime { ts_ms } => write!(f, "time: {ts_ms} is not between 2000 and 2100; write Unix milliseconds"),
             Refusal::Ahead { ts_ms, now_ms } => {
@@ -370,7 +370,9 @@ impl Account {
                 self.judge.end(case.verdict(), ts_ms, out);
             }
             self.judge.warn(&case, out);
-            self.judge.watch(&case, is_day_over, || Figures::of(&self.live, self.days.recent(&settings), &settings), out);
+            // Value at risk, which sorts, is another one only when a day is over.
+            let returns = if is_day_over { usize::MAX } else { 0 };
+            self.judge.watch(&case, || Figures::of(&self.live, self.days.recent(&settings).take(returns), &settings), out);
         }
         if change.is_valued {
             out.push(Output::Equity(EquityUpdate::of(&self.live, &settings, ts_ms, self.revision())));

@@ -86,8 +86,9 @@ impl Account {
         let of_known = |ledger: &Ledger| {
             let traded = ledger.last_trade.is_none_or(|trade| (trade.symbol as usize) < symbols);
             let lots = |position: &Position| position.lots.iter().map(|lot| i128::from(lot.quantity)).sum::<i128>();
+            let open: usize = ledger.positions.iter().map(|position| position.lots.len()).sum();
             let held = |position: &Position| self.settings.method == Method::Average || lots(position) == i128::from(position.quantity);
-            traded && ledger.positions.iter().all(held)
+            traded && open as u64 == ledger.lots && ledger.positions.iter().all(held)
         };
         let entries = |log: &DayLog| {
             log.entries.iter().all(|entry| match entry.what {
@@ -140,7 +141,7 @@ fields! {
     Alarm { has_rung, rung_ms }
     Counts { fills, marks, flows, late, days_closed }
     Ledger {
-        flows, realized, fees, unrealized, positions, previous, peak, close_peak, drawdown_max, close_drawdown_max, day, fills, last_trade,
+        flows, realized, fees, unrealized, positions, lots, previous, peak, close_peak, drawdown_max, close_drawdown_max, day, fills, last_trade,
         trades, returns, newest, inputs, days_closed,
     }
 }

@@ -7,6 +7,9 @@ use super::settings::{Sampling, Settings};
 
 use crate::base::calendar::weekday;
 
+/// Open lots of one account. Those of one symbol and price, one after the other, are one.
+pub(super) const LOTS_MAX: u64 = 100_000;
+
 /// An input of which the account has a copy: its symbol is a number in the account's table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Entry {
@@ -104,6 +107,8 @@ pub(super) struct Ledger {
     pub(super) unrealized: Money,
     /// By the number of the symbol.
     pub(super) positions: Vec<Position>,
+    /// Open lots of all of them.
+    pub(super) lots: u64,
     /// Equity before the newest input that could change it.
     pub(super) previous: Money,
     pub(super) peak: Money,
@@ -134,6 +139,7 @@ impl Ledger {
             fees: Money::ZERO,
             unrealized: Money::ZERO,
             positions: Vec::new(),
+            lots: 0,
             previous: start,
             peak: start,
             close_peak: start,
@@ -183,7 +189,8 @@ impl Ledger {
     fn fill(&mut self, entry: &Entry, symbol: u32, trade: &Trade, settings: &Settings) -> Result<Change, Unbookable> {
         let position = self.position(symbol);
         let reach = position.reach(trade).ok_or(Unbookable::Overflow)?;
-        if !position.has_room(settings.method) {
+        let (lots, adds_lot) = (position.lots.len(), position.adds_lot(trade, settings.method));
+        if adds_lot && self.lots >= LOTS_MAX {
             return Err(Unbookable::TooManyLots);
         }
         self.check_reach(reach)?;
@@ -192,6 +199,7 @@ impl Ledger {
         self.unrealized -= position.unrealized();
         let Closed { realized, trade: closed } = position.book(trade, settings.method, settings.trades);
         position.priced_at_ms = entry.ts_ms;
+        self.lots = self.lots + position.lots.len() as u64 - lots as u64;
         self.unrealized += position.unrealized();
         self.realized += realized;
         self.fees += trade.fee.money();

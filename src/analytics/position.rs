@@ -12,9 +12,6 @@ use std::collections::VecDeque;
 use super::decimal::{Decimal, MONEY_MAX, Money};
 use super::settings::{Method, TradeCount};
 
-/// Lots of one symbol; those of one price, one after the other, are one.
-pub(super) const LOTS_MAX: usize = 100_000;
-
 /// What is held of one symbol.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Position {
@@ -69,9 +66,9 @@ impl Position {
         Some(turnover + value + self.basis.0.unsigned_abs() + trade.fee.money().0.unsigned_abs())
     }
 
-    /// Whether a lot more can be kept.
-    pub(super) fn has_room(&self, method: Method) -> bool {
-        method == Method::Average || self.lots.len() < LOTS_MAX
+    /// Whether it would add a lot. What closes something does not: it opens one only where it has closed them all.
+    pub(super) fn adds_lot(&self, trade: &Trade, method: Method) -> bool {
+        method == Method::Fifo && (self.quantity == 0 || (self.quantity < 0) == (trade.quantity < 0))
     }
 
     /// Books a trade whose [`reach`](Position::reach) is sound: closes what it can of what is held, and opens with the rest.

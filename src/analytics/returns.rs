@@ -157,6 +157,10 @@ mod tests {
         assert_eq!(of(&[100, 110], 0.0).0.sharpe(252, 0.0, 2), None);
         let constant = of(&[10_000, 10_100, 10_201], 0.0).0;
         assert_eq!((constant.n, constant.sharpe(252, 0.0, 2), constant.sortino(252, 0.0, 2)), (2, None, None));
+        let growing: Vec<i64> = (0..=8).map(|n| 7_i64.pow(8 - n) * 8_i64.pow(n)).collect();
+        let growing = of(&growing, 0.0).0;
+        assert!(growing.m2 > 0.0, "floats make noise of a constant seventh");
+        assert_eq!(growing.sharpe(252, 0.0, 2), None);
         assert_eq!(of(&[100, 100, 100, 100], 0.0).0.sharpe(252, 0.0, 2), None);
         assert_eq!(of(&[100, 110, 99, 99], 0.0).0.sharpe(252, 0.0, 4), None);
         let broke = of(&[100, 0, 50, 60], 0.0);

@@ -10,7 +10,7 @@ use super::decimal::{Money, Percent, compare_share};
 use super::figures::Figures;
 use super::ledger::Ledger;
 use super::output::{About, Cause, Near, Output, Reason, RiskAlert, Status, StatusChange};
-use super::settings::{Amount, DailyBase, Limit, Metric, Rules, Settings, Severity, TotalBase};
+use super::settings::{Amount, DailyBase, Limit, Rules, Settings, Severity, TotalBase};
 
 /// Where an account stands under its rules, and which alerts were raised.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,15 +186,14 @@ impl Judge {
         }
     }
 
-    /// Alerts of figures beyond their thresholds. Those that change only with a day are looked at only when one is over.
-    pub(super) fn watch(&mut self, case: &Case<'_>, is_day_over: bool, figures: impl FnOnce() -> Figures, out: &mut Vec<Output>) {
+    /// Alerts of figures beyond their thresholds; one that there is not is not looked at.
+    pub(super) fn watch(&mut self, case: &Case<'_>, figures: impl FnOnce() -> Figures, out: &mut Vec<Output>) {
         if case.rules.thresholds.is_empty() {
             return;
         }
         let figures = figures();
         for (threshold, alarm) in case.rules.thresholds.iter().zip(&mut self.thresholds) {
-            let is_daily = matches!(threshold.metric, Metric::Sharpe | Metric::Sortino | Metric::Var95 | Metric::Cvar95);
-            let Some(value) = figures.value(threshold.metric).filter(|_| is_day_over || !is_daily) else { continue };
+            let Some(value) = figures.value(threshold.metric) else { continue };
             let is_beyond = if threshold.above { value > threshold.value } else { value < threshold.value };
             if alarm.rings(is_beyond, !is_beyond, case.now_ms, case.rules.repeat_ms) {
                 let about = About::Figure { metric: threshold.metric, value, threshold: threshold.value };

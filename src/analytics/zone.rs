@@ -155,14 +155,8 @@ impl Reset {
         let unix_ms = unix_ms.cast_signed();
         let shown_ms = unix_ms + (self.zone.offset_minutes(unix_ms) - i64::from(self.minute)) * MINUTE_MS;
         let day = shown_ms.div_euclid(DAY_MS);
-        // Where the clock is changed around the time of the reset, what it shows may be a day off.
-        if unix_ms < self.start_ms(day) {
-            day - 1
-        } else if unix_ms >= self.start_ms(day + 1) {
-            day + 1
-        } else {
-            day
-        }
+        // Where the clock is put back over the time of the reset, it shows the end of the day before once more.
+        if unix_ms < self.start_ms(day + 1) { day } else { day + 1 }
     }
 
     /// The first millisecond of that day, Unix time.
@@ -234,7 +228,8 @@ mod tests {
                     let (start, end) = (reset.start_ms(day), reset.start_ms(day + 1));
                     let minutes = (end - start) / MINUTE_MS;
                     assert!((1380..=1500).contains(&minutes), "{zone} {at} {day}: {minutes}");
-                    let days = [start, start + 1, i64::midpoint(start, end), end - 1, end].map(|ms| reset.day_of(ms.cast_unsigned()));
+                    let days =
+                        [start, start + 45 * MINUTE_MS, i64::midpoint(start, end), end - 1, end].map(|ms| reset.day_of(ms.cast_unsigned()));
                     assert_eq!(days, [day, day, day, day, day + 1], "{zone} {at}");
                 }
             }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{DAY, Desk, HOUR, MINUTE, MONDAY};
+use crate::analytics::ledger::LOTS_MAX;
 use crate::analytics::settings::{Method, Sampling, TradeCount};
 use crate::analytics::zone::Reset;
 use crate::analytics::{AHEAD_MS_MAX, Account, Refusal, Rules, Settings, Subject, SubjectKind, Taken, check_time};
@@ -220,6 +221,23 @@ fn bad_input_is_refused_and_changes_nothing() {
     assert_eq!(desk.account, before);
     assert!(desk.messages().is_empty());
     assert_eq!(check_time(now + AHEAD_MS_MAX, now), Ok(()));
+}
+
+/// Lots are bounded for the whole account: one more is refused, what closes some is not.
+#[test]
+fn lots_are_bounded() {
+    let mut desk = Desk::new(Settings { method: Method::Fifo, ..Settings::default() });
+    for (at, symbol, quantity) in [(1, "AAPL", "1"), (2, "MSFT", "-1"), (3, "AAPL", "2")] {
+        desk.fill(MONDAY + at, symbol, quantity, &(100 + at).to_string(), "0").unwrap();
+    }
+    assert_eq!(desk.account.live.lots, 3);
+    desk.account.live.lots = LOTS_MAX;
+    assert_eq!(desk.fill(MONDAY + 4, "AAPL", "1", "100", "0"), Err(Refusal::TooManyLots));
+    assert_eq!(desk.fill(MONDAY + 4, "TSLA", "1", "100", "0"), Err(Refusal::TooManyLots));
+    desk.fill(MONDAY + 5, "AAPL", "-4", "100", "0").unwrap();
+    desk.fill(MONDAY + 6, "MSFT", "1", "100", "0").unwrap();
+    assert_eq!(desk.account.live.lots, LOTS_MAX - 2);
+    desk.fill(MONDAY + 7, "TSLA", "1", "100", "0").unwrap();
 }
 
 /// A price of what was never traded, or older than the one there is, changes nothing; one a little late counts now.

@@ -88,10 +88,10 @@ fn the_limit_altogether_comes_second() {
 fn alerts_have_hysteresis_and_a_pause() {
     let mut desk = desk(daily(50_000, DailyBase::StartEquity));
     let mut at = |ts_ms, price| events(&mut desk, MONDAY + ts_ms, price).len();
-    assert_eq!([at(1, "96"), at(2, "95.5"), at(3, "96.25"), at(4, "96")], [1, 0, 0, 0], "75 % is not below it");
-    assert_eq!([at(5, "96.26"), at(6, "96"), at(MINUTE, "95.9")], [0, 0, 0], "a minute has not passed");
-    assert_eq!([at(MINUTE + 1, "95.9"), at(2 * MINUTE + 2, "95.9")], [1, 0], "it has, and the loss is still near the limit");
-    assert_eq!([at(2 * MINUTE + 3, "97"), at(4 * MINUTE, "96")], [0, 1]);
+    assert_eq!([at(1, "96"), at(2, "95.5"), at(3, "96.25"), at(MINUTE + 1, "96")], [1, 0, 0, 0], "75 % is not below it");
+    assert_eq!([at(MINUTE + 2, "96.26"), at(MINUTE + 3, "96")], [0, 1], "a little less is");
+    assert_eq!([at(MINUTE + 4, "97"), at(MINUTE + 5, "96"), at(2 * MINUTE + 2, "95.9")], [0, 0, 0], "a minute has not passed");
+    assert_eq!([at(2 * MINUTE + 3, "95.9"), at(4 * MINUTE, "95.9")], [1, 0], "it has, and the loss is still near the limit");
 }
 
 /// EVT-06: a day's alert is armed again by the next day.
