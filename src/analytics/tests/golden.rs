@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{DAY, Desk, HOUR, MINUTE, MONDAY};
+use crate::analytics::batch::{compare, recompute};
 use crate::analytics::ledger::LOTS_MAX;
 use crate::analytics::settings::{Method, Sampling, TradeCount};
 use crate::analytics::zone::Reset;
@@ -131,6 +132,42 @@ fn metrics_have_their_fields() {
             151.5 / 10_199.0
         )
     );
+}
+
+/// MET-08: trades that came out even are counted apart; without a decided one there is no rate, without a loss no factor.
+#[test]
+fn trades_that_came_out_even_are_no_part_of_the_win_rate() {
+    let mut desk = Desk::new(Settings::default());
+    let mut rate = |at, prices: [&str; 2]| {
+        desk.fill(MONDAY + at, "X", "1", prices[0], "0").unwrap();
+        desk.fill(MONDAY + at + 1, "X", "-1", prices[1], "0").unwrap();
+        let figures = desk.account.figures();
+        (figures.win_rate, figures.profit_factor, figures.payoff, figures.expectancy.unwrap().text(2), figures.breakeven)
+    };
+    assert_eq!(rate(0, ["10", "10"]), (None, None, None, "0.00".into(), 1));
+    assert_eq!(rate(2, ["10", "13"]), (Some(1.0), None, None, "1.50".into(), 1));
+    assert_eq!(rate(4, ["10", "8"]), (Some(0.5), Some(1.5), Some(1.5), "0.33".into(), 1));
+    desk.check();
+}
+
+/// MET-04: what differs from a recomputation is told by its name, with both values; the smallest unit is enough.
+#[test]
+fn a_drift_is_told() {
+    let mut desk = Desk::new(Settings::default());
+    desk.fill(MONDAY, "AAPL", "2", "100", "0").unwrap();
+    desk.fill(MONDAY + 1, "AAPL", "-1", "101", "0").unwrap();
+    desk.check();
+    let batch = recompute(desk.account.settings(), desk.account.began_ms(), desk.kept.clone(), desk.account.now_ms());
+    let mut account = desk.account.clone();
+    account.live.realized.0 += 1;
+    account.live.drawdown_max = 0.001;
+    account.live.positions[0].quantity = 7;
+    let drifts = compare(&account, &batch);
+    let fields: Vec<_> = drifts.iter().map(|drift| &*drift.field).collect();
+    assert_eq!(fields, ["balance", "equity", "max_drawdown_ratio", "positions.AAPL.quantity", "realized_pnl"]);
+    assert_eq!((&*drifts[4].kept, &*drifts[4].recomputed), ("1.0000000000000001", "1.0000000000000000"));
+    account.live.positions[0].quantity = 0;
+    assert!(compare(&account, &batch).iter().any(|drift| drift.kept == "nothing" && drift.field == "positions.AAPL.basis"));
 }
 
 /// MET-05: midnight UTC: the day's numbers begin anew, those of all days go on; also where only time passes.

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::random::{acts, settings};
 use super::{Desk, MONDAY, give};
 use crate::analytics::dump::RestoreError;
+use crate::analytics::ledger::What;
+use crate::analytics::settings::Method;
 use crate::analytics::{Account, Rules, Settings};
 
 fn restored(account: &Account) -> Account {
@@ -82,4 +84,26 @@ fn numbers_are_read_back_under_their_settings_alone() {
     assert!(Account::restore(Arc::new(ruled), &bytes).is_ok());
     let newer: Vec<u8> = [&[9, 0], &bytes[2..]].concat();
     assert_eq!(Account::restore(Arc::new(Settings::default()), &newer), Err(RestoreError::Version(9)));
+}
+
+/// What was written whole and does not fit together would end the process later: it is told now.
+#[test]
+fn what_does_not_fit_together_is_no_account() {
+    let settings = || Arc::new(Settings { method: Method::Fifo, ..Settings::default() });
+    let mut desk = Desk::new((*settings()).clone());
+    desk.fill(MONDAY, "X", "2", "100", "0").unwrap();
+    assert!(Account::restore(settings(), &desk.account.dump()).is_ok());
+    let damages: [fn(&mut Account); 6] = [
+        |account| account.live.lots = 2,
+        |account| account.live.positions[0].quantity = 5,
+        |account| account.live.positions.clear(),
+        |account| account.live.last_trade.as_mut().unwrap().symbol = 1,
+        |account| account.days.logs.clear(),
+        |account| account.days.logs[0].entries[0].what = What::Mark { symbol: 1, price: super::decimal("1") },
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        let mut account = desk.account.clone();
+        damage(&mut account);
+        assert_eq!(Account::restore(settings(), &account.dump()), Err(RestoreError::Damaged), "{number}");
+    }
 }
