@@ -277,7 +277,7 @@ impl Account {
         self.roll(self.now_ms, out);
         let cause = Cause::Day(self.live.day.number);
         if self.live.day.number != today {
-            self.publish(Change { is_valued: true, is_close: true }, true, self.live.day.start_ms, cause, out);
+            self.publish(Change::default(), true, self.live.day.start_ms, cause, out);
         }
         let settings = Arc::clone(&self.settings);
         if let Some(rules) = &settings.rules {
@@ -300,10 +300,14 @@ impl Account {
         let today = self.live.day.number;
         self.roll(entry.ts_ms, out);
         let is_late = entry.key() < self.live.newest || entry.ts_ms < self.live.day.start_ms;
-        let (change, verdict) = if is_late { self.take_late(entry)? } else { (self.take_newest(entry)?, None) };
+        let is_day_over = self.live.day.number != today;
+        let taken = if is_late { self.take_late(entry) } else { self.take_newest(entry).map(|change| (change, None)) };
+        if taken.is_err() && is_day_over {
+            self.publish(Change::default(), true, self.live.day.start_ms, Cause::Day(self.live.day.number), out);
+        }
+        let (change, verdict) = taken?;
         self.last_seq = entry.seq;
         self.now_ms = self.now_ms.max(entry.ts_ms);
-        let is_day_over = self.live.day.number != today;
         if matches!(entry.what, What::Fill { .. }) && self.settings.rules.is_some() {
             self.judge.start(entry.ts_ms, out);
         }
@@ -364,7 +368,8 @@ impl Account {
     /// What follows from a change, by the rules and of the numbers: what counts first, then the states.
     fn publish(&mut self, change: Change, is_day_over: bool, ts_ms: u64, cause: Cause, out: &mut Vec<Output>) {
         let settings = Arc::clone(&self.settings);
-        if let Some(rules) = settings.rules.as_ref().filter(|_| change.is_valued) {
+        let is_valued = change.is_valued || is_day_over;
+        if let Some(rules) = settings.rules.as_ref().filter(|_| is_valued) {
             let case = Case { settings: &settings, rules, ledger: &self.live, now_ms: ts_ms, cause };
             if self.judge.status == Status::Active {
                 self.judge.end(case.verdict(), ts_ms, out);
@@ -374,7 +379,7 @@ impl Account {
             let returns = if is_day_over { usize::MAX } else { 0 };
             self.judge.watch(&case, || Figures::of(&self.live, self.days.recent(&settings).take(returns), &settings), out);
         }
-        if change.is_valued {
+        if is_valued {
             out.push(Output::Equity(EquityUpdate::of(&self.live, &settings, ts_ms, self.revision())));
         }
         if change.is_close || is_day_over {

@@ -191,6 +191,22 @@ fn midnight_begins_a_day() {
     desk.check();
 }
 
+/// MET-05: a day that begins with an input that changes nothing, or is refused, is told as one that begins with time alone.
+#[test]
+fn a_day_is_told_whatever_begins_it() {
+    let mut desk = Desk::new(Settings::default());
+    desk.fill(MONDAY, "X", "1", "100", "0").unwrap();
+    desk.fill(MONDAY + 1, "X", "-1", "110", "0").unwrap();
+    desk.messages();
+    desk.mark(MONDAY + DAY, "X", "90").unwrap();
+    assert_eq!(desk.data("EQUITY_UPDATED")[0]["daily_start_equity"], "10010.00");
+    assert_eq!(desk.fill(MONDAY + 2 * DAY, "X", "90000000000", "90000000000", "0"), Err(Refusal::Overflow));
+    let messages = desk.messages();
+    assert_eq!(messages.iter().map(|message| message.kind).collect::<Vec<_>>(), ["EQUITY_UPDATED", "metrics.update"]);
+    desk.tick(MONDAY + 2 * DAY + 1);
+    assert!(desk.messages().is_empty());
+}
+
 /// MET-07: the clock is put forward and back: days of 23 and of 25 hours, each with one return.
 #[test]
 fn a_day_has_the_hours_that_its_clock_shows() {
