@@ -32,6 +32,8 @@
 //!   all nodes, read past events. The hub then pushes nothing before it comes by the feed: see [`bridge`] and [`hub::store`].
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
 //!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.
+//! - **webhook-N**, only with `--webhook-url`: tell it of what users do not acknowledge in time; the hub leaves that at a desk, and gets by its link what
+//!   came of it.
 //! - **watch** looks once a second whether each of the others has come round, and gives the service manager a sign of life unless one stands still.
 //! - **signals** turns SIGTERM into an ordered drain, and SIGHUP into a reload, which the main thread does.
 //!

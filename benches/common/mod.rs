@@ -105,6 +105,7 @@ impl HotPath {
             history: None,
             delta: false,
             poll: None,
+            sample: None,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.outputs);
         let Some(Output::Joined(joined)) = self.outputs.link.pop() else { panic!("a join by pattern is granted") };
@@ -185,6 +186,7 @@ fn options() -> HubOptions {
         replay_at_once_bytes: 64 << 10,
         replay_part_bytes: 64 << 10,
         epoch_seed: 1,
+        escalation: None,
         local_rooms: Vec::new(),
     }
 }

@@ -10,15 +10,21 @@ use crate::base::limits::IDENT_BYTES_MAX;
 const OWN_PREFIX: &str = "user:";
 /// Rooms that a pattern matches only if it writes their prefix out: `*` must not open somebody's private room, nor the operator's.
 const RESERVED_PREFIXES: [&str; 3] = [OWN_PREFIX, "system:", "admin:"];
+/// Rooms to which only those publish who may speak to everybody, or to operators.
+const BROADCAST_PREFIXES: [&str; 2] = ["system:", "admin:"];
+/// What operators see of the daemon: the scope `admin` opens it.
+const OPERATORS_PREFIX: &str = "admin:";
+/// The same of one room beside those.
+const OPERATORS_ALERTS: &str = "system:alerts";
 
 /// A power beyond reading rooms, from the token's `scope`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// May publish.
     Publish,
-    /// May publish to `system:` rooms too.
+    /// May publish to `system:` and `admin:` rooms too.
     Broadcast,
-    /// May use the admin API.
+    /// May use the admin API, and read operators' rooms.
     Admin,
 }
 
@@ -86,14 +92,16 @@ impl Grants {
         Grants { user, expires_at_ms, token_id: None, issued_at_s: 0, scopes, rooms: None, publish_rooms: None }
     }
 
-    /// May it become a member of `room`? Its own `user:` room always; else by pattern. A room's owner is not known here.
+    /// May it become a member of `room`? Its own `user:` room always, an operator's with the scope `admin`; else by pattern. A room's owner is not
+    /// known here.
     pub fn may_read(&self, room: &str) -> bool {
-        self.is_own(room) || is_open(self.rooms.as_ref(), room)
+        let is_operators = room.starts_with(OPERATORS_PREFIX) || room == OPERATORS_ALERTS;
+        self.is_own(room) || (is_operators && self.has(Scope::Admin)) || is_open(self.rooms.as_ref(), room)
     }
 
-    /// May it publish to `room`? With the scope `publish` and by pattern; to `system:` rooms with the scope `broadcast` besides.
+    /// May it publish to `room`? With the scope `publish` and by pattern; to `system:` and `admin:` rooms with the scope `broadcast` besides.
     pub fn may_publish(&self, room: &str) -> bool {
-        let broadcast = room.starts_with("system:");
+        let broadcast = BROADCAST_PREFIXES.iter().any(|prefix| room.starts_with(prefix));
         self.has(Scope::Publish) && (!broadcast || self.has(Scope::Broadcast)) && is_open(self.publish_rooms.as_ref(), room)
     }
 
@@ -275,6 +283,7 @@ mod tests {
         use Scope::{Admin, Broadcast, Publish};
         let publish = publisher(&[Publish], None);
         assert!(publish.may_publish("challenge:8f") && publish.may_publish("user:u1") && !publish.may_publish("system:console"));
+        assert!(!publish.may_publish("admin:stats") && publisher(&[Publish, Broadcast], None).may_publish("admin:stats"));
         let both = publisher(&[Publish, Broadcast], None);
         assert!(both.may_publish("challenge:8f") && both.may_publish("system:console"));
         for scopes in [&[][..], &[Broadcast], &[Admin], &[Admin, Broadcast]] {
@@ -286,6 +295,19 @@ mod tests {
         assert!(star.may_publish("quote:1") && !star.may_publish("user:u1") && !star.may_publish("system:console"));
         assert!(!publisher(&[Publish], Some(&[])).may_publish("quote:1"));
         assert!(!publish.may_read("challenge:8f"), "publishing is not reading");
+    }
+
+    /// AUT-11, OBS-10: what operators see takes their scope, or a pattern that writes it out; and their scope is good for nothing else.
+    #[test]
+    fn operators_rooms_take_the_scope_admin() {
+        use Scope::{Admin, Broadcast, Publish};
+        let operator = publisher(&[Admin], None);
+        for room in ["admin:stats", "admin:x", "system:alerts"] {
+            assert!(operator.may_read(room) && !publisher(&[Publish, Broadcast], None).may_read(room), "{room}");
+        }
+        for room in ["system:acks", "system:console", "system:alerts2", "challenge:8f", "user:u1", "admin"] {
+            assert!(!operator.may_read(room), "{room}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod revocation;
 #[cfg(test)]
 mod testing;
 mod verify;
+mod webhook;
 
 pub use base64url::encode as encode_base64url;
 pub use breaker::{Breaker, Permit};
@@ -41,6 +42,7 @@ pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
 pub use revocation::{Full, Revocation, Revocations, Whom};
 pub use verify::{TokenError, Verifier};
+pub use webhook::WebhookSecrets;
 
 /// Makes the cryptography behind `jsonwebtoken` the one this crate was built with, rather than whatever its features leave.
 /// Calling it again changes nothing: the second call is answered with the provider that stands, which is this one.

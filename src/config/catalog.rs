@@ -14,7 +14,8 @@ use super::file::Parser;
 use super::parse::duration;
 
 /// What an entry may have.
-const FIELDS: [&str; 10] = ["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl", "local"];
+const FIELDS: [&str; 11] =
+    ["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl", "escalate_after", "local"];
 
 /// The bounds of `ack_ttl`.
 const ACK_TTL_LEAST: Duration = Duration::from_secs(1);
@@ -39,6 +40,8 @@ pub struct CatalogEntry {
     pub history: u16,
     /// The user is to acknowledge each event within this, for `stream` types of users' rooms.
     pub ack_ttl: Option<Duration>,
+    /// The webhook is told of an event that was not acknowledged for so long; `None`: after the time for all.
+    pub escalate_after: Option<Duration>,
     /// Rooms whose names begin as the template does are this node's own, also where several nodes share the others.
     pub is_local: bool,
     /// Where it is written.
@@ -95,12 +98,14 @@ impl<'p, 'a, 't> Reader<'p, 'a, 't> {
         self.only_with("history", mode, Mode::Stream);
         let ack_ttl = self.ack_ttl();
         self.only_with("ack_required", mode, Mode::Stream);
+        let escalate_after = self.escalate_after(ack_ttl);
         let is_local = self.is_local(room.as_deref());
         if self.failed {
             return None;
         }
         let origin = self.parser.origin(&self.span);
-        Some(CatalogEntry { kind: kind?, room: room?, owner, lane: lane?, mode: mode?, key, history, ack_ttl, is_local, origin })
+        let (kind, room, lane, mode) = (kind?, room?, lane?, mode?);
+        Some(CatalogEntry { kind, room, owner, lane, mode, key, history, ack_ttl, escalate_after, is_local, origin })
     }
 
     fn required<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
@@ -142,6 +147,18 @@ impl<'p, 'a, 't> Reader<'p, 'a, 't> {
             }
             Some(Some(false)) | None => {}
         }
+        None
+    }
+
+    /// When the webhook is told, if the type has a time of its own.
+    fn escalate_after(&mut self, ack_ttl: Option<Duration>) -> Option<Duration> {
+        let after = self.optional("escalate_after", duration(ACK_TTL_LEAST..=ACK_TTL_MOST))?;
+        let problem = match ack_ttl {
+            None => "only types with `ack_required = true` have one: remove it, or require acknowledgments",
+            Some(ttl) if after >= ttl => "an event waits no longer than `ack_ttl`: give a shorter time, or lengthen that",
+            Some(_) => return Some(after),
+        };
+        self.fail("escalate_after", &self.table.get("escalate_after").map_or(0..0, Spanned::span), problem.to_owned());
         None
     }
 

@@ -192,6 +192,31 @@ static AUTHORIZER: [Key; 5] = under(
     ],
 );
 
+static ESCALATION: [Key; 4] = under(
+    "Escalation",
+    [
+        live_if_any(
+            "webhook-url",
+            key("webhook-url", Text, "URL", "", "Told by POST of events that their users do not acknowledge in time; none: nobody is"),
+        ),
+        live_if_any(
+            "webhook-url",
+            key(
+                "webhook-secret-file",
+                Text,
+                "FILE",
+                "",
+                "What these requests are signed with: whsec_ and base64 of 24 to 64 bytes, in each line one",
+            ),
+        ),
+        live_if_any(
+            "webhook-url",
+            key("webhook-ca", Text, "FILE", "", "Authorities, in PEM, for an https webhook; none: those that this machine trusts"),
+        ),
+        key("escalate-after", Duration, "DURATION", "5m", "How long an event may wait for its acknowledgment before the webhook is told"),
+    ],
+);
+
 static THREADS: [Key; 3] = under(
     "Threads",
     [
@@ -343,6 +368,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(&TOKENS)
         .chain(&AUTHORIZER)
+        .chain(&ESCALATION)
         .chain(&THREADS)
         .chain(&WINDOWS)
         .chain(&COMPRESSION)

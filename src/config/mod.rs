@@ -91,6 +91,8 @@ pub struct Config {
     pub query_token: bool,
     /// Who decides about joins that neither token nor ownership allows; nobody if none is given.
     pub authorizer: Option<AuthorizerConfig>,
+    /// Who is told of events that their users do not acknowledge in time; nobody if none is given.
+    pub webhook: Option<WebhookConfig>,
     /// Where what must outlive the process is kept; nowhere if none is given.
     pub data_dir: Option<PathBuf>,
     /// Bytes of events kept there.
@@ -188,6 +190,19 @@ pub struct AuthorizerConfig {
     pub ttl: Duration,
     /// The authorities that https is checked with; those that this machine trusts if none is given.
     pub ca: Option<PathBuf>,
+}
+
+/// A webhook, told by HTTP of events that their users do not acknowledge in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Where it is told: http or https, without a user's name or password.
+    pub url: String,
+    /// The file of the secrets that requests are signed with.
+    pub secret_file: PathBuf,
+    /// The authorities that https is checked with; those that this machine trusts if none is given.
+    pub ca: Option<PathBuf>,
+    /// How long an event may wait, unless its type has a time of its own.
+    pub after: Duration,
 }
 
 /// Redis, over which several nodes share their rooms.

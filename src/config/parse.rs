@@ -38,7 +38,12 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// An http or https URL without a user's name or password: those are secrets, which come from files.
-pub(super) fn url(text: &str) -> Result<String, String> {
+/// `secret_flag` names such a file.
+pub(super) fn url(secret_flag: &'static str) -> impl Fn(&str) -> Result<String, String> {
+    move |text| url_without_secrets(text, secret_flag)
+}
+
+fn url_without_secrets(text: &str, secret_flag: &str) -> Result<String, String> {
     let bad = || {
         format!(
             "`{}` is no URL: write http:// or https://, a host and a path, such as `http://127.0.0.1:9000/may-join`",
@@ -48,7 +53,7 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or_else(bad)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err(format!("`{}` has a user's name or password: give the secret by --authorizer-token-file", without_userinfo(text)));
+        return Err(format!("`{}` has a user's name or password: give the secret by {secret_flag}", without_userinfo(text)));
     }
     let host_ok = !authority.is_empty()
         && !authority.starts_with(':')

@@ -70,6 +70,7 @@ fn entry_lines(entry: &CatalogEntry) -> Vec<String> {
     if let Some(ttl) = entry.ack_ttl {
         lines.extend(["ack_required = true".to_owned(), format!("ack_ttl = {}", quoted(&format_duration(ttl)))]);
     }
+    lines.extend(entry.escalate_after.map(|after| format!("escalate_after = {}", quoted(&format_duration(after)))));
     lines
 }
 

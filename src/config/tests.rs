@@ -56,6 +56,10 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("authorizer-timeout", "1s", "2s", "\"3s\""),
     ("authorizer-ttl", "0", "1s", "\"2s\""),
     ("authorizer-ca", "/c/a", "/c/b", "\"/c/c\""),
+    ("webhook-url", "http://a/", "https://b:1/x", "\"http://c\""),
+    ("webhook-secret-file", "/w/a", "/w/b", "\"/w/c\""),
+    ("webhook-ca", "/v/a", "/v/b", "\"/v/c\""),
+    ("escalate-after", "1m", "2m", "\"3m\""),
     ("data-dir", "/d/a", "/d/b", "\"/d/c\""),
     ("journal-bytes", "1MiB", "2MiB", "3145728"),
     ("journal-age", "1m", "2m", "\"3m\""),
@@ -167,6 +171,9 @@ fn flags_win_over_environment_over_file_over_default() {
             }
             if *flag == "ingest-stream" {
                 argv.extend(["--redis", "redis://a"]);
+            }
+            if *flag == "webhook-url" {
+                argv.extend(["--webhook-secret-file", "/w"]);
             }
             argv.extend(flagged.then_some(flag_argument.as_str()));
             let variables = [(variable.as_str(), *by_variable)];

@@ -16,8 +16,8 @@ use super::issuer::IssuerEntry;
 use super::parse;
 use super::resolve::{REACTORS_MAX, Setting};
 use super::{
-    AuthorizerConfig, Config, IngestConfig, QUEUE_BYTES_LEAST, READER_WINDOW_LEAST, RedisConfig, TlsFiles, parse::duration, parse::number,
-    parse::size,
+    AuthorizerConfig, Config, IngestConfig, QUEUE_BYTES_LEAST, READER_WINDOW_LEAST, RedisConfig, TlsFiles, WebhookConfig, parse::duration,
+    parse::number, parse::size,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ pub(super) fn validate(
         issuers: issuers.into_iter().map(|issuer| read.issuer(issuer, credentials)).collect(),
         query_token: read.one("query-token", false, parse::switch),
         authorizer: read.authorizer(credentials),
+        webhook: read.webhook(credentials),
         data_dir: read.maybe("data-dir", parse::directory),
         journal_bytes: read.one("journal-bytes", 1 << 20, size(1 << 20..=1 << 44)),
         journal_age: read.one("journal-age", MINUTE, duration(MINUTE..=3660 * DAY)),
@@ -136,8 +137,21 @@ impl Reader<'_> {
         let timeout = self.one("authorizer-timeout", SECOND, duration(SECOND / 10..=MINUTE / 2));
         let ttl = self.one("authorizer-ttl", SECOND, duration(Duration::ZERO..=HOUR));
         let ca = self.maybe("authorizer-ca", parse::file);
-        let url = self.maybe("authorizer-url", parse::url);
+        let url = self.maybe("authorizer-url", parse::url("--authorizer-token-file"));
         Some(AuthorizerConfig { url: url?, token_file, timeout, ttl, ca })
+    }
+
+    /// The webhook, if its URL is given.
+    fn webhook(&mut self, credentials: Option<&str>) -> Option<WebhookConfig> {
+        let secret_file = self.maybe("webhook-secret-file", |text| parse::key_file(text, credentials));
+        let ca = self.maybe("webhook-ca", parse::file);
+        let after = self.one("escalate-after", SECOND, duration(SECOND..=7 * DAY));
+        let url = self.maybe("webhook-url", parse::url("--webhook-secret-file"))?;
+        if secret_file.is_none() && self.setting("webhook-secret-file").values.is_empty() {
+            let message = format!("`{url}` could not tell who calls: give --webhook-secret-file FILE, which requests are signed with");
+            self.problem("webhook-url", message);
+        }
+        Some(WebhookConfig { url, secret_file: secret_file?, ca, after })
     }
 
     /// Redis, if its URL is given.
@@ -353,6 +367,18 @@ pub(super) fn warnings(config: &Config, settings: &[Setting], descriptors_max: O
             authorizer.url.split('?').next().unwrap_or_default(), // what stands behind may be a secret
             origin("authorizer-url"),
         ));
+    }
+    if let Some(webhook) = config.webhook.as_ref().filter(|webhook| is_plaintext_beyond_loopback(&webhook.url)) {
+        warnings.push(format!(
+            "webhook_url: {} gets users' events in plaintext over the network: use https ({})",
+            webhook.url.split('?').next().unwrap_or_default(), // what stands behind may be a secret
+            origin("webhook-url"),
+        ));
+    }
+    if config.webhook.is_none()
+        && let Some(entry) = config.catalog.iter().find(|entry| entry.escalate_after.is_some())
+    {
+        warnings.push(format!("catalog: `{}` has `escalate_after`, and nobody is told: give --webhook-url ({})", entry.kind, entry.origin));
     }
     if config.pin_cores && config.reactors > cores {
         warnings.push(format!(

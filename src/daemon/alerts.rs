@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::base::codes::Refusal;
-use crate::base::lane::{Lane, PerLane};
+use crate::base::lane::{Lane, Mode, PerLane};
 use crate::base::time::Mono;
 use crate::config::{AlertEntry, alert_limits};
+use crate::hub::OPERATORS_ROOMS;
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::{Event, Input};
 use crate::net::clock::Clock;
@@ -156,6 +157,20 @@ impl Alerts {
         }
     }
 
+    /// What operators see who are in their rooms now: what `/v1/stats` and `/healthz` say. Who is not there misses nothing: the next one has it all.
+    pub(super) fn tell_operators(&self) {
+        let members = self.sources.hub.lock().operators;
+        if members == [0; OPERATORS_ROOMS.len()] {
+            return;
+        }
+        let (stats, health) = (self.stats("").unwrap_or_default(), self.sources.health.report().1.to_string());
+        for ((room, data), _) in OPERATORS_ROOMS.into_iter().zip([stats, health]).zip(members).filter(|(_, members)| *members > 0) {
+            let kind = room.replace(':', "_");
+            drop(self.hub.push(Input::Announce(Box::new(operators_event(kind, room, data))))); // a full link has more urgent things
+        }
+        self.hub.ring();
+    }
+
     /// Whether each alert fires, 0 or 1; also those that are switched off, which do not.
     pub(super) fn firing(&self) -> Vec<(&'static str, u64)> {
         let inner = self.inner.lock();
@@ -202,6 +217,23 @@ impl Alerts {
             "windows": windows,
         })
         .to_string())
+    }
+}
+
+/// What operators see at a moment.
+fn operators_event(kind: String, room: &str, data: String) -> Event {
+    Event {
+        kind: kind.into(),
+        room: room.into(),
+        lane: Lane::Metric,
+        mode: Mode::Transient,
+        key: Box::default(),
+        owner: None,
+        event_id: None,
+        version: None,
+        history: 0,
+        ack_ttl: None,
+        data: data.into(),
     }
 }
 

@@ -1,13 +1,10 @@
 //! Asks the external authorizer: a few threads, because each request waits for its answer.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::auth::{Answer, Failure, Inquiry};
 use crate::base::limits::AUTHORIZER_ANSWER_BYTES_MAX;
@@ -15,10 +12,10 @@ use crate::config::AuthorizerConfig;
 use crate::net::clock::Clock;
 use crate::reactor::authorizer::Authorizer;
 
+use super::http_client::{self, Peer, read_secret};
+
 /// Requests under way at a time.
 const THREADS: usize = 8;
-/// Longer secrets are none.
-const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Asks by HTTP.
 #[derive(Clone)]
@@ -32,23 +29,14 @@ pub(super) struct Client {
 impl Client {
     /// Reads what the configuration names: the token, and for https the certificates to trust.
     pub(super) fn new(config: &AuthorizerConfig) -> Result<Client, String> {
-        let mut tls = TlsConfig::builder();
-        if config.url.starts_with("https:") {
-            tls = tls
-                .root_certs(RootCerts::new_with_certs(&authorities(config.ca.as_deref())?))
-                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        }
-        let agent = Agent::config_builder()
-            .timeout_global(Some(config.timeout))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(None)
-            .user_agent("tickerd")
-            .max_response_header_size(16 * 1024)
-            .max_idle_connections_per_host(THREADS)
-            .tls_config(tls.build())
-            .build()
-            .new_agent();
+        let agent = http_client::agent(&Peer {
+            name: "authorizer",
+            url: &config.url,
+            ca: config.ca.as_deref(),
+            ca_flag: "--authorizer-ca",
+            timeout: config.timeout,
+            idle_max: THREADS,
+        })?;
         let bearer = config
             .token_file
             .as_deref()
@@ -106,44 +94,4 @@ fn failure(error: &ureq::Error) -> (Failure, String) {
         _ => Failure::Connection,
     };
     (failure, error.to_string())
-}
-
-/// Reads a secret of one line.
-pub(super) fn read_secret(what: &str, path: &Path) -> Result<String, String> {
-    let told = |why: &dyn std::fmt::Display| format!("{what} in {}: {why}", path.display());
-    let text = fs::read_to_string(path).map_err(|error| told(&error))?;
-    let token = text.trim_end_matches(['\r', '\n']);
-    if token.is_empty() || token.len() > TOKEN_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(told(&format!("write one line of 1 to {TOKEN_BYTES_MAX} visible ASCII characters")));
-    }
-    Ok(token.to_owned())
-}
-
-/// Those of the file, or those that this machine trusts.
-fn authorities(file: Option<&Path>) -> Result<Vec<Certificate<'static>>, String> {
-    if let Some(path) = file {
-        return read_certificates(path);
-    }
-    let known = rustls_native_certs::load_native_certs().certs;
-    if known.is_empty() {
-        return Err("this machine trusts no authority that an https authorizer could be checked with; give --authorizer-ca FILE".to_owned());
-    }
-    Ok(known.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect())
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let told = |why: &dyn std::fmt::Display| {
-        format!(
-            "the authorities that the authorizer is checked with, in {}: {why}; give --authorizer-ca a PEM file of them",
-            path.display()
-        )
-    };
-    let pem = fs::read(path).map_err(|error| told(&error))?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| told(&error))? {
-            certificates.push(certificate);
-        }
-    }
-    if certificates.is_empty() { Err(told(&"there is none")) } else { Ok(certificates) }
 }

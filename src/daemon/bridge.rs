@@ -18,7 +18,7 @@ use crate::hub::store::{Append, News, Settled};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
-use super::authorizer::read_secret;
+use super::http_client::read_secret;
 use super::options;
 use super::revoker::Revoker;
 use super::seat::{Crew, Seat, Work};

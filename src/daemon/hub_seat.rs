@@ -12,7 +12,7 @@ use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::asks::Asks;
 use crate::hub::inspect::RoomFacts;
-use crate::hub::ports::{Input, Output};
+use crate::hub::ports::{Input, Output, Overdue};
 use crate::hub::traffic::{Ranked, Ranking};
 use crate::hub::{Hub, HubStats};
 use crate::net::clock::Clock;
@@ -86,7 +86,7 @@ impl HubSeat {
         config: &Config,
         clock: Clock,
         reactors: Vec<Arc<Link<Output>>>,
-        (journal, bridge): (Option<ForHub>, Option<BridgeLinks>),
+        (journal, bridge, overdue): (Option<ForHub>, Option<BridgeLinks>, Option<Sender<Overdue>>),
         stats: Arc<Mutex<HubStats>>,
         memory: Arc<Memory>,
     ) -> Result<HubHandle, String> {
@@ -101,6 +101,7 @@ impl HubSeat {
             hub,
             journal,
             bridge,
+            overdue,
             clock,
             urgent: self.urgent,
             bulk: self.bulk,

@@ -17,7 +17,7 @@ use crate::base::memory::{Level, Memory};
 use crate::base::time::{Mono, Now};
 use crate::hub::asks::Asks;
 use crate::hub::journal::{Entry, Fact, Fetch};
-use crate::hub::ports::{Input, NeedSeq, Outlet, Output};
+use crate::hub::ports::{Input, NeedSeq, Outlet, Output, Overdue};
 use crate::hub::sequencer::LocalSequencer;
 use crate::hub::store::{Append, Settled};
 use crate::hub::traffic::{Ranked, Ranking};
@@ -71,6 +71,8 @@ pub(super) struct HubThread {
     pub(super) journal: Option<JournalLinks>,
     /// With Redis.
     pub(super) bridge: Option<BridgeLinks>,
+    /// With a webhook.
+    pub(super) overdue: Option<Sender<Overdue>>,
     /// The figures, for the scrape.
     pub(super) stats: Arc<Mutex<HubStats>>,
     /// What all threads hold.
@@ -87,6 +89,7 @@ impl HubThread {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let mut out = Links::new(std::mem::take(&mut self.reactors), self.journal.take(), self.bridge.take());
+        out.overdue = self.overdue.take();
         let mut sequencer = LocalSequencer::default();
         let mut idle_since: Option<Mono> = None;
         let mut stats_at = Mono::default();
@@ -265,6 +268,7 @@ struct Links {
     /// Threads of the journal to wake at the end of the slice: log, tables, reader.
     journal_touched: [bool; 3],
     bridge: Option<BridgeLinks>,
+    overdue: Option<Sender<Overdue>>,
     /// Threads of the bridge to wake at the end of the slice: writer, fetcher.
     bridge_touched: [bool; 2],
 }
@@ -281,6 +285,7 @@ impl Links {
             journal,
             journal_touched: [false; 3],
             bridge,
+            overdue: None,
             bridge_touched: [false; 2],
         }
     }
@@ -378,6 +383,15 @@ impl Outlet for Links {
         let bridge = self.bridge.as_ref().expect("a hub without a store gives it nothing");
         bridge.settles.push(settled).ok();
         self.bridge_touched[0] = true;
+    }
+
+    fn can_escalate(&self) -> bool {
+        self.overdue.as_ref().is_some_and(|overdue| !overdue.is_full())
+    }
+
+    fn escalate(&mut self, overdue: Overdue) {
+        let desk = self.overdue.as_ref().expect("a hub without a webhook has nothing to tell it");
+        assert!(desk.try_send(overdue).is_ok(), "the hub asks for room first");
     }
 
     fn append(&mut self, append: Append) {

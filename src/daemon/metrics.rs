@@ -16,7 +16,7 @@ use crate::base::memory::{Memory, ReactorMemory};
 use crate::bridge::stats::{BridgeStats, IngestStats};
 use crate::hub::HubStats;
 use crate::hub::acks::{ACK_RESULTS, AckResult, EXPIRIES};
-use crate::hub::ports::{Input, Output};
+use crate::hub::ports::{ESCALATION_OUTCOMES, Input, Output};
 use crate::journal::stats::JournalStats;
 use crate::net::link::Link;
 use crate::ops::exposition::{Exposition, label};
@@ -31,6 +31,7 @@ use crate::wire::command::VERBS;
 
 use super::audit::AuditFigures;
 use super::certificates::Served;
+use super::webhook::Webhook;
 
 pub use table::METRICS;
 
@@ -55,6 +56,8 @@ pub(super) struct Sources {
     pub(super) audit: Option<AuditFigures>,
     /// Where there is one.
     pub(super) authorizer: Option<Arc<Authorizer>>,
+    /// Where there is one.
+    pub(super) webhook: Option<Arc<Webhook>>,
     /// What all threads hold.
     pub(super) memory: Arc<Memory>,
     pub(super) hub: Arc<Mutex<HubStats>>,
@@ -82,6 +85,7 @@ impl Sources {
         self.rooms(&mut out, &hub);
         self.links(&mut out);
         self.authorizer(&mut out);
+        self.webhook(&mut out, &hub);
         self.memory(&mut out);
         self.journal(&mut out, &hub);
         self.bridge(&mut out, &hub);
@@ -336,6 +340,16 @@ impl Sources {
         out.single(&table::AUTHORIZER_WAITING, figures.waiting as u64);
     }
 
+    /// Nothing without a webhook.
+    fn webhook(&self, out: &mut Exposition, hub: &HubStats) {
+        let Some(webhook) = &self.webhook else { return };
+        let outcomes = ESCALATION_OUTCOMES.iter().zip(hub.escalations);
+        out.samples(&table::ESCALATIONS, outcomes.map(|(result, count)| (label("result", result), count)));
+        out.single(&table::ESCALATIONS_UNTOLD, hub.escalations_untold);
+        out.histograms(&table::WEBHOOK_SECONDS, [(String::new(), webhook.took())]);
+        out.single(&table::WEBHOOK_BREAKER, webhook.breaker_code());
+    }
+
     fn links(&self, out: &mut Exposition) {
         let [urgent, bulk] = &self.ingest;
         let mut links = vec![("urgent".to_owned(), urgent.len(), urgent.capacity()), ("bulk".to_owned(), bulk.len(), bulk.capacity())];
@@ -384,6 +398,7 @@ pub(super) mod testing {
             ingest_stats: Some(Arc::default()),
             audit: Some(AuditFigures::default()),
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
+            webhook: Some(Arc::new(Webhook::new(crossbeam::channel::never(), Clock::start()))),
             memory: Arc::new(Memory::new(0, 2)),
             hub: Arc::default(),
             reactors: vec![Arc::default(), Arc::default()],

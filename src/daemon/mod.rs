@@ -12,6 +12,7 @@ mod controls;
 mod data_dir;
 mod explain;
 mod firing_file;
+mod http_client;
 mod hub_seat;
 mod hub_thread;
 mod ingest;
@@ -34,6 +35,7 @@ mod testing;
 mod top_rooms;
 mod utilisation;
 mod watch;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -74,6 +76,7 @@ use self::lock::AddressLock;
 use self::reload::Reloader;
 use self::revocation_file::RevocationFile;
 use self::shared::Shared;
+use self::webhook::WebhookHandle;
 
 pub use self::metrics::METRICS;
 
@@ -139,9 +142,10 @@ pub struct Loaded {
     certificates: Vec<Identity>,
     notes: Vec<String>,
     authorizer: Option<Client>,
+    webhook: Option<webhook::Client>,
 }
 
-/// Reads what the configuration names: keys, certificates, catalog, revocations, the authorizer's secret.
+/// Reads what the configuration names: keys, certificates, catalog, revocations, the secrets of authorizer and webhook.
 pub fn load(config: &Config) -> Result<Loaded, StartError> {
     if let Some(dir) = &config.data_dir {
         DataDir::check(dir).map_err(StartError::System)?;
@@ -161,7 +165,8 @@ fn read(config: &Config) -> Result<Loaded, String> {
     let verifier = options::verifier(config)?;
     let (certificates, notes) = certificates::read(&config.tls)?;
     let authorizer = config.authorizer.as_ref().map(Client::new).transpose()?;
-    Ok(Loaded { catalog, verifier, certificates, notes, authorizer })
+    let webhook = config.webhook.as_ref().map(webhook::Client::new).transpose()?;
+    Ok(Loaded { catalog, verifier, certificates, notes, authorizer, webhook })
 }
 
 impl Loaded {
@@ -179,7 +184,7 @@ impl Loaded {
 /// Binds, starts all threads, and returns when clients can connect.
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let (clock, instance) = (Clock::start(), options::instance()?);
-    let Loaded { catalog, verifier, certificates, notes, authorizer } = load(config)?;
+    let Loaded { catalog, verifier, certificates, notes, authorizer, webhook } = load(config)?;
     certificates::tell(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
     prepare_process();
@@ -204,11 +209,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         figures: Arc::default(),
         desk: Arc::default(),
         certificates: served,
+        webhook: webhook.map(|client| WebhookHandle::start(client, clock, &seat.urgent)).transpose()?,
     };
     let mut parts = shared.parts_of_all(bound.listeners)?;
     let authorizer = authorizer.map(|client| start_authorizer(config, client, &mut parts, clock)).transpose()?;
-    let desk = || authorizer.as_ref().map(|(desk, _)| Arc::clone(desk));
-    let memory = || Arc::clone(&shared.memory);
+    let (desk, memory) = (|| authorizer.as_ref().map(|(desk, _)| Arc::clone(desk)), || Arc::clone(&shared.memory));
     let (journal, for_hub) = journal.map(|journal| journal.start(config, clock, &seat.door, memory())).transpose()?.unzip();
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
@@ -223,7 +228,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
     let admin = operators::serve(api.admin(), bound.admin, &shared.desk, &controls)?;
-    let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links), Arc::clone(&shared.figures), memory())?;
+    let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links, shared.overdue()), Arc::clone(&shared.figures), memory())?;
     let reactors = start_reactors(config, instance, parts)?;
     watch.start()?;
     let running = Running {

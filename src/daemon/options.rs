@@ -10,8 +10,9 @@ use crate::base::limits::{
     UNACKNOWLEDGED_BYTES_MAX,
 };
 use crate::config::{CatalogEntry, Config, IssuerEntry};
-use crate::hub::HubOptions;
 use crate::hub::catalog::{Catalog, Entry};
+use crate::hub::escalations::EscalationOptions;
+use crate::hub::{HubOptions, OPERATORS_ROOMS};
 use crate::reactor::registry::RegistryLimits;
 use crate::reactor::{CompressionOptions, ReactorOptions};
 
@@ -40,8 +41,15 @@ pub(super) fn hub(config: &Config) -> Result<HubOptions, String> {
         unacknowledged_user_bytes: config.queue_bytes_max / 4,
         unacknowledged_bytes: UNACKNOWLEDGED_BYTES_MAX.min(config.journal_bytes / 4),
         epoch_seed: random()?,
+        escalation: escalation(config),
         local_rooms: local_rooms(&config.catalog),
     })
+}
+
+/// Who else is told of what users take no note of, if there is a webhook.
+fn escalation(config: &Config) -> Option<EscalationOptions> {
+    let own = config.catalog.iter().filter_map(|entry| Some((entry.kind.clone(), entry.escalate_after?)));
+    config.webhook.as_ref().map(|webhook| EscalationOptions { after: webhook.after, types: own.collect() })
 }
 
 /// What the names of rooms begin with that are not shared with other nodes.
@@ -49,7 +57,7 @@ fn local_rooms(entries: &[CatalogEntry]) -> Vec<Box<str>> {
     let local = entries.iter().filter(|entry| entry.is_local);
     let local = local.map(|entry| entry.room.split('{').next().unwrap_or_default().into());
     // What a node has to say of itself is its own, also while it cannot reach the others.
-    local.chain([Box::from(alerts::ROOM)]).collect()
+    local.chain([alerts::ROOM].into_iter().chain(OPERATORS_ROOMS).map(Box::from)).collect()
 }
 
 /// The registry's.

@@ -18,6 +18,7 @@ use super::alerts::Alerts;
 use super::authorizer::CurrentClient;
 use super::certificates::{self, Served};
 use super::controls;
+use super::webhook;
 use super::{Loaded, options, read};
 
 /// How long the reactors are waited for.
@@ -34,6 +35,8 @@ pub(super) struct Reloader {
     pub(super) certificates: Option<Arc<Served>>,
     /// Where there is one.
     pub(super) authorizer: Option<(Arc<Authorizer>, CurrentClient)>,
+    /// Where there is one.
+    pub(super) webhook: Option<webhook::CurrentClient>,
     pub(super) controls: Vec<Arc<Link<Control>>>,
     pub(super) alerts: Arc<Alerts>,
 }
@@ -41,7 +44,7 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Takes a configuration on, or says what is wrong with what it names, and changes nothing.
     pub(super) fn apply(&mut self, config: &Config) -> Result<(), String> {
-        let Loaded { catalog, verifier, certificates, notes, authorizer } = read(config)?;
+        let Loaded { catalog, verifier, certificates, notes, authorizer, webhook } = read(config)?;
         catalog.succeed(&self.catalog).map_err(|kinds| {
             format!(
                 "catalog: lane and mode of types that were used since the start do not change before the next one: {}",
@@ -59,6 +62,9 @@ impl Reloader {
         if let (Some((desk, current)), Some(client)) = (&self.authorizer, authorizer) {
             *current.write() = client;
             desk.keep_for(options::inquiries(config).kept_for);
+        }
+        if let (Some(current), Some(client)) = (&self.webhook, webhook) {
+            *current.write() = client;
         }
         self.alerts.reload(&config.alerts, &self.catalog);
         log::set_level(config.log_level);

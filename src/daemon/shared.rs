@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crossbeam::channel::Sender;
 use parking_lot::{Mutex, RwLock};
 
 use crate::auth::{Revocations, Verifier};
@@ -12,7 +13,7 @@ use crate::base::memory::Memory;
 use crate::bridge::Server;
 use crate::hub::HubStats;
 use crate::hub::catalog::Catalog;
-use crate::hub::ports::Input;
+use crate::hub::ports::{Input, Overdue};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
 use crate::net::listener::Listener;
@@ -43,6 +44,7 @@ use super::revocation_file::RevocationFile;
 use super::revoker::Revoker;
 use super::top_rooms::TopRooms;
 use super::watch::{Watch, Watched};
+use super::webhook::{Webhook, WebhookHandle};
 
 /// See the module.
 pub(super) struct Shared {
@@ -64,6 +66,8 @@ pub(super) struct Shared {
     pub(super) desk: Arc<AdminDesk>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
+    /// Where there is one.
+    pub(super) webhook: Option<WebhookHandle>,
 }
 
 impl Shared {
@@ -99,6 +103,15 @@ impl Shared {
         })
     }
 
+    /// Where the hub leaves what the webhook is to be told.
+    pub(super) fn overdue(&self) -> Option<Sender<Overdue>> {
+        self.webhook.as_ref().map(|webhook| webhook.jobs.clone())
+    }
+
+    fn webhook_desk(&self) -> Option<Arc<Webhook>> {
+        self.webhook.as_ref().map(|webhook| Arc::clone(&webhook.desk))
+    }
+
     /// Who watches the threads, and what has none.
     pub(super) fn watch(
         &self,
@@ -127,6 +140,7 @@ impl Shared {
             bridge: bridge.map(BridgeHandle::stats),
             ingest_stats: ingest.map(|ingest| Arc::clone(&ingest.stats)),
             certificates: self.certificates.clone(),
+            webhook: self.webhook_desk(),
             alerts,
         }
     }
@@ -180,6 +194,7 @@ impl Shared {
             registry: Arc::clone(&self.registry),
             certificates: self.certificates.clone(),
             authorizer,
+            webhook: self.webhook.as_ref().map(|webhook| Arc::clone(&webhook.client)),
             controls,
             alerts,
         }
@@ -205,6 +220,7 @@ impl Shared {
             ingest_stats: ingest.map(|ingest| Arc::clone(&ingest.stats)),
             audit: audit.map(|audit| audit.figures.clone()),
             authorizer,
+            webhook: self.webhook_desk(),
             memory: Arc::clone(&self.memory),
             hub: Arc::clone(&self.figures),
             reactors: parts.iter().map(|parts| Arc::clone(&parts.stats)).collect(),

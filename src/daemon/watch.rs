@@ -22,6 +22,7 @@ use crate::reactor::registry::Registry;
 use super::alerts::Alerts;
 use super::certificates::Served;
 use super::spawn;
+use super::webhook::Webhook;
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,6 +48,8 @@ pub(super) struct Watch {
     pub(super) ingest_stats: Option<Arc<IngestStats>>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
+    /// Where there is one.
+    pub(super) webhook: Option<Arc<Webhook>>,
     pub(super) alerts: Arc<Alerts>,
 }
 
@@ -127,6 +130,7 @@ impl Watch {
         findings.extend(self.parts());
         self.health.look(findings, self.registry.connections(), self.registry.connections_max());
         self.alerts.look();
+        self.alerts.tell_operators();
     }
 
     /// What has no thread of its own, or one that may wait.
@@ -152,6 +156,9 @@ impl Watch {
         let certificates = self.certificates.as_ref().map(|served| {
             part("certificates", (served.expires_in_s() == 0).then(|| "one has expired: renew it, and send SIGHUP".to_owned()))
         });
-        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, redis, streams, certificates].into_iter().flatten()
+        let webhook = self.webhook.as_ref().map(|webhook| {
+            part("webhook", webhook.is_resting().then(|| "it does not take what it is told: that waits, and is tried again".to_owned()))
+        });
+        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, redis, streams, certificates, webhook].into_iter().flatten()
     }
 }

@@ -22,7 +22,7 @@ use super::position::{Era, Start};
 use super::publish::Pending;
 use super::room::Room;
 use super::rooms::Eviction;
-use super::unacknowledged::{Asker, Limits, Unacknowledged, Waiting};
+use super::unacknowledged::{Asker, Escalation, Limits, Unacknowledged, Waiting};
 
 /// Where publishers hear of acknowledgments.
 pub const ACKS_ROOM: &str = "system:acks";
@@ -140,6 +140,7 @@ impl Hub {
         }
         let until_ms = ts_ms.saturating_add(ttl.as_millis() as u64);
         let waiting = Waiting::new(event_id.into(), (lane, seq, room.epoch.number), until_ms, Arc::clone(frame));
+        let waiting = waiting.with_escalation(self.escalation_of(event_id, ts_ms, frame));
         self.unacknowledged.add(&room.name, waiting);
     }
 
@@ -205,20 +206,9 @@ impl Hub {
             }
         };
         let (user, ts) = (room.strip_prefix(USER_ROOM).unwrap_or_default(), now.wall_ms);
-        Event {
-            kind: kind.into(),
-            room: ACKS_ROOM.into(),
-            lane: NOTICE_LANE,
-            mode: Mode::Stream,
-            key: Box::default(),
-            owner: None,
-            event_id: None,
-            version: None,
-            history: 0,
-            ack_ttl: None,
-            // Identifiers need no escapes.
-            data: format!(r#"{{"event_id":"{event_id}","room":"{room}","user":"{user}","ts":{ts}{reason}}}"#).into(),
-        }
+        // Identifiers need no escapes.
+        let data = format!(r#"{{"event_id":"{event_id}","room":"{room}","user":"{user}","ts":{ts}{reason}}}"#);
+        Event { kind: kind.into(), data: data.into(), ..notice() }
     }
 
     /// The event that tells of it has its number, and its place in the journal: now it is settled.
@@ -267,8 +257,28 @@ impl Hub {
             let tag = Tag { room: RoomId::NONE, lane: known.lane, kind, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
             let frame = Arc::new(Frame::text(tag, &known.message));
             let place = (known.lane, known.seq, known.epoch);
-            self.unacknowledged.add(&known.room.into(), Waiting::new(known.event_id.into(), place, known.until_ms, frame));
+            let due = self.escalation_of(&known.event_id, known.ts_ms, &frame);
+            let escalation = if known.is_escalated { Escalation::Told } else { due };
+            let waiting = Waiting::new(known.event_id.into(), place, known.until_ms, frame).with_escalation(escalation);
+            self.unacknowledged.add(&known.room.into(), waiting);
         }
+    }
+}
+
+/// An event for the publisher's side that says nothing yet.
+pub(super) fn notice() -> Event {
+    Event {
+        kind: Box::default(),
+        room: ACKS_ROOM.into(),
+        lane: NOTICE_LANE,
+        mode: Mode::Stream,
+        key: Box::default(),
+        owner: None,
+        event_id: None,
+        version: None,
+        history: 0,
+        ack_ttl: None,
+        data: Box::default(),
     }
 }
 

@@ -84,6 +84,7 @@ fn asker(input: &Input) -> Option<ConnId> {
         Input::Publish(_)
         | Input::Announce(_)
         | Input::Ack(_)
+        | Input::Escalated(_)
         | Input::Sequenced(_)
         | Input::Journal(_)
         | Input::Store(_)
@@ -101,7 +102,11 @@ mod tests {
     /// The `n`th thing that a connection asks for.
     fn ask(reactor: u16, slot: u32, n: u32) -> Input {
         let (conn, room) = (ConnId { reactor, slot, generation: 0 }, RoomId { slot: n, generation: 0 });
-        if n.is_multiple_of(2) { Input::Leave { room, conn, delta: false } } else { Input::Snapshot { conn, request: None, room } }
+        if n.is_multiple_of(2) {
+            Input::Leave { room, conn, delta: false }
+        } else {
+            Input::Snapshot { conn, request: None, room, digest: false }
+        }
     }
 
     /// Reactor and slot of who asked, and which of its asks it is.

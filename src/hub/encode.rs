@@ -61,6 +61,13 @@ pub(super) fn ts_and_event_id(text: &[u8]) -> (u64, Option<&str>) {
     (ts_ms, event_id.map(|(event_id, _)| event_id))
 }
 
+/// The type of a text that [`event`] wrote.
+pub(super) fn kind(text: &[u8]) -> &str {
+    let rest = text.strip_prefix(br#"{"type":""#).unwrap_or_default();
+    let end = memchr::memchr(b'"', rest).unwrap_or(0);
+    std::str::from_utf8(&rest[..end]).unwrap_or_default()
+}
+
 /// The text of an event that [`event`] wrote with `data`, as it is given again.
 pub(super) fn redelivered(out: &mut Vec<u8>, text: &[u8]) {
     let data_at = memchr::memmem::find(text, br#","data":"#).unwrap_or(text.len());
@@ -78,6 +85,7 @@ mod tests {
         let mut out = Vec::new();
         event(&mut out, &text());
         assert_eq!(ts_and_event_id(&out), (5, Some("e1")));
+        assert_eq!((kind(&out), kind(b"")), ("RISK_ALERT", ""));
         out.clear();
         event(&mut out, &EventText { event_id: None, ts_ms: u64::MAX, data: Some(r#"{"x":1,"ts":7,"event_id":"no","data":1}"#), ..text() });
         assert_eq!(ts_and_event_id(&out), (u64::MAX, None));

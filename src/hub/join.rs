@@ -10,6 +10,7 @@ use crate::base::ident;
 use crate::base::ids::{ConnId, RoomId};
 use crate::base::lane::{Lane, PerLane};
 use crate::base::time::Mono;
+use crate::wire::digest::StateDigest;
 use crate::wire::frame::{Frame, Kind, Tag};
 use crate::wire::reply::{self, Subscribed};
 use crate::wire::request_id::RequestId;
@@ -22,6 +23,9 @@ use super::position::{self, Era, Start};
 use super::replay::{Rest, RestOfStates};
 use super::room::{Key, Room, Sent};
 use super::rooms::Eviction;
+
+/// When a digest that could not be given is worth another try.
+const RETRY_DIGEST_MS: u32 = 100;
 
 impl Hub {
     pub(super) fn join(&mut self, join: Box<Join>, out: &mut impl Outlet) {
@@ -102,12 +106,54 @@ impl Hub {
             answer.put_caught_up(lane);
             answer.frames
         } else {
-            let refusal = Refusal::new(codes::NOT_MEMBER, "you are not a member of this room: subscribe first");
-            reply::error(&mut self.scratch, request, &refusal);
+            reply::error(&mut self.scratch, request, &not_member());
             vec![Arc::new(Frame::reply(&self.scratch))]
         };
         out.push(reactor, Output::Reply { conn, frames });
     }
+
+    /// A digest of the states that the member has once it has read all that was queued for it: so it comes last, in the lowest lane.
+    pub(super) fn digest(&mut self, conn: ConnId, request: Option<&RequestId>, id: RoomId, out: &mut impl Outlet) {
+        let mut text = Vec::new();
+        let frame = match self.digest_of(conn, id) {
+            Ok((room, digest)) => {
+                reply::digest(&mut text, request, &room.name, &room.epoch.name, &digest);
+                let (room, lane, kind) = (RoomId::NONE, Lane::Metric, Kind::Notice);
+                let tag = Tag { room, lane, kind, accepted: Mono::NEVER, taken: Mono::NEVER, released: Mono::NEVER };
+                Frame::text(tag, &text)
+            }
+            Err(refusal) => {
+                reply::error(&mut text, request, &refusal);
+                Frame::reply(&text)
+            }
+        };
+        out.push(usize::from(conn.reactor), Output::Reply { conn, frames: vec![Arc::new(frame)] });
+    }
+
+    fn digest_of(&self, conn: ConnId, id: RoomId) -> Result<(&Room, StateDigest), Refusal> {
+        let room = self.rooms.by_id(id).ok_or_else(not_member)?;
+        let lag = &self.lags[usize::from(conn.reactor)];
+        if self.replays.is_under_way(conn, id) || room.states.keys.iter().any(|key| lag.owes_key(key.id)) {
+            return Err(not_settled());
+        }
+        let mut digest = StateDigest::default();
+        for key in &room.states.keys {
+            if let Some(Kind::State { rev, is_deleted: false, .. }) = key.sent.as_ref().map(|sent| sent.frame.tag.kind) {
+                digest.add(&key.kind, &key.name, rev);
+            }
+        }
+        Ok((room, digest))
+    }
+}
+
+fn not_member() -> Refusal {
+    Refusal::new(codes::NOT_MEMBER, "you are not a member of this room: subscribe first")
+}
+
+/// What is told to one whose states are still on their way.
+fn not_settled() -> Refusal {
+    let message = "states of this room are still on their way to you: ask for the digest again after retry_after_ms";
+    Refusal::passing(codes::QUEUE_FULL, message, RETRY_DIGEST_MS)
 }
 
 /// One answer for all who may not join, whatever the reason.

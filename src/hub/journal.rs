@@ -20,6 +20,8 @@ pub enum Entry {
         /// Its name.
         room: Arc<str>,
     },
+    /// Somebody was told of an event that waits for its user, who goes on being given it: that is not to be done again.
+    Escalated(Box<EscalatedEntry>),
     /// An event with [`EventEntry::ack_until_ms`] waits for its user no more.
     Settled {
         /// The room's name.
@@ -69,6 +71,27 @@ pub struct EventEntry {
     pub frame: Arc<Frame>,
 }
 
+/// An event that waits for its user, and of which somebody was told.
+#[derive(Clone, Debug)]
+pub struct EscalatedEntry {
+    /// The room's name.
+    pub room: Arc<str>,
+    /// Which event.
+    pub event_id: Arc<str>,
+    /// The lane.
+    pub lane: Lane,
+    /// The epoch in which it is numbered.
+    pub epoch: u32,
+    /// Its number.
+    pub seq: u64,
+    /// When it was accepted, Unix milliseconds.
+    pub ts_ms: u64,
+    /// See [`EventEntry::ack_until_ms`].
+    pub until_ms: u64,
+    /// The message as members get it.
+    pub frame: Arc<Frame>,
+}
+
 impl Entry {
     /// What it counts for in the budget of what waits for the disk.
     pub fn cost(&self) -> usize {
@@ -76,6 +99,7 @@ impl Entry {
         match self {
             // One that waits for its user is written twice: as an event, and as one that waits.
             Entry::Event(event) => OVERHEAD + event.frame.as_websocket().len() * (1 + usize::from(event.ack_until_ms.is_some())),
+            Entry::Escalated(escalated) => OVERHEAD + escalated.frame.as_websocket().len(),
             Entry::Epoch(_) | Entry::Forget { .. } | Entry::Settled { .. } => OVERHEAD,
         }
     }
@@ -210,6 +234,8 @@ pub struct RecoveredUnacknowledged {
     pub ts_ms: u64,
     /// See [`EventEntry::ack_until_ms`].
     pub until_ms: u64,
+    /// Somebody was told that its user takes no note of it.
+    pub is_escalated: bool,
     /// The message as members got it.
     pub message: Box<[u8]>,
 }

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`acks`] | events that are given to their user until they are acknowledged, and what is told of that |
 //! | `unacknowledged` | the table of those |
+//! | [`escalations`] | who else is told of those that their user takes no note of, and when |
 //! | [`asks`] | in which order joins and snapshots have their turn |
 //! | [`catalog`] | room, lane, mode, key and owner of an event type |
 //! | `publish` | refusals, duplicates, numbers; what becomes of an event |
@@ -36,6 +37,7 @@ pub mod catalog;
 mod dedupe;
 mod delta;
 mod encode;
+pub mod escalations;
 mod facts;
 mod history;
 pub mod inspect;
@@ -72,12 +74,13 @@ use crate::wire::frame::Frame;
 
 use self::acks::{ACK_RESULTS, EXPIRIES};
 use self::dedupe::DedupeWindow;
+use self::escalations::EscalationOptions;
 use self::facts::Facts;
 use self::history::History;
 use self::journal::{Report, Trimmed};
 use self::lag::Lag;
 use self::ledger::Ledger;
-use self::ports::{AckAnswer, Answer, Input, Outlet, Output};
+use self::ports::{AckAnswer, Answer, ESCALATION_OUTCOMES, Input, Outlet, Output};
 use self::publish::{KEY_BYTES, Pending};
 use self::release::Releases;
 use self::replay::Replays;
@@ -88,6 +91,9 @@ use self::unacknowledged::{Unacknowledged, WAITING_BYTES};
 
 pub use self::join::access_denied;
 pub use self::rooms::epoch_name;
+
+/// Rooms of operators that are published to only while somebody is there.
+pub const OPERATORS_ROOMS: [&str; 2] = ["admin:stats", "admin:health"];
 
 /// What may be tuned.
 #[derive(Clone, Debug)]
@@ -122,6 +128,8 @@ pub struct HubOptions {
     pub unacknowledged_bytes: usize,
     /// Makes the epochs: random for each start of the daemon.
     pub epoch_seed: u64,
+    /// Who else is told of events that their users take no note of; nobody if `None`.
+    pub escalation: Option<EscalationOptions>,
     /// With a store: what the names of rooms begin with that are this node's own.
     pub local_rooms: Vec<Box<str>>,
 }
@@ -133,6 +141,8 @@ pub struct HubStats {
     pub rooms: u64,
     /// Memberships.
     pub members: u64,
+    /// Those of each of [`OPERATORS_ROOMS`].
+    pub operators: [u64; OPERATORS_ROOMS.len()],
     /// State keys.
     pub keys: u64,
     /// Bytes of the newest values of all state keys.
@@ -195,6 +205,10 @@ pub struct HubStats {
     pub unacknowledged_expired: [u64; EXPIRIES.len()],
     /// Events given to their user again.
     pub redelivered: u64,
+    /// Tries to tell somebody of events that their users take no note of, by what came of them.
+    pub escalations: [u64; ESCALATION_OUTCOMES.len()],
+    /// Events of which somebody is being told, or was to be in vain until now.
+    pub escalations_untold: u64,
 }
 
 /// The core. See the module.
@@ -214,6 +228,8 @@ pub struct Hub {
     /// Evicted rooms that the journal is to be told of.
     forgotten: Vec<Arc<str>>,
     unacknowledged: Unacknowledged,
+    /// Nobody is told of what they do not take note of before that.
+    escalations_rest_until: Mono,
     /// What each reactor could not take yet.
     lags: Vec<Lag>,
     /// Answers to publishes, by reactor, until the end of the slice.
@@ -249,6 +265,7 @@ impl Hub {
             replays: Replays::default(),
             forgotten: Vec::new(),
             unacknowledged: Unacknowledged::default(),
+            escalations_rest_until: Mono::default(),
             lags: (0..options.reactors).map(|_| Lag::default()).collect(),
             answers: vec![Vec::new(); options.reactors],
             ack_answers: vec![Vec::new(); options.reactors],
@@ -269,10 +286,12 @@ impl Hub {
             Input::Publish(publish) => self.publish(now, *publish, out),
             Input::Announce(event) => self.announce(now, *event, out),
             Input::Ack(ack) => self.ack(now, *ack, out),
+            Input::Escalated(escalated) => self.escalated(now, &escalated, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
             Input::Join(join) => self.join(join, out),
             Input::Leave { room, conn, delta } => self.leave(room, conn.reactor, delta),
-            Input::Snapshot { conn, request, room } => self.snapshot(conn, request.as_ref(), room, out),
+            Input::Snapshot { conn, request, room, digest: false } => self.snapshot(conn, request.as_ref(), room, out),
+            Input::Snapshot { conn, request, room, digest: true } => self.digest(conn, request.as_ref(), room, out),
             Input::Journal(report) => self.hear(report, out),
             Input::Store(news) => self.hear_news(now, news, out),
             Input::ReplayTaken { id, wants_more } => self.replay_taken(id, wants_more),
@@ -302,7 +321,7 @@ impl Hub {
         self.span = traffic::span_of(now.mono);
         let held_until = self.release_due(now, out);
         let lag_until = self.pump(now, out);
-        let wait_until = self.expire_waits(now, out);
+        let wait_until = self.expire_waits(now, out).min(self.escalate(now, out));
         self.send_answers(out);
         self.dedupe.expire(now.mono, &mut self.rooms);
         let kept_until = self.history.expire(now.mono, &mut self.rooms);
@@ -351,8 +370,14 @@ impl Hub {
             replays: self.replays.len() as u64,
             unacknowledged: self.unacknowledged.len() as u64,
             unacknowledged_bytes: self.unacknowledged.bytes() as u64,
+            escalations_untold: self.unacknowledged.untold() as u64,
+            operators: OPERATORS_ROOMS.map(|name| self.members_of(name)),
             ..self.journal_stats()
         }
+    }
+
+    fn members_of(&self, name: &str) -> u64 {
+        self.rooms.id_of(name).and_then(|id| self.rooms.by_id(id)).map_or(0, |room| room.members_total().into())
     }
 
     fn journal_stats(&self) -> HubStats {

@@ -10,6 +10,7 @@ use crate::base::memory::allocated;
 use crate::base::time::Mono;
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
+use crate::wire::sample::Sample;
 
 use super::journal::{Entry, Fact, Fetch, Report};
 use super::store::{Append, News, Settled};
@@ -100,6 +101,8 @@ pub struct Join {
     pub delta: bool,
     /// It is a long poll's.
     pub poll: Option<Poll>,
+    /// It wants only some of the states, or not each change: the reactor sees to that.
+    pub sample: Option<Box<Sample>>,
 }
 
 /// A join that is to be over with its answer, or with the next thing that comes: all that the answer lacks must be in the next one's.
@@ -152,6 +155,46 @@ pub struct AckAnswer {
     pub outcome: Result<(), Refusal>,
 }
 
+/// An event that its user has taken no note of in time: see [`escalations`](super::escalations). Answered by one [`Escalated`].
+#[derive(Clone, Debug)]
+pub struct Overdue {
+    /// The user's room.
+    pub room: Arc<str>,
+    /// Which event.
+    pub event_id: Arc<str>,
+    /// When it was accepted, Unix milliseconds.
+    pub ts_ms: u64,
+    /// It waits no longer than this, Unix milliseconds.
+    pub until_ms: u64,
+    /// The message as members got it.
+    pub frame: Arc<Frame>,
+}
+
+/// What came of an [`Overdue`].
+#[derive(Clone, Debug)]
+pub struct Escalated {
+    /// The user's room.
+    pub room: Arc<str>,
+    /// Which event.
+    pub event_id: Arc<str>,
+    /// What came of it.
+    pub outcome: EscalationOutcome,
+}
+
+/// What may come of an escalation, in the order of [`EscalationOutcome`].
+pub const ESCALATION_OUTCOMES: [&str; 3] = ["told", "failed", "resting"];
+
+/// What came of an escalation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EscalationOutcome {
+    /// Somebody was told.
+    Told,
+    /// That was tried in vain.
+    Failed,
+    /// It was not tried, because others have failed.
+    Resting,
+}
+
 /// What an external authorizer has to do with a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
@@ -168,7 +211,7 @@ pub enum Consent {
 pub enum Input {
     /// An event to push. Answered by one [`Answer`].
     Publish(Box<Publish>),
-    /// A `stream` event of the daemon itself. Not answered.
+    /// A `stream` or `transient` event of the daemon itself. Not answered.
     Announce(Box<Event>),
     /// A join. Answered by [`Output::Joined`] or [`Output::Reply`], or by [`Output::Unowned`] if the authorizer is to be asked.
     Join(Box<Join>),
@@ -189,9 +232,13 @@ pub enum Input {
         request: Option<RequestId>,
         /// Which room; the reactor has checked the membership.
         room: RoomId,
+        /// Not the states, but a digest of them.
+        digest: bool,
     },
     /// A user has taken note of something. Answered by one [`AckAnswer`] if it has a `request`.
     Ack(Box<Ack>),
+    /// What came of an [`Overdue`]. Not answered.
+    Escalated(Box<Escalated>),
     /// The sequencer's answer to [`NeedSeq`].
     Sequenced(Sequenced),
     /// What the journal tells.
@@ -374,6 +421,16 @@ pub trait Outlet {
     /// Gives an event to the store. Always fits: the hub counts what is not answered yet.
     fn append(&mut self, append: Append) {
         unreachable!("a hub without a store gave it {append:?}");
+    }
+
+    /// Whether somebody takes another event of which somebody is to be told.
+    fn can_escalate(&self) -> bool {
+        false
+    }
+
+    /// Has somebody told of an event. Only after [`Outlet::can_escalate`].
+    fn escalate(&mut self, overdue: Overdue) {
+        unreachable!("a hub that nobody takes escalations from gave one: {overdue:?}");
     }
 
     /// Asks the journal for past events. Always fits: the hub waits for at most a few at a time.

@@ -90,6 +90,9 @@ impl Hub {
         debug_assert!(self.shared.is_none() || !self.rooms.are_shared(&event.room), "the daemon's own rooms are shared with nobody");
         let Ok(room) = self.room_of(&event.room, Eviction::Allowed) else { return };
         let (accepted, taken, ts_ms) = (now.mono, now.mono, now.wall_ms);
+        if event.mode == Mode::Transient {
+            return self.hold_or_release(now, room, HeldEvent { event, seq: None, accepted, taken, ts_ms }, out);
+        }
         let (publisher, others, is_durable, settles) = (None, Vec::new(), false, None);
         self.number(room, Pending { room, event, accepted, taken, ts_ms, publisher, others, is_durable, settles }, out);
     }

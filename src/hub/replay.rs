@@ -124,6 +124,11 @@ impl Replays {
         self.slots.get(id.slot, id.generation)
     }
 
+    /// Whether that member is to get more of one.
+    pub(super) fn is_under_way(&self, conn: ConnId, room: RoomId) -> bool {
+        self.of.contains_key(&(conn, room))
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.slots.len()

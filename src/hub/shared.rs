@@ -45,6 +45,8 @@ pub(super) struct Shared {
     changed: HashSet<(RoomId, KeyId)>,
     /// Waits for acknowledgments that have ended lately.
     pub(super) ended: Ended,
+    /// Events of which somebody was told lately that their users take no note of them.
+    pub(super) escalated: Ended,
 }
 
 /// Who wants to hear what became of an event that was given to the store.

@@ -17,14 +17,17 @@ use crate::base::time::{Mono, Now};
 
 use super::Hub;
 use super::acks::{ACKS_ROOM, not_kept};
+use super::encode::ts_and_event_id;
 use super::ports::{Event, Outcome, Outlet, PendingId};
 use super::room::HeldEvent;
 use super::shared::Asker;
 use super::store::{Append, KnownWait, Placed, Settled, past_event};
-use super::unacknowledged::Waiting;
+use super::unacknowledged::{Escalation, Waiting};
 
 /// What the `event_id` of a notice begins with: no publisher's does in that room.
 const NOTICE_ID: &str = "tickerd:settled:";
+/// The same of a notice that somebody was told.
+const ESCALATED_ID: &str = "tickerd:escalated:";
 /// Ends of waits that are remembered: feeds of two rooms have no common order, so that an end may come before its event, or before a room is read
 /// anew in which it is not known yet.
 const ENDED_MAX: usize = 1024;
@@ -47,6 +50,16 @@ impl Ended {
         let mut lately = self.0.iter().rev().take_while(|(at, ..)| now.since(*at) < ENDED_FOR);
         lately.any(|(_, of, id)| **of == *room && **id == *event_id)
     }
+}
+
+/// What the data of a notice says.
+#[derive(Deserialize)]
+struct Notice {
+    event_id: Box<str>,
+    room: Box<str>,
+    ts: u64,
+    /// Only if it says that somebody was told: when the event was accepted.
+    published: Option<u64>,
 }
 
 impl Hub {
@@ -99,18 +112,36 @@ impl Hub {
         }
     }
 
-    /// The feed brings the notice of the end of a wait.
-    pub(super) fn hear_notice(&mut self, now: Now, event: &Event, out: &mut impl Outlet) {
-        #[derive(Deserialize)]
-        struct Notice {
-            event_id: Box<str>,
-            room: Box<str>,
-            ts: u64,
+    /// Tells all nodes, and the publisher's side, that somebody was told of an event that its user takes no note of.
+    pub(super) fn share_escalation(&mut self, now: Now, notice: Event, out: &mut impl Outlet) {
+        if self.shared_mut().refusal(Lane::Update).is_some() {
+            self.stats.acks_untold += 1;
+            return;
         }
+        let event_id = Some(shared_id(ESCALATED_ID, &[&notice.data]));
+        self.give_to_store(now, Event { event_id, ..notice }, Asker::Nobody, out);
+    }
+
+    /// Another node has told somebody of it, or this one has.
+    fn hear_of_escalation(&mut self, now: Now, notice: &Notice) {
+        let Some(published) = notice.published else { return };
+        self.shared_mut().escalated.add(now.mono, &notice.room, &told_name(&notice.event_id, published));
+        let waiting = self.unacknowledged.find(&notice.room, &notice.event_id);
+        if waiting.is_some_and(|waiting| ts_and_event_id(waiting.frame.as_text()).0 == published) {
+            self.unacknowledged.set_escalation(&notice.room, &notice.event_id, Escalation::Told);
+        }
+    }
+
+    /// The feed brings a notice: of the end of a wait, or that somebody was told.
+    pub(super) fn hear_notice(&mut self, now: Now, event: &Event, out: &mut impl Outlet) {
         if !is_notice(event) {
             return;
         }
-        let Ok(Notice { event_id, room, ts }) = serde_json::from_str(&event.data) else { return };
+        let Ok(notice) = serde_json::from_str::<Notice>(&event.data) else { return };
+        if notice.published.is_some() {
+            return self.hear_of_escalation(now, &notice);
+        }
+        let Notice { event_id, room, ts, .. } = notice;
         // An old one, of when a node begins, says nothing of an event of the same id that is new.
         if now.wall_ms.saturating_sub(ts) < ENDED_FOR.as_millis() as u64 {
             self.shared_mut().ended.add(now.mono, &room, &event_id);
@@ -146,19 +177,33 @@ impl Hub {
                 continue;
             }
             let frame = past_event(RoomId::NONE, seq, ts_ms, &event);
-            self.unacknowledged.add(room, Waiting::new(event_id.into(), (event.lane, seq, epoch), until_ms, frame));
+            let is_told = self.shared_mut().escalated.has(now.mono, room, &told_name(event_id, ts_ms));
+            let escalation = if is_told { Escalation::Told } else { self.escalation_of(event_id, ts_ms, &frame) };
+            let waiting = Waiting::new(event_id.into(), (event.lane, seq, epoch), until_ms, frame);
+            self.unacknowledged.add(room, waiting.with_escalation(escalation));
         }
     }
 }
 
-/// Whether that tells of the end of a wait.
+/// Whether that tells of the end of a wait, or that somebody was told.
 pub(super) fn is_notice(event: &Event) -> bool {
-    *event.room == *ACKS_ROOM && event.event_id.as_deref().is_some_and(|id| id.starts_with(NOTICE_ID))
+    let is_ours = |id: &str| [NOTICE_ID, ESCALATED_ID].iter().any(|prefix| id.starts_with(prefix));
+    *event.room == *ACKS_ROOM && event.event_id.as_deref().is_some_and(is_ours)
 }
 
-/// The same on every node: FNV-1a (Fowler, Noll, Vo; RFC 9923) over both names, which have no space.
+/// The same on every node.
 fn notice_id(room: &str, event_id: &str) -> Box<str> {
-    let bytes = room.bytes().chain([b' ']).chain(event_id.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{NOTICE_ID}{hash:016x}").into()
+    shared_id(NOTICE_ID, &[room, event_id])
+}
+
+/// FNV-1a (Fowler, Noll, Vo; RFC 9923) over names that have no space.
+fn shared_id(prefix: &str, names: &[&str]) -> Box<str> {
+    let names = names.join(" ");
+    let hash = names.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{prefix}{hash:016x}").into()
+}
+
+/// What an event of which somebody was told is remembered by: another of the same id may come later.
+fn told_name(event_id: &str, published_ms: u64) -> String {
+    format!("{event_id} {published_ms}")
 }

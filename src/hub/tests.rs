@@ -3,6 +3,7 @@
 mod acks;
 mod deltas;
 mod durable;
+mod escalations;
 mod joins;
 mod lagging;
 mod memory;
@@ -51,6 +52,9 @@ struct Recorder {
     fetches: Vec<Fetch>,
     appends: VecDeque<Append>,
     settled: Vec<Settled>,
+    /// So many more events are taken of which somebody is to be told.
+    takes: usize,
+    overdue: Vec<Overdue>,
 }
 
 impl Outlet for Recorder {
@@ -85,6 +89,15 @@ impl Outlet for Recorder {
         self.fetches.push(fetch);
     }
 
+    fn can_escalate(&self) -> bool {
+        self.takes > 0
+    }
+
+    fn escalate(&mut self, overdue: Overdue) {
+        self.takes -= 1;
+        self.overdue.push(overdue);
+    }
+
     fn settled(&mut self, settled: Settled) {
         self.settled.push(settled);
     }
@@ -113,6 +126,7 @@ fn options() -> HubOptions {
         replay_at_once_bytes: usize::MAX,
         replay_part_bytes: 1 << 16,
         epoch_seed: 1,
+        escalation: None,
         local_rooms: Vec::new(),
     }
 }
@@ -203,6 +217,7 @@ impl Bench {
             history,
             delta: false,
             poll: None,
+            sample: None,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
         match self.out.outputs.pop().expect("every join is answered").1 {

@@ -34,13 +34,50 @@ pub(super) struct Waiting {
     is_settling: bool,
     /// Those who are to hear that the wait is over.
     askers: Vec<Asker>,
+    escalation: Escalation,
+}
+
+/// How far the telling of one whom it concerns if the user takes no note is: see [`escalations`](super::escalations).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escalation {
+    /// Nobody is to be told.
+    Never,
+    /// Somebody is to be told then, Unix milliseconds, after so many tries in vain.
+    Due { at_ms: u64, tries: u32 },
+    /// That is tried, after so many tries in vain.
+    UnderWay { tries: u32 },
+    /// Somebody was told.
+    Told,
 }
 
 impl Waiting {
     /// One that begins to wait. `place`: its lane, `seq` and epoch.
     pub(super) fn new(event_id: Arc<str>, place: (Lane, u64, u32), until_ms: u64, frame: Arc<Frame>) -> Waiting {
         let (lane, seq, epoch) = place;
-        Waiting { event_id, lane, seq, epoch, until_ms, frame, entry: 0, is_settling: false, askers: Vec::new() }
+        let escalation = Escalation::Never;
+        Waiting { event_id, lane, seq, epoch, until_ms, frame, entry: 0, is_settling: false, askers: Vec::new(), escalation }
+    }
+
+    /// The same, to be escalated so.
+    pub(super) fn with_escalation(self, escalation: Escalation) -> Waiting {
+        Waiting { escalation, ..self }
+    }
+
+    pub(super) fn escalation(&self) -> Escalation {
+        self.escalation
+    }
+
+    /// Whether somebody was to be told of it in vain, or is being told.
+    fn is_untold(&self) -> bool {
+        !self.is_settling && matches!(self.escalation, Escalation::UnderWay { .. } | Escalation::Due { tries: 1.., .. })
+    }
+
+    /// When it is to be escalated, if it is and is not yet.
+    fn escalates_at(&self) -> Option<u64> {
+        match self.escalation {
+            Escalation::Due { at_ms, .. } if !self.is_settling => Some(at_ms),
+            _ => None,
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -64,7 +101,11 @@ pub(super) struct Unacknowledged {
     rooms: HashMap<Arc<str>, Vec<Waiting>>,
     /// Until when, room and `event_id` of each whose wait is not over.
     due: BTreeSet<(u64, Arc<str>, Arc<str>)>,
-    /// Of those.
+    /// When, room and `event_id` of each of those that is to be escalated.
+    escalations: BTreeSet<(u64, Arc<str>, Arc<str>)>,
+    /// How many of them are being escalated, or were in vain.
+    untold: usize,
+    /// Bytes of those whose wait is not over.
     bytes: usize,
 }
 
@@ -84,6 +125,7 @@ impl Unacknowledged {
         debug_assert!(self.find(room, &waiting.event_id).is_none(), "an event that waits is not published again");
         self.bytes += waiting.bytes();
         self.due.insert((waiting.until_ms, Arc::clone(room), Arc::clone(&waiting.event_id)));
+        self.escalations.extend(waiting.escalates_at().map(|at_ms| (at_ms, Arc::clone(room), Arc::clone(&waiting.event_id))));
         self.rooms.entry(Arc::clone(room)).or_default().push(waiting);
     }
 
@@ -109,10 +151,15 @@ impl Unacknowledged {
     /// Its wait is over. It stays until [`Unacknowledged::remove`], for those who are to hear of it.
     pub(super) fn settle(&mut self, room: &str, event_id: &str) {
         let Some(waiting) = self.find_mut(room, event_id).filter(|waiting| !waiting.is_settling) else { return };
+        let (escalates, was_untold) = (waiting.escalates_at(), waiting.is_untold());
         waiting.is_settling = true;
         let (bytes, key) = (waiting.bytes(), (waiting.until_ms, Arc::from(room), Arc::clone(&waiting.event_id)));
         self.bytes -= bytes;
+        self.untold -= usize::from(was_untold);
         self.due.remove(&key);
+        if let Some(at_ms) = escalates {
+            self.escalations.remove(&(at_ms, key.1, key.2));
+        }
     }
 
     /// It waits again: what was to end that could not be told. Who wants to hear of it.
@@ -121,9 +168,37 @@ impl Unacknowledged {
         waiting.is_settling = false;
         let askers = std::mem::take(&mut waiting.askers);
         let (bytes, key) = (waiting.bytes(), (waiting.until_ms, Arc::from(room), Arc::clone(&waiting.event_id)));
+        let escalates = waiting.escalates_at().map(|at_ms| (at_ms, Arc::clone(&key.1), Arc::clone(&key.2)));
+        let is_untold = waiting.is_untold();
+        self.untold += usize::from(is_untold);
         self.bytes += bytes;
         self.due.insert(key);
+        self.escalations.extend(escalates);
         askers
+    }
+
+    /// Says how far its escalation is.
+    pub(super) fn set_escalation(&mut self, room: &str, event_id: &str, escalation: Escalation) {
+        let Some(waiting) = self.find_mut(room, event_id) else { return };
+        let (before, was_untold) = (waiting.escalates_at(), waiting.is_untold());
+        waiting.escalation = escalation;
+        let (after, is_untold, id) = (waiting.escalates_at(), waiting.is_untold(), Arc::clone(&waiting.event_id));
+        self.untold = self.untold + usize::from(is_untold) - usize::from(was_untold);
+        let room: Arc<str> = room.into();
+        if let Some(at_ms) = before {
+            self.escalations.remove(&(at_ms, Arc::clone(&room), Arc::clone(&id)));
+        }
+        self.escalations.extend(after.map(|at_ms| (at_ms, room, id)));
+    }
+
+    /// The one that is to be escalated first: when, room, `event_id`.
+    pub(super) fn first_escalation(&self) -> Option<&(u64, Arc<str>, Arc<str>)> {
+        self.escalations.first()
+    }
+
+    /// Of how many somebody was to be told in vain until now, or is being told.
+    pub(super) fn untold(&self) -> usize {
+        self.untold
     }
 
     /// The events of a room, be their wait over or not.

@@ -212,7 +212,8 @@ mod tests {
     fn what_waits_for_an_acknowledgment_comes_last() {
         let waiting = |room: &str, seq, message: &str| {
             let mut out = Vec::new();
-            record::put_unacknowledged(&mut out, &super::super::tests::event_entry(room, 1, seq, message), 9_000);
+            let event = super::super::tests::event_entry(room, 1, seq, message);
+            record::put_unacknowledged(&mut out, &UnacknowledgedRecord::of(&event, 9_000));
             out
         };
         let mut settled = Vec::new();

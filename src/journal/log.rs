@@ -238,7 +238,7 @@ impl Log {
                 Entry::Event(event) => event.ack_until_ms.map(|until_ms| {
                     // It is put before the event: without it, one who publishes the event again would hear that all is well.
                     let waiting = end(buffer);
-                    record::put_unacknowledged(buffer, event, until_ms);
+                    record::put_unacknowledged(buffer, &UnacknowledgedRecord::of(event, until_ms));
                     waiting
                 }),
                 _ => None,
@@ -246,6 +246,7 @@ impl Log {
             places.push(Put { place: end(buffer), waiting });
             match entry {
                 Entry::Event(event) => record::put_event(buffer, event),
+                Entry::Escalated(escalated) => record::put_unacknowledged(buffer, &UnacknowledgedRecord::of_escalated(escalated)),
                 Entry::Epoch(epoch) => record::put_epoch(buffer, epoch),
                 Entry::Forget { room } => record::put_forget(buffer, room),
                 Entry::Settled { room, event_id } => record::put_settled(buffer, room, event_id),
@@ -266,6 +267,8 @@ impl Log {
                         index.waits(waiting_name(&event.room, event_id), *place);
                     }
                 }
+                // What is told of it takes the place of what was told before.
+                Entry::Escalated(escalated) => index.waits(waiting_name(&escalated.room, &escalated.event_id), *place),
                 Entry::Epoch(epoch) => know(&mut self.epochs, epoch.clone()),
                 Entry::Forget { room } => index.forget(room),
                 Entry::Settled { room, event_id } => index.settled(room, event_id),
@@ -377,6 +380,7 @@ fn recovered(waiting: &UnacknowledgedRecord<'_>) -> RecoveredUnacknowledged {
         seq: waiting.seq,
         ts_ms: waiting.ts_ms,
         until_ms: waiting.until_ms,
+        is_escalated: waiting.is_escalated,
         message: waiting.message.into(),
     }
 }

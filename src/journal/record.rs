@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use crate::base::lane::Lane;
-use crate::hub::journal::{Epoch, EventEntry, RecoveredStream};
+use crate::hub::journal::{Epoch, EscalatedEntry, EventEntry, RecoveredStream};
 
 /// How each record begins.
 const MAGIC: [u8; 4] = [0xff, b't', b'k', 0xfe];
@@ -27,6 +27,7 @@ const KIND_FORGET: u8 = 3;
 const KIND_HEAD: u8 = 4;
 const KIND_UNACKNOWLEDGED: u8 = 5;
 const KIND_SETTLED: u8 = 6;
+const KIND_ESCALATED: u8 = 7;
 
 /// A record as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,41 @@ pub(super) struct UnacknowledgedRecord<'a> {
     pub(super) seq: u64,
     pub(super) ts_ms: u64,
     pub(super) until_ms: u64,
+    /// Somebody was told that its user takes no note of it.
+    pub(super) is_escalated: bool,
     pub(super) message: &'a [u8],
+}
+
+impl<'a> UnacknowledgedRecord<'a> {
+    /// What an event leaves that waits until then.
+    pub(super) fn of(event: &'a EventEntry, until_ms: u64) -> UnacknowledgedRecord<'a> {
+        UnacknowledgedRecord {
+            room: &event.room,
+            event_id: event.event_id.as_deref().unwrap_or_default(),
+            lane: event.lane,
+            epoch: event.epoch,
+            seq: event.seq,
+            ts_ms: event.ts_ms,
+            until_ms,
+            is_escalated: false,
+            message: event.frame.as_text(),
+        }
+    }
+
+    /// What it leaves when somebody was told.
+    pub(super) fn of_escalated(escalated: &'a EscalatedEntry) -> UnacknowledgedRecord<'a> {
+        UnacknowledgedRecord {
+            room: &escalated.room,
+            event_id: &escalated.event_id,
+            lane: escalated.lane,
+            epoch: escalated.epoch,
+            seq: escalated.seq,
+            ts_ms: escalated.ts_ms,
+            until_ms: escalated.until_ms,
+            is_escalated: true,
+            message: escalated.frame.as_text(),
+        }
+    }
 }
 
 /// A `stream` event.
@@ -106,16 +141,16 @@ pub(super) fn put_forget(out: &mut Vec<u8>, room: &str) {
     put(out, KIND_FORGET, |out| put_text(out, room));
 }
 
-pub(super) fn put_unacknowledged(out: &mut Vec<u8>, event: &EventEntry, until_ms: u64) {
-    put(out, KIND_UNACKNOWLEDGED, |out| {
-        put_text(out, &event.room);
-        put_text(out, event.event_id.as_deref().unwrap_or_default());
+pub(super) fn put_unacknowledged(out: &mut Vec<u8>, event: &UnacknowledgedRecord<'_>) {
+    put(out, if event.is_escalated { KIND_ESCALATED } else { KIND_UNACKNOWLEDGED }, |out| {
+        put_text(out, event.room);
+        put_text(out, event.event_id);
         out.push(event.lane as u8);
         out.extend_from_slice(&event.epoch.to_le_bytes());
         out.extend_from_slice(&event.seq.to_le_bytes());
         out.extend_from_slice(&event.ts_ms.to_le_bytes());
-        out.extend_from_slice(&until_ms.to_le_bytes());
-        out.extend_from_slice(event.frame.as_text());
+        out.extend_from_slice(&event.until_ms.to_le_bytes());
+        out.extend_from_slice(event.message);
     });
 }
 
@@ -258,7 +293,9 @@ impl<'a> Fields<'a> {
             KIND_EVENT => return self.event().map(Record::Event),
             KIND_FORGET => Record::Forget { room: self.text()? },
             KIND_HEAD => return self.head().map(Record::Head),
-            KIND_UNACKNOWLEDGED => return self.unacknowledged().map(Record::Unacknowledged),
+            kind @ (KIND_UNACKNOWLEDGED | KIND_ESCALATED) => {
+                return self.unacknowledged(kind == KIND_ESCALATED).map(Record::Unacknowledged);
+            }
             KIND_SETTLED => Record::Settled { room: self.text()?, event_id: self.text()? },
             _ => return None,
         };
@@ -282,7 +319,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn unacknowledged(mut self) -> Option<UnacknowledgedRecord<'a>> {
+    fn unacknowledged(mut self, is_escalated: bool) -> Option<UnacknowledgedRecord<'a>> {
         Some(UnacknowledgedRecord {
             room: self.text()?,
             event_id: self.text()?,
@@ -291,6 +328,7 @@ impl<'a> Fields<'a> {
             seq: u64::from_le_bytes(self.number()?),
             ts_ms: u64::from_le_bytes(self.number()?),
             until_ms: u64::from_le_bytes(self.number()?),
+            is_escalated,
             message: self.0,
         })
     }

@@ -48,6 +48,8 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("disconnected_by_admin", "info", "sessions were ended by an administrator"),
     ("key_skipped", "warn", "a key in a JWKS is no use"),
     ("authorizer_failed", "warn", "the authorizer gave no good answer"),
+    ("webhook_failed", "warn", "the webhook was not told of an event that was not acknowledged in time; that is tried again"),
+    ("escalated", "info", "it was told: `user`, `event_id`"),
     ("word_lost", "error", "a word of the authorizer was lost: a defect"),
     ("certificate", "info", "a certificate is served"),
     ("certificate_doubtful", "warn", "something about a certificate is most likely not meant"),

@@ -415,10 +415,12 @@ impl Connection {
         }
     }
 
-    /// Queues frames that came as it happened.
-    pub(super) fn queue(&mut self, frames: &[Arc<Frame>], core: &Core) {
+    /// Queues frames that came as it happened, but for states that it wants later, or not at all.
+    pub(super) fn queue(&mut self, frames: &[Arc<Frame>], core: &mut Core) {
         for frame in frames {
-            self.push(frame, core.now.mono, core.limits(), &core.stats);
+            if core.samples.take(self.id.slot, frame, core.now.mono, &core.stats) {
+                self.push(frame, core.now.mono, core.limits(), &core.stats);
+            }
         }
     }
 
@@ -482,7 +484,8 @@ impl Connection {
         if let Some(ending) = &self.ending {
             return ending.until;
         }
-        self.slow_deadline(core).min(self.message_deadline()).min(match &self.protocol {
+        let held_until = core.samples.deadline(self.id.slot);
+        self.slow_deadline(core).min(self.message_deadline()).min(held_until).min(match &self.protocol {
             Protocol::Http(http) => http.deadline(),
             Protocol::WebSocket(websocket) => websocket.deadline(core),
             Protocol::Events(events) => events.deadline(core),
@@ -511,6 +514,9 @@ impl Connection {
         if self.message_deadline() <= now {
             self.end_unfinished(CLOSE_MESSAGE_TIMEOUT, core);
             return None;
+        }
+        for frame in core.samples.release(self.id.slot, now) {
+            core.queue(&mut self.outbox, frame);
         }
         match &mut self.protocol {
             Protocol::Http(http) if http.is_polling() => {

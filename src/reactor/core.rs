@@ -26,6 +26,7 @@ use super::refusals::Refusals;
 use super::registry::Registry;
 use super::rooms::Rooms;
 use super::runs::Runs;
+use super::samples::Samples;
 use super::stats::{ConnKind, ReactorStats};
 use super::tokens::Tokens;
 use super::uplink::Uplink;
@@ -46,6 +47,8 @@ pub(super) struct Core {
     pub(super) unix_grants: Arc<Grants>,
     pub(super) uplink: Uplink,
     pub(super) rooms: Rooms,
+    /// Who wants states at an interval of its own.
+    pub(super) samples: Samples,
     /// What waits for whole rooms.
     pub(super) runs: Runs,
     /// TCP connections that brought no token that is held.
@@ -150,6 +153,13 @@ impl Core {
     /// Queues a frame that is for this connection alone.
     pub(super) fn queue(&mut self, outbox: &mut Outbox, frame: Arc<Frame>) {
         outbox.push(Entry { frame, queued: self.now.mono, live: false }, self.limits());
+    }
+
+    /// The same, unless it is a state that the member does not want.
+    pub(super) fn queue_wanted(&mut self, slot: u32, outbox: &mut Outbox, frame: Arc<Frame>) {
+        if self.samples.wants(slot, &frame) {
+            self.queue(outbox, frame);
+        }
     }
 
     /// Removes a room's frames from a member's outbox, so that none follows the word that the membership has ended.

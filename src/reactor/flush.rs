@@ -93,14 +93,21 @@ impl Reactor {
     fn deliver_to_each(&mut self, frame: &Arc<Frame>) {
         let Reactor { conns, backlog, pressure, core, .. } = self;
         let (queued, limits) = (core.now.mono, core.limits());
-        let Core { rooms, stats, .. } = core;
+        let Core { rooms, samples, stats, .. } = core;
+        let mut held = Vec::new();
         rooms.for_each_recipient(&frame.tag, |slot| {
             let Some(conn) = conns.at(slot) else { return };
+            if !samples.take(slot, frame, queued, stats) {
+                return held.push(slot);
+            }
             conn.push(frame, queued, limits, stats);
             conn.account(pressure);
             pressure.served(conn.outbox.bytes());
             backlog.mark(slot, &mut conn.listed, urgency_of(frame));
         });
+        for slot in held {
+            self.schedule(slot);
+        }
     }
 
     /// Before its membership changes: what waits for a room goes to the outboxes of those who are members now.
@@ -135,6 +142,14 @@ impl Reactor {
         pressure.served(conn.outbox.bytes());
         for frame in frames {
             backlog.mark(slot, &mut conn.listed, urgency_of(frame));
+        }
+        self.schedule_sample(slot, room);
+    }
+
+    /// What is held for a member is looked at when its time comes.
+    fn schedule_sample(&mut self, slot: u32, room: RoomId) {
+        if self.core.samples.has(slot, room) {
+            self.schedule(slot);
         }
     }
 
@@ -260,8 +275,8 @@ impl Reactor {
             return; // it has left meanwhile
         }
         let gets_more = batch.urgency() == Urgency::Bulk && core.gets_more(slot, batch.room);
-        // Which states go out as deltas is each connection's own matter.
-        let has_own_form = conn.outbox.has_deltas(batch.room) && batch.has_states();
+        // Which states go out as deltas, or later, is each connection's own matter.
+        let has_own_form = (conn.outbox.has_deltas(batch.room) || core.samples.has(slot, batch.room)) && batch.has_states();
         match if gets_more || has_own_form { Direct::NotNow } else { conn.write_batch(batch, core, io) } {
             Direct::Done => pressure.served(0),
             Direct::NotNow => {
@@ -272,6 +287,7 @@ impl Reactor {
                 for frame in &batch.frames {
                     backlog.mark(slot, &mut conn.listed, urgency_of(frame));
                 }
+                self.schedule_sample(slot, batch.room);
             }
             Direct::Rest => {
                 conn.account(pressure);

@@ -36,6 +36,7 @@ pub mod registry;
 mod replays;
 pub mod rooms;
 mod runs;
+mod samples;
 mod session;
 mod shedding;
 mod slots;
@@ -79,6 +80,7 @@ use self::refusals::Refusals;
 use self::replays::Replays;
 use self::rooms::Rooms;
 use self::runs::Runs;
+use self::samples::Samples;
 use self::slots::Slots;
 use self::stats::Reason;
 use self::strangers::{Standing, Strangers};
@@ -148,6 +150,7 @@ impl Reactor {
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink: Uplink::new(parts.urgent, parts.bulk),
             rooms: Rooms::default(),
+            samples: Samples::default(),
             runs: Runs::new(queue_bytes_max),
             strangers: 0,
             now,
@@ -498,6 +501,7 @@ impl Reactor {
     fn close(&mut self, slot: u32, reason: Reason) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
         self.end_replays(slot);
+        self.core.samples.end_all(slot);
         self.pressure.account(&mut conn.share, Holding::default());
         self.pressure.account_unfinished(&mut conn.share, 0, false);
         conn.end(reason, &mut self.core, &mut self.io);

@@ -26,7 +26,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// RFC 9512.
 const YAML: &str = "application/yaml";
 
-static PAGES: [Page; 20] = [
+static PAGES: [Page; 21] = [
     page_of("/", "text/html; charset=utf-8", include_bytes!("../web/dashboard/index.html")),
     page_of("/dashboard.js", SCRIPT, include_bytes!("../web/dashboard/dashboard.js")),
     page_of("/plots.js", SCRIPT, include_bytes!("../web/dashboard/plots.js")),
@@ -42,6 +42,7 @@ static PAGES: [Page; 20] = [
     page_of("/client.js", SCRIPT, include_bytes!("../web/client.js")),
     page_of("/client-fallback.js", SCRIPT, include_bytes!("../web/client-fallback.js")),
     page_of("/client-tabs.js", SCRIPT, include_bytes!("../web/client-tabs.js")),
+    page_of("/client-digest.js", SCRIPT, include_bytes!("../web/client-digest.js")),
     page_of("/client-relay.js", SCRIPT, include_bytes!("../web/client-relay.js")),
     page_of("/react.js", SCRIPT, include_bytes!("../web/react.js")),
     page_of("/client.d.ts", "text/plain; charset=utf-8", include_bytes!("../web/client.d.ts")),

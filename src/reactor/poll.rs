@@ -111,6 +111,7 @@ impl Poll {
             since: since.as_ref().map(|since| SinceText { epoch: since.epoch.to_string(), seq: since.seq }),
             history: *history,
             delta: false,
+            sample: None,
             poll: Some(Continued { states_after: states.map(|states| states.until) }),
         };
         let room = room.clone();

@@ -136,7 +136,7 @@ fn admit(draft: &Draft<'_>, grants: &Grants, core: &Core) -> Result<Event, Refus
     let event = core.catalog.resolve(draft)?;
     if !grants.may_publish(&event.room) {
         let message = format!(
-            "the token may not publish to room {}: it needs the scope publish and a matching publish_rooms, and broadcast for system: rooms",
+            "the token may not publish to room {}: it needs the scope publish and a matching publish_rooms, and broadcast for system: and admin: rooms",
             event.room
         );
         return Err(Refusal::new(FORBIDDEN, message));

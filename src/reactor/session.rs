@@ -28,6 +28,7 @@ use crate::wire::event::Rejected;
 use crate::wire::frame::Frame;
 use crate::wire::reply;
 use crate::wire::request_id::RequestId;
+use crate::wire::sample::Sample;
 
 use super::authorizer::Word;
 use super::core::{Core, Next};
@@ -76,7 +77,7 @@ pub(super) enum Way {
 /// What the hub owes this connection.
 #[derive(Debug)]
 enum Awaited {
-    Join { room: Box<str>, by_pattern: bool, after: Vec<After> },
+    Join { room: Box<str>, by_pattern: bool, sample: Option<Box<Sample>>, after: Vec<After> },
     Snapshot,
 }
 
@@ -93,6 +94,7 @@ pub(super) struct Wish {
     pub(super) since: Option<SinceText>,
     pub(super) history: Option<u32>,
     pub(super) delta: bool,
+    pub(super) sample: Option<Box<Sample>>,
     /// It is to be over with the answer.
     pub(super) poll: Option<Poll>,
 }
@@ -103,7 +105,7 @@ enum After {
     /// A join of the same room that was asked for meanwhile.
     Subscribe(Box<Join>),
     Unsubscribe(Option<RequestId>),
-    Snapshot(Option<RequestId>),
+    Snapshot(Option<RequestId>, bool),
 }
 
 const TOO_MANY_COMMANDS: &str = "too many commands: send fewer, and this one again after retry_after_ms";
@@ -205,12 +207,12 @@ impl Session {
         }
         match command {
             Command::Auth { id, token } => return self.refresh(id.as_ref(), &token, core, outbox),
-            Command::Subscribe { id, room, since, history, delta } => {
-                let wish = Wish { since, history, delta, poll: None };
+            Command::Subscribe { id, room, since, history, delta, sample } => {
+                let wish = Wish { since, history, delta, sample, poll: None };
                 return self.subscribe(id.as_ref(), &room, wish, core, outbox);
             }
             Command::Unsubscribe { id, room } => self.unsubscribe(id.as_ref(), &room, core, outbox),
-            Command::Snapshot { id, room } => self.snapshot(id.as_ref(), &room, core, outbox),
+            Command::Snapshot { id, room, digest } => self.snapshot(id.as_ref(), &room, digest, core, outbox),
             Command::Ack { id, event_id } => self.ack(id.as_ref(), event_id, core, outbox),
             Command::AckUpTo(up_to) => self.ack_up_to(up_to, core, outbox),
             Command::Ping { id } => core.reply(outbox, |out| reply::ok(out, id.as_ref())),
@@ -323,6 +325,7 @@ impl Session {
             history: wish.history,
             delta: wish.delta,
             poll: wish.poll,
+            sample: wish.sample,
         };
         self.ask_to_join(Box::new(join), Vec::new(), core, outbox);
         Next::Go
@@ -330,9 +333,9 @@ impl Session {
 
     /// Puts a join to the hub; the commands of `after` wait for it.
     fn ask_to_join(&mut self, join: Box<Join>, after: Vec<After>, core: &mut Core, outbox: &mut Outbox) {
-        let (room, by_pattern, request) = (join.room.clone(), join.by_pattern, join.request.clone());
+        let (room, by_pattern, request, sample) = (join.room.clone(), join.by_pattern, join.request.clone(), join.sample.clone());
         match core.uplink.join(join) {
-            Ok(()) => self.awaited.push_back(Awaited::Join { room, by_pattern, after }),
+            Ok(()) => self.awaited.push_back(Awaited::Join { room, by_pattern, sample, after }),
             Err(refusal) => {
                 core.refuse(outbox, request.as_ref(), &refusal);
                 self.run_after(&room, after, core, outbox);
@@ -449,23 +452,24 @@ impl Session {
 
     fn leave(&self, room: RoomId, core: &mut Core, outbox: &mut Outbox) {
         core.rooms.leave(self.id.slot, room);
+        core.samples.end(self.id.slot, room);
         core.purge(self.id.slot, outbox, room);
         core.uplink.leave(room, self.id, outbox.end_deltas(room));
     }
 
-    fn snapshot(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
-        match self.wait_for_join(name, After::Snapshot(id.cloned())) {
+    fn snapshot(&mut self, id: Option<&RequestId>, name: &str, digest: bool, core: &mut Core, outbox: &mut Outbox) {
+        match self.wait_for_join(name, After::Snapshot(id.cloned(), digest)) {
             Ok(true) => {}
-            Ok(false) => self.snapshot_now(id, name, core, outbox),
+            Ok(false) => self.snapshot_now(id, name, digest, core, outbox),
             Err(refusal) => core.refuse(outbox, id, &refusal),
         }
     }
 
-    fn snapshot_now(&mut self, id: Option<&RequestId>, name: &str, core: &mut Core, outbox: &mut Outbox) {
+    fn snapshot_now(&mut self, id: Option<&RequestId>, name: &str, digest: bool, core: &mut Core, outbox: &mut Outbox) {
         let asked = match core.rooms.find(self.id.slot, name).map(|membership| membership.room) {
             None => Err(Refusal::new(NOT_MEMBER, "you are not a member of this room: subscribe first")),
             Some(_) if self.awaited.len() >= AWAITED_PER_CONN_MAX => Err(busy()),
-            Some(room) => core.uplink.snapshot(self.id, id.cloned(), room),
+            Some(room) => core.uplink.snapshot(self.id, id.cloned(), room, digest),
         };
         match asked {
             Ok(()) => self.awaited.push_back(Awaited::Snapshot),
@@ -475,7 +479,7 @@ impl Session {
 
     /// The hub has granted a join. A room that was joined already is left and joined anew, in one.
     pub(super) fn on_joined(&mut self, joined: Joined, core: &mut Core, outbox: &mut Outbox) {
-        let Some(Awaited::Join { room: asked, by_pattern, after }) = self.awaited.pop_front() else {
+        let Some(Awaited::Join { room: asked, by_pattern, sample, after }) = self.awaited.pop_front() else {
             debug_assert!(false, "the hub granted a join that was not asked");
             return core.uplink.leave(joined.room, self.id, joined.delta);
         };
@@ -485,8 +489,9 @@ impl Session {
             core.uplink.leave(joined.room, self.id, outbox.has_deltas(joined.room));
         }
         outbox.set_deltas(joined.room, joined.delta);
+        core.samples.set(self.id.slot, joined.room, sample, core.now.mono);
         for frame in joined.frames {
-            core.queue(outbox, frame);
+            core.queue_wanted(self.id.slot, outbox, frame);
         }
         self.note_joined(&asked, core);
         let is_narrower_now = by_pattern && self.grants.as_ref().is_some_and(|grants| !grants.may_read(&asked));
@@ -505,10 +510,11 @@ impl Session {
         // Who asks for full states gets them, whatever went before.
         if let Some(last) = frames.last() {
             outbox.renew_deltas(last.tag.room);
+            core.samples.forget_held(self.id.slot, last.tag.room);
         }
         for frame in frames {
             if is_member || frame.tag.room == RoomId::NONE {
-                core.queue(outbox, frame);
+                core.queue_wanted(self.id.slot, outbox, frame);
             }
         }
         if let Some(Awaited::Join { room, after, .. }) = awaited {
@@ -523,7 +529,7 @@ impl Session {
         while let Some(command) = after.next() {
             match command {
                 After::Unsubscribe(id) => self.unsubscribe_now(id.as_ref(), name, core, outbox),
-                After::Snapshot(id) => self.snapshot_now(id.as_ref(), name, core, outbox),
+                After::Snapshot(id, digest) => self.snapshot_now(id.as_ref(), name, digest, core, outbox),
                 After::Subscribe(join) => return self.ask_to_join(join, after.collect(), core, outbox),
             }
         }

@@ -162,6 +162,7 @@ fn hub(clock: Clock, inbox: Arc<Link<Output>>, stop: Arc<AtomicBool>) -> (JoinHa
             replay_at_once_bytes: usize::MAX,
             replay_part_bytes: 1 << 16,
             epoch_seed: 1,
+            escalation: None,
             local_rooms: Vec::new(),
         });
         let (mut out, mut sequencer) = (Out { inbox, needs: Vec::new() }, LocalSequencer::default());

@@ -72,9 +72,9 @@ impl Uplink {
         self.ask(Input::Join(join))
     }
 
-    /// Asks for the states of a room; the answer is owed then.
-    pub fn snapshot(&mut self, conn: ConnId, request: Option<RequestId>, room: RoomId) -> Result<(), Refusal> {
-        self.ask(Input::Snapshot { conn, request, room })
+    /// Asks for the states of a room, or a digest of them; the answer is owed then.
+    pub fn snapshot(&mut self, conn: ConnId, request: Option<RequestId>, room: RoomId, digest: bool) -> Result<(), Refusal> {
+        self.ask(Input::Snapshot { conn, request, room, digest })
     }
 
     /// Sends an acknowledgment; its answer is owed then, if it has a `request`.
@@ -229,7 +229,7 @@ pub(super) mod tests {
         let (mut uplink, urgent, _bulk) = links(1);
         uplink.publish(publish(Lane::Alert)).unwrap();
         assert_eq!(uplink.publish(publish(Lane::Alert)).unwrap_err().error, QUEUE_FULL);
-        assert_eq!(uplink.snapshot(CONN, None, ROOM).unwrap_err().error, OVER_CAPACITY);
+        assert_eq!(uplink.snapshot(CONN, None, ROOM, false).unwrap_err().error, OVER_CAPACITY);
         assert_eq!(uplink.outstanding(), 1);
         uplink.leave(ROOM, CONN, true);
         uplink.leave(RoomId { slot: 9, ..ROOM }, CONN, false);

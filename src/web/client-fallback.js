@@ -364,7 +364,8 @@ class Requests {
     this.#tell({ type: "ok", id });
   }
 
-  async snapshot({ room }, id) {
+  async snapshot({ room, digest }, id) {
+    if (digest) throw new TickerdError("bad_state", "without a WebSocket there is no digest", { code: 302, category: "protocol" });
     const { messages } = await this.#json("poll", { room, history: 0 });
     this.#tell({ type: "ok", id });
     for (const message of messages) if (message.rev !== undefined) this.#tell(message);

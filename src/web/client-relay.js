@@ -123,7 +123,8 @@ export class Relay {
     room.since = since && { epoch: since.epoch, seq: byLane(lowest) };
     const delta = room.askers.some((asker) => asker.command.delta) || undefined;
     room.isAsked = true;
-    this.#ask({ room, name }, { ...command, since: room.since, delta });
+    const all = { every_ms: undefined, types: undefined, keys: undefined }; // what one tab does not want, another may
+    this.#ask({ room, name }, { ...command, ...all, since: room.since, delta });
   }
 
   #onSubscribed(room, message) {

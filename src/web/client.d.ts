@@ -30,6 +30,12 @@ export interface RoomOptions {
   delta?: boolean;
   /** So many past events of each lane at the first join. */
   history?: number;
+  /** Changes of states come at this interval, 1,000 to 60,000 ms: of each key the newest. Over a WebSocket of this page's own (not `shared`). */
+  everyMs?: number;
+  /** Of states only these types come. */
+  types?: readonly string[];
+  /** Of states only these keys come. */
+  keys?: readonly string[];
   /** So many events stay in `room.view.events`; 100 if left out. */
   keep?: number;
 }
@@ -209,6 +215,11 @@ export class Room {
   state<Data = any>(type: string, key?: string): Data | undefined;
   /** Asks for all states anew. */
   refresh(): Promise<Answer>;
+  /**
+   * Whether the keys of the room's states, and the revision of each, are those that the server has, by a digest of 64 bits. `matches` is null if they
+   * change too fast to tell. Needs a WebSocket. What differs: refresh() brings states that are missing or old; leave the room and join it anew otherwise.
+   */
+  verify(): Promise<{ matches: boolean | null; keys: number }>;
   leave(): void;
   /** Returns what ends it. `view`: once for each frame in which anything changed. */
   on(name: "change" | "view", listener: () => void): () => void;

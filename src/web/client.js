@@ -1,10 +1,8 @@
 // tickerd's client for web pages: one WebSocket for all rooms, which comes back by itself and misses nothing; client-fallback.js where none gets through, client-tabs.js to share one.
-//
 //     import { connect } from "/client.js";
 //     const client = connect({ token: () => fetch("/session/token").then((answer) => answer.text()) });
 //     const room = client.room("challenge:8f");
 //     room.on("event", (event) => console.log(event.type, event.data));
-//
 // `Core` is a state machine without I/O: it is told what happened and when, and puts what is to be done into `effects`. `Client` and `Room` are the shell
 // around it: sockets, timers, storage, the browser's events. client.d.ts has the types.
 
@@ -130,14 +128,14 @@ export class Core {
     this.stop("close");
   }
 
-  join(now, name, { delta = false, history, keep = LIMITS.eventsKept, isCached = false } = {}) {
+  join(now, name, { delta = false, history, everyMs, types, keys, keep = LIMITS.eventsKept, isCached = false } = {}) {
     const known = this.rooms.get(name);
     if (known) {
       known.leaveAt = Infinity;
       if (known.error) this.subscribe(known);
       return known;
     }
-    const room = { name, delta, history, keep, error: null, user: null, isSwept: true, isGapOwed: false, isResyncing: false };
+    const room = { name, delta, history, everyMs, types, keys, keep, error: null, user: null, isSwept: true, isGapOwed: false, isResyncing: false };
     Object.assign(room, { status: isCached ? "loading" : "joining", leaveAt: Infinity, retryAt: Infinity, ask: null, version: 0 });
     forgetAll(room);
     this.rooms.set(name, room);
@@ -168,8 +166,7 @@ export class Core {
     if (this.stage === "ready") this.sendCommand(command);
     else {
       this.queue.push(command);
-      const oldest = this.queue.length > LIMITS.queueMax && this.queue.shift();
-      if (oldest) this.settle(oldest, failure("queue_full", "too many commands wait for a connection"));
+      if (this.queue.length > LIMITS.queueMax) this.settle(this.queue.shift(), failure("queue_full", "too many commands wait for a connection"));
     }
     return command.key;
   }
@@ -451,7 +448,7 @@ export class Core {
     if (room.user !== null && room.user !== this.welcome.user) forgetAll(room); // what another user saw is none of this one's business
     room.status = room.epoch === null ? "joining" : "catching_up";
     Object.assign(room, { user: this.welcome.user, retryAt: Infinity, error: null });
-    const command = { type: "subscribe", room: room.name };
+    const command = { type: "subscribe", room: room.name, every_ms: room.everyMs, types: room.types, keys: room.keys };
     if (room.epoch !== null) command.since = { epoch: room.epoch, seq: room.seq };
     else if (room.history !== undefined) command.history = room.history;
     if (room.delta) command.delta = true;
@@ -702,8 +699,7 @@ class Emitter {
 
 /** A hidden page has no frames. */
 function nextFrame(callback) {
-  if (globalThis.document?.visibilityState === "visible") requestAnimationFrame(callback);
-  else setTimeout(callback, 50);
+  return globalThis.document?.visibilityState === "visible" ? requestAnimationFrame(callback) : setTimeout(callback, 50);
 }
 
 export class Client extends Emitter {
@@ -793,8 +789,8 @@ export class Client extends Emitter {
   }
 
   /** @internal */
-  refresh(room) {
-    return this.#command({ type: "snapshot", room });
+  refresh(room, digest) {
+    return this.#command({ type: "snapshot", room, digest });
   }
 
   /** @internal */
@@ -839,11 +835,10 @@ export class Client extends Emitter {
     if (at >= this.#timerAt) return; // it looks again when it is due
     clearTimeout(this.#timer);
     this.#timerAt = at;
-    const onTime = () => {
+    this.#timer = setTimeout(() => {
       this.#timerAt = Infinity;
       this.#input(() => this.#core.tick(this.#now()));
-    };
-    this.#timer = setTimeout(onTime, Math.max(0, at - this.#now()));
+    }, Math.max(0, at - this.#now()));
   }
 
   #perform({ kind, conn, text, token, misses, ask, why, room, name, detail, key, error, answer }) {
@@ -953,6 +948,11 @@ export class Room extends Emitter {
   /** Asks for all states anew. */
   refresh() {
     return this.#client.refresh(this.name);
+  }
+
+  /** Whether it holds the states that the server has: `{ matches, keys }`; `matches` is null if they change too fast to tell. */
+  async verify() {
+    return (await import("./client-digest.js")).verify(this.record, () => this.#client.refresh(this.name, true));
   }
 
   leave() {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use simd_json::prelude::{TypedScalarValue, ValueAsScalar};
 use simd_json::tape::{Object, Value};
@@ -13,6 +15,7 @@ use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::wire::event::Rejected;
 use crate::wire::json;
 use crate::wire::request_id::RequestId;
+use crate::wire::sample::Sample;
 
 /// What a client asks for.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub enum Command {
         history: Option<u32>,
         /// Changes of states as merge patches, where that is shorter.
         delta: bool,
+        /// Not each change of each state.
+        sample: Option<Box<Sample>>,
     },
     /// Be a member no more.
     Unsubscribe {
@@ -50,6 +55,8 @@ pub enum Command {
         id: Option<RequestId>,
         /// An identifier.
         room: String,
+        /// Not the states, but a digest of them.
+        digest: bool,
     },
     /// To be answered by a pong.
     Ping {
@@ -91,12 +98,15 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::Auth { id, token: _ } => f.debug_struct("Auth").field("id", id).finish_non_exhaustive(),
-            Command::Subscribe { id, room, since, history, delta } => {
+            Command::Subscribe { id, room, since, history, delta, sample } => {
                 let mut shown = f.debug_struct("Subscribe");
-                shown.field("id", id).field("room", room).field("since", since).field("history", history).field("delta", delta).finish()
+                shown.field("id", id).field("room", room).field("since", since).field("history", history);
+                shown.field("delta", delta).field("sample", sample).finish()
             }
             Command::Unsubscribe { id, room } => f.debug_struct("Unsubscribe").field("id", id).field("room", room).finish(),
-            Command::Snapshot { id, room } => f.debug_struct("Snapshot").field("id", id).field("room", room).finish(),
+            Command::Snapshot { id, room, digest } => {
+                f.debug_struct("Snapshot").field("id", id).field("room", room).field("digest", digest).finish()
+            }
             Command::Ping { id } => f.debug_struct("Ping").field("id", id).finish(),
             Command::Ack { id, event_id } => f.debug_struct("Ack").field("id", id).field("event_id", event_id).finish(),
             Command::AckUpTo(up_to) => f.debug_tuple("AckUpTo").field(up_to).finish(),
@@ -145,10 +155,17 @@ pub const VERBS: &[&str] = &{
 };
 
 /// What the verbs take beyond their room, where a client had better know it beforehand; for the welcome's capabilities.
-pub const OPTIONS: &[&str] = &[DELTA];
+pub const OPTIONS: &[&str] = &[DELTA, EVERY, DIGEST];
 
-/// The option of `subscribe`.
+/// Options of `subscribe`.
 const DELTA: &str = "delta";
+const EVERY: &str = "every_ms";
+/// The shortest and the longest interval.
+const EVERY_MS: RangeInclusive<u64> = 1_000..=60_000;
+/// So many types, or keys, may be named.
+const NAMES_MAX: usize = 64;
+/// The option of `snapshot`.
+const DIGEST: &str = "digest";
 
 /// Reads one command. `text` is parsed in place and has no meaning afterwards, but for [`Command::Publish`], which leaves it
 /// as it was.
@@ -225,8 +242,9 @@ fn subscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Com
     let room = room(members)?;
     let since = given(members, "since").map(since).transpose()?;
     let history = given(members, "history").map(history).transpose()?;
-    let delta = given(members, DELTA).map_or(Ok(false), |value| value.as_bool().ok_or_else(not_bool))?;
-    Ok(Command::Subscribe { id: id.take(), room, since, history, delta })
+    let delta = switch(members, DELTA)?;
+    let sample = sample(members)?;
+    Ok(Command::Subscribe { id: id.take(), room, since, history, delta, sample })
 }
 
 fn unsubscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
@@ -234,7 +252,7 @@ fn unsubscribe(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<C
 }
 
 fn snapshot(id: &mut Option<RequestId>, members: &Object<'_, '_>) -> Result<Command, Refusal> {
-    Ok(Command::Snapshot { room: room(members)?, id: id.take() })
+    Ok(Command::Snapshot { room: room(members)?, digest: switch(members, DIGEST)?, id: id.take() })
 }
 
 // The shape that the table asks for.
@@ -297,9 +315,32 @@ fn history(value: Value<'_, '_>) -> Result<u32, Refusal> {
     value.as_u32().ok_or_else(|| invalid("`history` must be an integer from 0 to 4294967295"))
 }
 
-#[cold]
-fn not_bool() -> Refusal {
-    invalid("`delta` must be true or false")
+/// What is wanted of the room's states, if not all of them as they come.
+fn sample(members: &Object<'_, '_>) -> Result<Option<Box<Sample>>, Refusal> {
+    let every = given(members, EVERY).map(every).transpose()?;
+    let (types, keys) = (names(members, "types")?, names(members, "keys")?);
+    let is_given = every.is_some() || types.is_some() || keys.is_some();
+    let (every, types, keys) = (every.unwrap_or_default(), types.unwrap_or_default(), keys.unwrap_or_default());
+    Ok(is_given.then(|| Box::new(Sample { every, types, keys })))
+}
+
+fn every(value: Value<'_, '_>) -> Result<Duration, Refusal> {
+    let ms = value.as_u64().filter(|ms| EVERY_MS.contains(ms));
+    let (least, most) = (EVERY_MS.start(), EVERY_MS.end());
+    ms.map(Duration::from_millis).ok_or_else(|| invalid(format!("`{EVERY}` must be an integer from {least} to {most}")))
+}
+
+fn names(members: &Object<'_, '_>, name: &str) -> Result<Option<Vec<String>>, Refusal> {
+    let Some(value) = given(members, name) else { return Ok(None) };
+    let wrong = || invalid(format!("`{name}` must be an array of 1 to {NAMES_MAX} names of [A-Za-z0-9_.:%-]{{1,200}}"));
+    let array = value.as_array().filter(|array| (1..=NAMES_MAX).contains(&array.len())).ok_or_else(wrong)?;
+    let text = |value: Value<'_, '_>| value.as_str().filter(|text| is_identifier(text)).map(str::to_owned);
+    array.iter().map(text).collect::<Option<Vec<_>>>().map(Some).ok_or_else(wrong)
+}
+
+/// A member that is true or false, and false if it is not there.
+fn switch(members: &Object<'_, '_>, name: &str) -> Result<bool, Refusal> {
+    given(members, name).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| invalid(format!("`{name}` must be true or false"))))
 }
 
 #[cold]

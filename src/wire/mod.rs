@@ -3,6 +3,7 @@
 pub mod command;
 pub mod cursor;
 pub mod deflate;
+pub mod digest;
 pub mod event;
 pub mod forwarded;
 pub mod frame;
@@ -13,6 +14,7 @@ pub mod proxy;
 pub mod query;
 pub mod reply;
 pub mod request_id;
+pub mod sample;
 pub mod sse;
 pub mod text;
 pub mod websocket;

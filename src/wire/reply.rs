@@ -8,11 +8,12 @@ use std::sync::Arc;
 use crate::base::codes::{CLOSE_SLOW_CONSUMER, CloseCode, ERRORS, ErrorCode, Refusal};
 use crate::base::lane::{Lane, PerLane};
 
+use super::digest::StateDigest;
 use super::request_id::RequestId;
 use super::text;
 
 /// Types of the protocol itself, today's and those to come, which no event may have: a client dispatches on `type`.
-pub const RESERVED_TYPES: [&str; 23] = [
+pub const RESERVED_TYPES: [&str; 24] = [
     "welcome",
     "subscribed",
     "caught_up",
@@ -36,6 +37,7 @@ pub const RESERVED_TYPES: [&str; 23] = [
     "batch",
     "event.acknowledged",
     "event.expired",
+    "event.escalated",
 ];
 
 /// What the `welcome` tells a client about its connection.
@@ -153,6 +155,14 @@ pub fn ok(out: &mut Vec<u8>, id: Option<&RequestId>) {
     put(out, r#"{"type":"ok""#);
     put_id(out, id);
     put(out, "}");
+}
+
+/// The `ok` to one who checks what it holds of a room's states.
+pub fn digest(out: &mut Vec<u8>, id: Option<&RequestId>, room: &str, epoch: &str, digest: &StateDigest) {
+    put(out, r#"{"type":"ok""#);
+    put_id(out, id);
+    let (keys, sum) = (digest.keys(), digest.sum());
+    append(out, format_args!(r#","room":"{room}","epoch":"{epoch}","keys":{keys},"digest":"{sum:016x}"}}"#));
 }
 
 /// An `error` to the command with that `id`, or to one whose `id` could not be read.

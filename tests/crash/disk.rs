@@ -106,6 +106,7 @@ impl Disk {
                 Entry::Settled { event_id, .. } => {
                     unacknowledged.retain(|waiting: &RecoveredUnacknowledged| *waiting.event_id != **event_id);
                 }
+                Entry::Escalated(_) => panic!("nobody is told of what waits here"),
                 Entry::Event(event) => {
                     unacknowledged.extend(waiting(event));
                     let room = rooms.entry(event.room.to_string()).or_default();
@@ -133,7 +134,7 @@ impl Disk {
     fn events(&self) -> impl Iterator<Item = &EventEntry> {
         self.synced.iter().filter_map(|entry| match entry {
             Entry::Event(event) => Some(event),
-            Entry::Epoch(_) | Entry::Forget { .. } | Entry::Settled { .. } => None,
+            Entry::Epoch(_) | Entry::Forget { .. } | Entry::Settled { .. } | Entry::Escalated(_) => None,
         })
     }
 
@@ -153,6 +154,7 @@ fn waiting(event: &EventEntry) -> Option<RecoveredUnacknowledged> {
         seq: event.seq,
         ts_ms: event.ts_ms,
         until_ms: event.ack_until_ms?,
+        is_escalated: false,
         message: event.frame.as_text().into(),
     })
 }

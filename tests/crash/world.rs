@@ -133,6 +133,7 @@ impl World {
             replay_at_once_bytes: *rng.pick(&[0, 300, 1 << 20]),
             replay_part_bytes: *rng.pick(&[1, 500, 1 << 16]),
             epoch_seed: seed,
+            escalation: None,
             local_rooms: Vec::new(),
         };
         let now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };

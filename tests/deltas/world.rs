@@ -134,6 +134,7 @@ impl World {
             replay_at_once_bytes: usize::MAX,
             replay_part_bytes: 1 << 16,
             epoch_seed: seed,
+            escalation: None,
             local_rooms: Vec::new(),
         };
         let clients = SPEEDS.iter().zip(0..).map(|(speed, slot)| Client::new(slot, *speed)).collect();
@@ -276,6 +277,7 @@ impl World {
             history: None,
             delta,
             poll: None,
+            sample: None,
         };
         self.apply(Input::Join(Box::new(join)));
     }
@@ -295,7 +297,7 @@ impl World {
         if let Some(room) = rooms.first().copied() {
             let conn = client.conn;
             self.seen.snapshots += 1;
-            self.apply(Input::Snapshot { conn, request: Some(RequestId::from(1)), room });
+            self.apply(Input::Snapshot { conn, request: Some(RequestId::from(1)), room, digest: false });
         }
     }
 

@@ -6,17 +6,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Authorizer:
-    """`behave` takes the handler and the question, and answers; `requests` has every question with its headers."""
+    """`behave` takes the handler and the question, and answers; `requests` has every question with its headers, `bodies` its bytes."""
 
     def __init__(self, behave, context=None):
-        self.behave, self.requests, self.release = behave, [], threading.Event()
+        self.behave, self.requests, self.bodies, self.release = behave, [], [], threading.Event()
         authorizer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                question = json.loads(body)
+                authorizer.bodies.append(body)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 authorizer.requests.append((self.path, headers, question))
                 try:

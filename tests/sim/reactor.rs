@@ -156,12 +156,13 @@ impl Reactor {
                     history: *history,
                     delta: *delta,
                     poll: None,
+                    sample: None,
                 };
                 self.urgent.push_back(Input::Join(Box::new(join)));
             }
             Command::Snapshot { room } => {
                 let Some(session) = conn.sessions.values().find(|session| session.name == *room) else { return };
-                self.urgent.push_back(Input::Snapshot { conn: conn.id, request: Some(request.into()), room: session.room });
+                self.urgent.push_back(Input::Snapshot { conn: conn.id, request: Some(request.into()), room: session.room, digest: false });
             }
             Command::Unsubscribe { room } => return self.unsubscribe(slot, &room.clone()),
         }

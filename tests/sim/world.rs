@@ -473,6 +473,7 @@ fn options(plan: &Plan, epoch_seed: u64) -> HubOptions {
         replay_at_once_bytes: usize::MAX,
         replay_part_bytes: 1 << 16,
         epoch_seed,
+        escalation: None,
         local_rooms: Vec::new(),
     }
 }

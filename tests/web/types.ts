@@ -4,10 +4,11 @@ import { connect, mergePatch, type Client, type Gap, type RoomEvent } from "../.
 import { useConnection, useLiveChallenge, useRoom } from "../../src/web/react.js";
 
 const client: Client = connect({ url: "wss://push.example/v1/ws", token: async (why) => (why === "revoked" ? null : "token"), cache: "u1", shared: true });
-const room = client.room("challenge:8f", { delta: true, history: 20, keep: 10 });
+const room = client.room("challenge:8f", { delta: true, history: 20, keep: 10, everyMs: 5_000, types: ["EQUITY_UPDATED"], keys: ["8f"] });
 const end: () => void = room.on("event", (event: RoomEvent<{ severity: string }>) => event.data.severity.toLowerCase());
 room.on("gap", (gap: Gap) => gap.to ?? gap.from);
 room.on("view", () => room.view.states.map((state) => state.data));
+const checked: Promise<{ matches: boolean | null }> = room.verify();
 client.on("error", (error) => error.message);
 const equity: { current_equity: string } | undefined = room.state("EQUITY_UPDATED");
 const answer: Promise<{ seq?: number }> = client.publish({ type: "note", room: "r", lane: "alert", mode: "stream", data: { a: [1, null] } });

@@ -30,6 +30,7 @@ fn the_defaults_are_the_documented_ones() {
         issuers: Vec::new(),
         query_token: false,
         authorizer: None,
+        webhook: None,
         data_dir: None,
         journal_bytes: 1 << 30,
         journal_age: 7 * 24 * 3600 * second,

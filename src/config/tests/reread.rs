@@ -17,6 +17,7 @@ fn what_the_table_calls_live_is_taken_on_and_the_rest_is_named() {
         // What the other keys of a group need to be there.
         let company: &[&str] = match key.reload {
             Reload::LiveIfAny("tls-cert") => &["--tls-cert=/t/a", "--tls-cert=/t/b"],
+            Reload::LiveIfAny("webhook-url") => &["--webhook-url=http://a/", "--webhook-secret-file=/w"],
             Reload::LiveIfAny(_) => &["--authorizer-url=http://a/"],
             _ if *flag == "ingest-stream" => &["--redis=redis://a"],
             _ => &[],

@@ -74,6 +74,10 @@ metrics! {
     UNACKNOWLEDGED_EXPIRED = Counter "unacknowledged_expired_total" [why] "Events that waited for an acknowledgment in vain, by why that ended.";
     REDELIVERED = Counter "redelivered_total" [] "Events given to their user again, because they were not acknowledged.";
     ACKS_UNTOLD = Counter "acks_untold_total" [] "Ends of such waits of which system:acks got no event, because the table of rooms was full.";
+    ESCALATIONS = Counter "escalations_total" [result] "Tries to tell the webhook of events that were not acknowledged in time, by what came of them; `resting`: not made, after failures.";
+    ESCALATIONS_UNTOLD = Gauge "escalations_untold" [] "Events of which the webhook is being told, or was to be in vain until now.";
+    WEBHOOK_SECONDS = Histogram "webhook_seconds" [] "From a request to the webhook to its answer, or to giving up.";
+    WEBHOOK_BREAKER = Gauge "webhook_breaker" [] "0: requests are made. 1: not for the time being, after failures. 2: one is made to see.";
     ROOMS = Gauge "rooms" [] "Rooms in the table.";
     ROOMS_EVICTED = Counter "rooms_evicted_total" [] "Idle rooms evicted to make place.";
     MEMBERS = Gauge "members" [] "Memberships of rooms.";

@@ -38,6 +38,7 @@ impl Bench {
             history,
             delta: false,
             poll: None,
+            sample: None,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
         match self.out.outputs.pop().expect("every join is answered").1 {
@@ -320,6 +321,7 @@ fn what_the_journal_has_only_as_waiting_is_given_again() {
         seq: 5,
         ts_ms: 1_700_000_000_000,
         until_ms: 1_700_000_001_000,
+        is_escalated: false,
         message: br#"{"type":"T","seq":5,"event_id":"a","data":1}"#.as_slice().into(),
     };
     let mut bench = Bench::with_journal(options(), Recovered { unacknowledged: vec![known], ..Recovered::default() });

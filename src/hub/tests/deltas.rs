@@ -12,8 +12,19 @@ fn bench() -> Bench {
 
 fn join_for_deltas(bench: &mut Bench, conn: ConnId) {
     let (request, room, user) = (None, "r".into(), "u1".into());
-    let join =
-        Join { conn, request, room, user, by_pattern: true, consent: Consent::None, since: None, history: None, delta: true, poll: None };
+    let join = Join {
+        conn,
+        request,
+        room,
+        user,
+        by_pattern: true,
+        consent: Consent::None,
+        since: None,
+        history: None,
+        delta: true,
+        poll: None,
+        sample: None,
+    };
     bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
     let Some((_, Output::Joined(joined))) = bench.out.outputs.pop() else { panic!("the join is granted") };
     assert!(joined.delta);

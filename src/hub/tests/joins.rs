@@ -90,7 +90,7 @@ fn a_snapshot_is_ok_states_caught_up() {
     bench.join(conn(1, 1), None, None);
     bench.accept(state(Lane::Update, "2")).unwrap();
     let room = bench.room();
-    let snapshot = |room| Input::Snapshot { conn: conn(1, 1), request: Some(RequestId::from(9)), room };
+    let snapshot = |room| Input::Snapshot { conn: conn(1, 1), request: Some(RequestId::from(9)), room, digest: false };
     bench.hub.apply(bench.now, snapshot(room), &mut bench.out);
     let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("a snapshot is answered") };
     assert_eq!((types(&texts(&frames)), &texts(&frames)[0]["id"]), (vec!["ok", "T", "caught_up"], &9.into()));
@@ -101,6 +101,45 @@ fn a_snapshot_is_ok_states_caught_up() {
     assert_eq!(texts(&frames)[0]["name"], "not_member");
 }
 
+/// A digest is of what members have: not of what the lane holds, nor of what was deleted; it comes behind all that was queued before, and not
+/// while some of it is still owed to the member's reactor.
+#[test]
+fn a_digest_is_of_what_members_have() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(1, 1), None, None);
+    let room = bench.room();
+    let digest = |bench: &mut Bench| {
+        let ask = Input::Snapshot { conn: conn(1, 1), request: Some(RequestId::from(9)), room, digest: true };
+        bench.hub.apply(bench.now, ask, &mut bench.out);
+        let Some((1, Output::Reply { frames, .. })) = bench.out.outputs.pop() else { panic!("it is answered") };
+        assert_eq!((frames.len(), frames[0].tag.room), (1, crate::base::ids::RoomId::NONE), "leaving the room does not cost the answer");
+        (frames[0].tag.lane, texts(&frames).remove(0))
+    };
+    let expected = |keys: &[(&str, u64)]| {
+        let mut digest = crate::wire::digest::StateDigest::default();
+        for (key, rev) in keys {
+            digest.add("T", key, *rev);
+        }
+        format!("{:016x}", digest.sum())
+    };
+    let keyed = |key: &str, data: &str| Event { key: key.into(), ..state(Lane::Update, data) };
+    bench.accept(keyed("a", "1")).unwrap();
+    bench.accept(keyed("b", "1")).unwrap();
+    bench.accept(keyed("b", "2")).unwrap();
+    let (lane, answer) = digest(&mut bench);
+    assert_eq!((lane, &answer["type"], &answer["id"], &answer["keys"]), (Lane::Metric, &"ok".into(), &9.into(), &2.into()));
+    assert_eq!((&answer["room"], answer["digest"].as_str().unwrap()), (&"r".into(), &*expected(&[("a", 1), ("b", 1)])));
+    bench.pass(100);
+    assert_eq!(digest(&mut bench).1["digest"].as_str().unwrap(), expected(&[("a", 1), ("b", 2)]));
+    bench.accept(keyed("a", "null")).unwrap();
+    bench.pass(100);
+    assert_eq!((digest(&mut bench).1["digest"].as_str().unwrap(), &digest(&mut bench).1["keys"]), (&*expected(&[("b", 2)]), &1.into()));
+    bench.out.free[1] = 0;
+    bench.accept(keyed("b", "3")).unwrap();
+    let (_, answer) = digest(&mut bench);
+    assert_eq!((&answer["type"], &answer["name"], &answer["retry_after_ms"]), (&"error".into(), &"queue_full".into(), &100.into()));
+}
+
 /// What neither pattern nor owner allows is the authorizer's to allow, if there is one; and it is not asked for what they do.
 #[test]
 fn the_authorizer_is_asked_where_nothing_else_allows_a_join() {
@@ -108,8 +147,19 @@ fn the_authorizer_is_asked_where_nothing_else_allows_a_join() {
     bench.accept(Event { owner: Some("u1".into()), ..alert("1") }).unwrap();
     let mut outcome = |user: &str, by_pattern, consent| {
         let (request, room, user) = (None, "r".into(), user.into());
-        let join =
-            Join { conn: conn(0, 1), request, room, user, by_pattern, consent, since: None, history: None, delta: false, poll: None };
+        let join = Join {
+            conn: conn(0, 1),
+            request,
+            room,
+            user,
+            by_pattern,
+            consent,
+            since: None,
+            history: None,
+            delta: false,
+            poll: None,
+            sample: None,
+        };
         bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
         match bench.out.outputs.pop().expect("every join is answered").1 {
             Output::Joined(_) => "joined",

@@ -45,6 +45,7 @@ fn a_newcomer_to_a_lagging_reactor_has_a_floor() {
         history: None,
         delta: false,
         poll: None,
+        sample: None,
     };
     bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
     let Some((0, Output::Joined(joined))) = bench.out.outputs.pop() else { panic!("the join is granted") };

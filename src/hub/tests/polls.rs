@@ -19,6 +19,7 @@ fn poll(bench: &mut Bench, since: Option<&Joined>) -> Joined {
         history: None,
         delta: false,
         poll,
+        sample: None,
     };
     bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
     let Some((_, Output::Joined(joined))) = bench.out.outputs.pop() else { panic!("the join is granted") };

@@ -92,7 +92,7 @@ impl Connection {
             return self.apply(then, core);
         }
         for frame in frames {
-            core.queue(&mut self.outbox, frame);
+            core.queue_wanted(self.id.slot, &mut self.outbox, frame);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::reactor::refusals::Refusals;
 use crate::reactor::registry::{Presence, Registry, RegistryLimits};
 use crate::reactor::rooms::Rooms;
 use crate::reactor::runs::Runs;
+use crate::reactor::samples::Samples;
 use crate::reactor::stats::ReactorStats;
 use crate::reactor::tokens::Tokens;
 use crate::reactor::uplink;
@@ -96,6 +97,7 @@ impl Desk {
             unix_grants: Arc::new(Grants::unix_socket()),
             uplink,
             rooms: Rooms::default(),
+            samples: Samples::default(),
             runs: Runs::new(1 << 20),
             memory: Arc::new(Memory::new(0, 1)),
             memory_level: Level::Normal,
@@ -150,6 +152,7 @@ impl Desk {
             Input::Ack(_) => "ack",
             Input::Publish(_)
             | Input::Announce(_)
+            | Input::Escalated(_)
             | Input::Sequenced(_)
             | Input::Journal(_)
             | Input::Store(_)

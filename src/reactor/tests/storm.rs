@@ -547,6 +547,7 @@ fn hub_options(random: &mut Random) -> HubOptions {
         replay_at_once_bytes: random.pick(&[0, 300, 1 << 16]),
         replay_part_bytes: random.pick(&[1, 500, 1 << 16]),
         epoch_seed: 1,
+        escalation: None,
         local_rooms: Vec::new(),
     }
 }
@@ -571,7 +572,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// DLV-01, DLV-13, DLV-19, PRO-06 and ROM-07, over a network and a kernel that do all that they may.
+/// DLV-01, DLV-13, DLV-19, PRO-06 and ROM-07, over a network and a kernel that do all that they may. Of one seed, the log says how each connection ended.
 #[test]
 fn a_storm_leaves_nothing_behind_and_nobody_short() {
     const { assert!(FRAME_BYTES_MAX > 3000) };
@@ -580,7 +581,6 @@ fn a_storm_leaves_nothing_behind_and_nobody_short() {
         None => 0..number("TICKERD_SIM_SEEDS").unwrap_or(if std::env::var_os("TICKERD_LONG").is_some() { 100 * SEEDS } else { SEEDS }),
     };
     if seeds.end - seeds.start == 1 {
-        // The log says how each connection ended.
         tracing_subscriber::fmt().with_test_writer().try_init().ok();
     }
     let mut seen = Seen::new();

@@ -25,12 +25,31 @@ fn every_verb_is_read() {
     let room = || String::from("challenge:8f");
     assert_eq!(command(r#"{"type":"auth","id":1,"token":"a.b.c"}"#), Command::Auth { id: id(), token: "a.b.c".into() });
     assert_eq!(command(r#"{"type":"unsubscribe","id":1,"room":"challenge:8f"}"#), Command::Unsubscribe { id: id(), room: room() });
-    assert_eq!(command(r#"{"type":"snapshot","room":"challenge:8f"}"#), Command::Snapshot { id: None, room: room() });
+    assert_eq!(command(r#"{"type":"snapshot","room":"challenge:8f"}"#), Command::Snapshot { id: None, room: room(), digest: false });
+    assert_eq!(
+        command(r#"{"type":"snapshot","room":"challenge:8f","digest":true}"#),
+        Command::Snapshot { id: None, room: room(), digest: true }
+    );
     assert_eq!(command(r#"{"type":"ping","id":1}"#), Command::Ping { id: id() });
     assert_eq!(
         command(r#" {"room":"challenge:8f","type":"subscribe"} "#),
-        Command::Subscribe { id: None, room: room(), since: None, history: None, delta: false }
+        Command::Subscribe { id: None, room: room(), since: None, history: None, delta: false, sample: None }
     );
+}
+
+/// QTE-10: an interval of its own, and some of the states.
+#[test]
+fn a_member_may_want_some_states_now_and_then() {
+    let sample = |text: &str| match command(text) {
+        Command::Subscribe { sample, .. } => sample.map(|sample| (sample.every.as_millis(), sample.types, sample.keys)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(sample(r#"{"type":"subscribe","room":"a","every_ms":null}"#), None);
+    assert_eq!(
+        sample(r#"{"type":"subscribe","room":"a","every_ms":5000,"types":["T"],"keys":["k","l"]}"#),
+        Some((5_000, vec!["T".into()], vec!["k".into(), "l".into()]))
+    );
+    assert_eq!(sample(r#"{"type":"subscribe","room":"a","keys":["k"]}"#), Some((0, vec![], vec!["k".into()])));
 }
 
 /// PRO-06, QTE-12: of one event, with an answer; of all up to a position, without.
@@ -111,6 +130,14 @@ fn a_bad_member_is_named() {
         (r#"{"id":5,"type":"auth","token":""}"#, "`token`"),
         (r#"{"id":5,"type":"subscribe"}"#, "`room`"),
         (r#"{"id":5,"type":"snapshot","room":"a b"}"#, "`room`"),
+        (r#"{"id":5,"type":"snapshot","room":"a","digest":1}"#, "`digest`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","every_ms":999}"#, "`every_ms`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","every_ms":60001}"#, "`every_ms`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","every_ms":"5s"}"#, "`every_ms`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","types":[]}"#, "`types`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","types":"a"}"#, "`types`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","keys":["a b"]}"#, "`keys`"),
+        (r#"{"id":5,"type":"subscribe","room":"a","keys":[7]}"#, "`keys`"),
         (r#"{"id":5,"type":"unsubscribe","room":["r"]}"#, "`room`"),
         (r#"{"id":5,"type":"subscribe","room":"r","history":-1}"#, "`history`"),
         (r#"{"id":5,"type":"subscribe","room":"r","history":1.5}"#, "`history`"),
@@ -176,7 +203,7 @@ proptest! {
     #[test]
     fn commands_are_what_serde_json_wrote(room in "[A-Za-z0-9_.:%-]{1,200}", epoch in "[a-z0-9]{1,20}", alert: Option<u64>, history: u32, delta: bool, name: String) {
         let text = json!({"type": "subscribe", "room": room, "history": history, "delta": delta, "since": {"epoch": epoch, "seq": {"alert": alert}}, "other": name});
-        let expected = Command::Subscribe { id: None, room, since: Some(SinceText { epoch, seq: [alert, None, None] }), history: Some(history), delta };
+        let expected = Command::Subscribe { id: None, room, since: Some(SinceText { epoch, seq: [alert, None, None] }), history: Some(history), delta, sample: None };
         prop_assert_eq!(read_text(&text.to_string()), Ok(expected));
     }
 }

@@ -37,6 +37,7 @@ impl World {
             since,
             delta: self.rng.chance(50),
             poll: None,
+            sample: None,
         };
         let due = if room == USER_ROOM { self.due() } else { Due::default() };
         self.asked[client].push_back((room, due));

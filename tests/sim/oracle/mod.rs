@@ -183,7 +183,7 @@ impl Oracle {
                 self.timing.owe(plan, self.ledger.record_mut(number), &self.rooms[room].members, links);
                 Call::Event(number)
             }
-            Input::Announce(_) | Input::Ack(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => {
+            Input::Announce(_) | Input::Ack(_) | Input::Escalated(_) | Input::Journal(_) | Input::Store(_) | Input::ReplayTaken { .. } => {
                 panic!("there is neither journal nor user")
             }
             Input::Sequenced(sequenced) => {
