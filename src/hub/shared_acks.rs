@@ -28,6 +28,8 @@ use super::unacknowledged::{Escalation, Waiting};
 const NOTICE_ID: &str = "tickerd:settled:";
 /// The same of a notice that somebody was told.
 const ESCALATED_ID: &str = "tickerd:escalated:";
+/// In that time a node that begins has read all shards.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Ends of waits that are remembered: feeds of two rooms have no common order, so that an end may come before its event, or before a room is read
 /// anew in which it is not known yet.
 const ENDED_MAX: usize = 1024;
@@ -178,7 +180,9 @@ impl Hub {
             }
             let frame = past_event(RoomId::NONE, seq, ts_ms, &event);
             let is_told = self.shared_mut().escalated.has(now.mono, room, &told_name(event_id, ts_ms));
-            let escalation = if is_told { Escalation::Told } else { self.escalation_of(event_id, ts_ms, &frame) };
+            // The notice that somebody was told may be in a shard that is read later.
+            let due = self.escalation_of(event_id, ts_ms, &frame).no_sooner(now.wall_ms.saturating_add(READ_WITHIN.as_millis() as u64));
+            let escalation = if is_told { Escalation::Told } else { due };
             let waiting = Waiting::new(event_id.into(), (event.lane, seq, epoch), until_ms, frame);
             self.unacknowledged.add(room, waiting.with_escalation(escalation));
         }

@@ -50,6 +50,16 @@ pub(super) enum Escalation {
     Told,
 }
 
+impl Escalation {
+    /// The same, but no sooner than that.
+    pub(super) fn no_sooner(self, least_ms: u64) -> Escalation {
+        match self {
+            Escalation::Due { at_ms, tries } => Escalation::Due { at_ms: at_ms.max(least_ms), tries },
+            other => other,
+        }
+    }
+}
+
 impl Waiting {
     /// One that begins to wait. `place`: its lane, `seq` and epoch.
     pub(super) fn new(event_id: Arc<str>, place: (Lane, u64, u32), until_ms: u64, frame: Arc<Frame>) -> Waiting {

@@ -3,6 +3,7 @@
 use super::super::acks::ACKS_ROOM;
 use super::super::escalations::EscalationOptions;
 use super::super::journal::{Epoch, Recovered, RecoveredUnacknowledged};
+use super::super::store::{EPOCHS_PER_SHARD, KnownRoom, KnownWait, News, Shard, shard_of};
 use super::acks::notification;
 use super::*;
 
@@ -141,6 +142,24 @@ fn what_waits_for_the_webhook_can_still_be_acknowledged() {
     assert_eq!(bench.overdue(), Vec::<String>::new());
     bench.pass(1);
     assert_eq!(bench.overdue(), ["a", "c"]);
+}
+
+/// A node that begins gives the others' words time to come: they may be in a shard that it reads later.
+#[test]
+fn a_node_that_begins_is_in_no_hurry() {
+    let mut bench = Bench::escalating();
+    bench.hub = Hub::with_store(escalating());
+    let number = shard_of("user:u1");
+    let epoch = u32::from(number) * EPOCHS_PER_SHARD + 1;
+    let (until_ms, ts_ms) = (bench.now.wall_ms + 60_000, bench.now.wall_ms - 3 * AFTER_MS);
+    let waits = vec![KnownWait { seq: 1, epoch, until_ms, ts_ms, event: notification("u1", "a") }];
+    let rooms = vec![KnownRoom { name: "user:u1".into(), waits, ..KnownRoom::default() }];
+    let epochs = vec![Epoch { number: epoch, name: "e".into(), by_eviction: true }];
+    bench.news(News::Shard(Box::new(Shard { number, epochs, place: 0, rooms })));
+    bench.pass(4_999);
+    assert_eq!(bench.overdue(), Vec::<String>::new());
+    bench.pass(1);
+    assert_eq!(bench.overdue(), ["a"]);
 }
 
 /// The next start knows what was told, and tells what was due meanwhile.
