@@ -28,6 +28,8 @@
 //!   control link.
 //! - **audit**, only with `--data-dir`: writes the audit trail, which reactors and administrators tell it by a link, and a performance record for each
 //!   minute. Nobody waits for it.
+//! - **analytics**, only with `[analytics]`: follows the journal's files, makes the numbers of accounts of the fills in them, and publishes by a pair of sockets like any
+//!   publisher; **verify** computes them again every few minutes. See [`daemon::analytics`].
 //! - **redis-write**, **redis-read**, **redis-fetch**, only with `--redis`: give the hub's events to Redis in batches, read what Redis made of the events of
 //!   all nodes, read past events. The hub then pushes nothing before it comes by the feed: see [`bridge`] and [`hub::store`].
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
@@ -73,7 +75,7 @@
 //! # Deliberately absent
 //!
 //! An async runtime (the loop is the product), a lock on the hot path, `unsafe`, a database or broker, business logic (`data` is passed
-//! through byte for byte), and anonymous access. Not here yet: Redis Cluster, analytics.
+//! through byte for byte), and anonymous access. Not here yet: Redis Cluster.
 
 pub mod analytics;
 pub mod auth;

@@ -387,6 +387,13 @@ impl Account {
         }
     }
 
+    /// What it has to say of its numbers now, whoever heard it before: for who begins again.
+    pub fn states(&self, out: &mut Vec<Output>) {
+        let ts_ms = self.live.newest.0.max(self.live.day.start_ms);
+        out.push(Output::Equity(EquityUpdate::of(&self.live, &self.settings, ts_ms, self.revision())));
+        out.push(Output::Metrics(MetricsUpdate { ts_ms }));
+    }
+
     /// Who it is about.
     pub fn subject(&self) -> &Subject {
         &self.subject

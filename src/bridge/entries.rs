@@ -22,9 +22,9 @@ pub(super) enum Fields {
     Trimmed,
 }
 
-/// What became of an entry.
+/// What became of an entry, or of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
     /// It was published, or had been before.
     Taken,
     /// It never will be.
@@ -33,12 +33,13 @@ pub(super) enum Fate {
     Later(Duration),
 }
 
-/// Why an entry is not published.
+/// Why an entry, or a line, is not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub struct Refused {
     /// As in the publish API.
-    pub(super) code: u16,
-    pub(super) message: String,
+    pub code: u16,
+    /// The same.
+    pub message: String,
 }
 
 impl From<Refusal> for Refused {

@@ -4,8 +4,7 @@
 //! entry is acknowledged once the event is safe, and one that is none is set aside in `STREAM:refused` first. After a crash, whoever gets the
 //! lease begins with what was read and not acknowledged; what of that was published is known by its `event_id`.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +15,9 @@ use crate::net::link::Door;
 
 use super::calls;
 use super::client::{Failure, Server, ask, nonsense};
-use super::entries::{FIELD, Fate, Fields, Refused, fate, line};
+use super::entries::{FIELD, Fate, Fields, Refused, line};
 use super::layout;
+use super::publisher::{Publish, Publisher};
 use super::stats::IngestStats;
 
 /// The consumer group, and the one consumer in it.
@@ -38,11 +38,6 @@ const REFUSED_MAX: usize = 10_000;
 const RETRY: Duration = Duration::from_millis(250);
 /// An entry that may be published later is tried again no later than that.
 const LATER_MAX: Duration = Duration::from_secs(1);
-/// How long the daemon may take to answer lines.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Gives one end of a pair of sockets, the other end of which is a publisher of this daemon.
-pub type Publish = Box<dyn Fn() -> io::Result<UnixStream> + Send>;
 
 /// What the thread owns or shares.
 pub struct Ingest {
@@ -74,12 +69,6 @@ struct Session {
     redis: Connection,
     streams: Vec<Stream>,
     renewed: Option<Instant>,
-}
-
-/// The way in, while it is good.
-struct Publisher {
-    lines: UnixStream,
-    answers: BufReader<UnixStream>,
 }
 
 struct Entry {
@@ -242,9 +231,9 @@ impl Ingest {
         let fates = {
             let publisher = match publisher {
                 Some(publisher) => publisher,
-                none => none.insert(Publisher::new(&self.publish)?),
+                none => none.insert(Publisher::new(&self.publish).map_err(|error| failed(&error))?),
             };
-            publisher.publish(left)?
+            publisher.publish(left.iter().map(|(_, line)| line.as_slice())).map_err(|error| failed(&error))?
         };
         let mut later = None;
         for ((id, line), fate) in std::mem::take(left).into_iter().zip(fates) {
@@ -286,32 +275,6 @@ impl Ingest {
 impl Stream {
     fn is_held(&self) -> bool {
         self.leased.is_some_and(|at| at.elapsed() < LEASE_TRUSTED)
-    }
-}
-
-impl Publisher {
-    fn new(publish: &Publish) -> Result<Publisher, Failure> {
-        let open = || {
-            let lines = publish()?;
-            lines.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            lines.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-            Ok(Publisher { answers: BufReader::new(lines.try_clone()?), lines })
-        };
-        open().map_err(|error| failed(&error))
-    }
-
-    /// Writes the lines, fewer than the daemon's credit allows, and reads as many answers.
-    fn publish(&mut self, lines: &[(&str, Vec<u8>)]) -> Result<Vec<Fate>, Failure> {
-        for (_, line) in lines {
-            self.lines.write_all(line).map_err(|error| failed(&error))?;
-        }
-        let mut answer = Vec::new();
-        let mut next = |_| {
-            answer.clear();
-            self.answers.read_until(b'\n', &mut answer).map_err(|error| failed(&error))?;
-            fate(&answer).ok_or_else(|| Failure("the daemon itself ended the connection".to_owned()))
-        };
-        lines.iter().map(&mut next).collect()
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`fetcher`] | the thread that reads past events for those who come back |
 //! | `entries` | entries of a stream as publish lines |
 //! | [`ingest`] | the thread that publishes what backends put into streams |
+//! | [`publisher`] | how it publishes them, and whoever else publishes from inside |
 //! | [`stats`] | the figures |
 
 mod calls;
@@ -24,6 +25,7 @@ mod entries;
 pub mod fetcher;
 pub mod ingest;
 mod layout;
+pub mod publisher;
 pub mod reader;
 mod record;
 pub mod stats;

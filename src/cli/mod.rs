@@ -18,6 +18,7 @@ mod publish;
 mod serve;
 mod subscribe;
 mod token;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -55,6 +56,8 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// Print the events of a data directory as JSON lines
     Export(export::ExportArgs),
+    /// Compute the numbers of `[analytics]` again from the kept fills, and say where the kept numbers are others
+    Verify(verify::VerifyArgs),
     /// Mint a token, or make a key
     Token(token::TokenArgs),
     /// Show alerts overtaking metrics: a daemon, a made-up trading desk, and what clients receive, lane by lane
@@ -127,6 +130,7 @@ impl Command {
             Command::Subscribe(args) => subscribe::run(&args),
             Command::Explain(args) => return explain::run(&args),
             Command::Export(args) => export::run(&args),
+            Command::Verify(args) => verify::run(&args),
             Command::Token(args) => token::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::Loadtest(args) => return loadtest::run(&args),

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::alerts::{self, AlertEntry};
+use super::analytics::{self, AnalyticsConfig};
 use super::catalog::{self, CatalogEntry};
 use super::error::{Origin, Problem};
 use super::issuer::{self, IssuerEntry};
@@ -34,6 +35,8 @@ pub(super) struct Tables {
     pub(super) issuers: Vec<IssuerEntry>,
     /// `[alerts.…]`.
     pub(super) alerts: Vec<AlertEntry>,
+    /// `[analytics]`.
+    pub(super) analytics: Option<AnalyticsConfig>,
 }
 
 /// Reads and parses the file, adding what is wrong to `problems`.
@@ -88,10 +91,12 @@ impl Parser<'_> {
                 values.tables.issuers = issuer::parse(self, value);
             } else if name.get_ref() == "alerts" {
                 values.tables.alerts = alerts::parse(self, value);
+            } else if name.get_ref() == "analytics" {
+                values.tables.analytics = analytics::parse(self, value);
             } else if let Some(key) = keys().find(|key| key.name() == *name.get_ref()) {
                 self.value(key, value, &mut values);
             } else {
-                self.unknown(name, keys().map(Key::name).chain(["catalog", "issuer", "alerts"].map(str::to_owned)));
+                self.unknown(name, keys().map(Key::name).chain(["catalog", "issuer", "alerts", "analytics"].map(str::to_owned)));
             }
         }
         values

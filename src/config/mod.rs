@@ -5,6 +5,7 @@
 //! a list is taken whole from the first that gives it. Only the daemon knows [`Config`]; what is below takes its own options.
 
 mod alerts;
+mod analytics;
 mod args;
 mod catalog;
 mod error;
@@ -31,6 +32,7 @@ use crate::reactor::admin_desk::AdminAccess;
 use crate::wire::forwarded::ClientAddress;
 
 pub use alerts::{AlertEntry, alert_limits};
+pub use analytics::AnalyticsConfig;
 pub use args::ServeArgs;
 pub use catalog::CatalogEntry;
 pub use error::{ConfigError, Origin, Problem};
@@ -166,6 +168,8 @@ pub struct Config {
     pub catalog: Vec<CatalogEntry>,
     /// Alerts with thresholds of their own; none twice.
     pub alerts: Vec<AlertEntry>,
+    /// Numbers of accounts, made of their fills; none: none are made.
+    pub analytics: Option<AnalyticsConfig>,
 }
 
 /// Where a certificate and its key are.

@@ -1,5 +1,6 @@
 //! What becomes of a configuration that is read again while the daemon runs: what can be taken on is, the rest waits for the next start.
 
+use super::analytics::AnalyticsConfig;
 use super::args::ServeArgs;
 use super::error::ConfigError;
 use super::file::Tables;
@@ -35,7 +36,13 @@ impl Loaded {
                 waiting.push(key.name());
             }
         }
-        let tables = Tables { catalog: asked.config.catalog, issuers: asked.config.issuers, alerts: asked.config.alerts };
+        // Numbers that were made one way are not gone on with in another.
+        let (now, then) = (&self.config.analytics, &asked.config.analytics);
+        if now.as_ref().map(AnalyticsConfig::text) != then.as_ref().map(AnalyticsConfig::text) {
+            waiting.push("analytics".to_owned());
+        }
+        let (catalog, issuers, alerts) = (asked.config.catalog, asked.config.issuers, asked.config.alerts);
+        let tables = Tables { catalog, issuers, alerts, analytics: now.clone() };
         let loaded = judge(settings, tables, args, surroundings, Vec::new())?;
         Ok(Reread { loaded, waiting })
     }

@@ -4,6 +4,7 @@ use super::Config;
 use crate::base::units::format_duration;
 
 use super::alerts::AlertEntry;
+use super::analytics::AnalyticsConfig;
 use super::catalog::CatalogEntry;
 use super::error::Origin;
 use super::issuer::IssuerEntry;
@@ -21,6 +22,7 @@ pub(super) fn show(settings: &[Setting], config: &Config) -> String {
     text.extend(config.issuers.iter().flat_map(issuer_lines));
     text.extend(config.catalog.iter().flat_map(entry_lines));
     text.extend(config.alerts.iter().flat_map(AlertEntry::lines));
+    text.extend(config.analytics.iter().flat_map(AnalyticsConfig::lines));
     text.push(String::new());
     text.join("\n")
 }
@@ -79,7 +81,7 @@ fn array(values: &[String]) -> String {
 }
 
 /// A TOML basic string.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let escaped = value.chars().map(|c| match c {
         '"' | '\\' => format!("\\{c}"),
         c if c.is_control() => format!("\\u{:04X}", u32::from(c)),

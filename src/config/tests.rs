@@ -76,6 +76,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
 
 mod acks;
 mod alerts;
+mod analytics;
 mod defaults;
 mod issuers;
 mod local;

@@ -28,7 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Builds the configuration, adding whatever is wrong to `problems`; the value is good only if none was added.
 pub(super) fn validate(
     settings: &[Setting],
-    Tables { catalog, issuers, alerts }: Tables,
+    Tables { catalog, issuers, alerts, analytics }: Tables,
     credentials: Option<&str>,
     problems: &mut Vec<Problem>,
 ) -> Config {
@@ -89,6 +89,7 @@ pub(super) fn validate(
         log_level: read.one("log-level", LogLevel::Info, parse::name(LogLevel::ALL, LogLevel::name)),
         conformance_echo: false,
         alerts,
+        analytics,
         catalog,
     };
     read.check_together(&config);
@@ -229,6 +230,7 @@ impl Reader<'_> {
         self.check_no_address_twice(config);
         self.check_plaintext(config);
         self.check_proxy_header(config);
+        self.check_analytics(config);
     }
 
     fn check_key_given(&mut self, config: &Config) {
@@ -294,6 +296,22 @@ impl Reader<'_> {
         if config.client_address == ClientAddress::ProxyV2 && self.setting("behind-proxy").values.is_empty() {
             let message = "`proxy-v2` lets everybody say who he is: name the networks of the proxies with --behind-proxy CIDR";
             self.problem("client-address", message.to_owned());
+        }
+    }
+
+    /// Numbers are made of what the journal keeps, and kept beside it.
+    fn check_analytics(&mut self, config: &Config) {
+        let Some(analytics) = &config.analytics else { return };
+        let mut fail = |message: &str| {
+            let problem = Problem { key: "analytics".to_owned(), origin: analytics.origin.clone(), message: message.to_owned() };
+            self.problems.push(problem);
+        };
+        if config.redis.is_some() {
+            fail(
+                "with --redis there is no journal here to make numbers of, and each node would alert: run the analytics in a daemon without --redis",
+            );
+        } else if config.data_dir.is_none() {
+            fail("numbers are made of what the journal keeps: give --data-dir");
         }
     }
 

@@ -5,22 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::Sender;
-use parking_lot::Mutex;
 
 use crate::base::limits::{INGEST_SLOTS_MAX, OUTSTANDING_PER_REACTOR};
-use crate::base::memory::Memory;
 use crate::config::Config;
+use crate::hub::Hub;
 use crate::hub::asks::Asks;
 use crate::hub::inspect::RoomFacts;
 use crate::hub::ports::{Input, Output, Overdue};
 use crate::hub::traffic::{Ranked, Ranking};
-use crate::hub::{Hub, HubStats};
-use crate::net::clock::Clock;
 use crate::net::link::{Door, Link, Waker};
 
 use super::bridge::BridgeLinks;
 use super::hub_thread::HubThread;
 use super::journal::ForHub;
+use super::shared::Shared;
 use super::{join, options, spawn};
 
 /// What an operator asks about rooms; the hub's thread answers it between slices. The answer's channel has room for it.
@@ -84,13 +82,12 @@ impl HubSeat {
     pub(super) fn occupy(
         self,
         config: &Config,
-        clock: Clock,
+        shared: &Shared,
         reactors: Vec<Arc<Link<Output>>>,
         (journal, bridge, overdue): (Option<ForHub>, Option<BridgeLinks>, Option<Sender<Overdue>>),
-        stats: Arc<Mutex<HubStats>>,
-        memory: Arc<Memory>,
     ) -> Result<HubHandle, String> {
         let hub_options = options::hub(config)?;
+        let clock = shared.clock;
         let (hub, journal) = match journal {
             Some(ForHub { links, recovered, epoch }) => (Hub::with_journal(hub_options, clock.now(), recovered, epoch), Some(links)),
             None if bridge.is_some() => (Hub::with_store(hub_options), None),
@@ -110,8 +107,8 @@ impl HubSeat {
             asks: Asks::new(reactors.len()),
             door: self.door,
             reactors,
-            stats,
-            memory,
+            stats: Arc::clone(&shared.figures),
+            memory: Arc::clone(&shared.memory),
             taken_bytes: 0,
             stop: Arc::clone(&stop),
             busy_poll: config.busy_poll,

@@ -17,7 +17,7 @@ use crate::base::memory::{Level, Memory};
 use crate::base::time::{Mono, Now};
 use crate::hub::asks::Asks;
 use crate::hub::journal::{Entry, Fact, Fetch};
-use crate::hub::ports::{Input, NeedSeq, Outlet, Output, Overdue};
+use crate::hub::ports::{Event, Input, NeedSeq, Outlet, Output, Overdue};
 use crate::hub::sequencer::LocalSequencer;
 use crate::hub::store::{Append, Settled};
 use crate::hub::traffic::{Ranked, Ranking};
@@ -326,7 +326,10 @@ impl Links {
                 bridge.fetches.ring();
             }
         }
-        let Some(journal) = &self.journal else { return };
+        let Some(journal) = &mut self.journal else { return };
+        if let Some(tap) = &mut journal.tap {
+            tap.ring();
+        }
         let [log, tables, reader] = std::mem::take(&mut self.journal_touched);
         if log {
             journal.entries.ring();
@@ -357,6 +360,12 @@ impl Outlet for Links {
         let pushed = self.reactors[reactor].push(output);
         assert!(pushed.is_ok(), "answers have slots in reserve, and deliveries ask for room first");
         self.touched[reactor] = true;
+    }
+
+    fn accepted(&mut self, event: &Event, now: Now) {
+        if let Some(tap) = self.journal.as_mut().and_then(|journal| journal.tap.as_mut()) {
+            tap.take(event, now);
+        }
     }
 
     fn need_seq(&mut self, need: NeedSeq) {

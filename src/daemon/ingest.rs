@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::bridge::Server;
-use crate::bridge::ingest::{Ingest, Publish};
+use crate::bridge::ingest::Ingest;
+use crate::bridge::publisher::Publish;
 use crate::bridge::stats::IngestStats;
 use crate::config::IngestConfig;
 use crate::net::link::{Door, Link};
@@ -50,7 +51,7 @@ impl IngestHandle {
 }
 
 /// A pair of sockets, of which a reactor serves the one.
-fn publisher(reactor: Arc<Link<Control>>) -> Publish {
+pub(super) fn publisher(reactor: Arc<Link<Control>>) -> Publish {
     Box::new(move || {
         let (own, its) = UnixStream::pair()?;
         let adopt = Control::Adopt(Arc::new(OwnedFd::from(its)));

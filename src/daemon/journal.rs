@@ -10,6 +10,7 @@ use crate::base::memory::Memory;
 use crate::config::Config;
 use crate::hub::epoch_name;
 use crate::hub::journal::{Entry, Epoch, Fact, Fetch, Recovered, Report};
+use crate::journal::follow::LogEnd;
 use crate::journal::keeper::Keeper;
 use crate::journal::log::{Log, Opened, Retention};
 use crate::journal::reader::Reader;
@@ -20,10 +21,13 @@ use crate::journal::writer::Writer;
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
+use super::analytics::{AnalyticsSeat, Tap};
 use super::data_dir::DataDir;
 use super::options;
 use super::seat::{Crew, Seat, Work};
 
+/// The log's directory in the data directory.
+pub(super) const JOURNAL: &str = "journal";
 /// How long an `event_id` is remembered over a restart.
 const SEEN_FOR: Duration = Duration::from_secs(60);
 /// Reports that may wait for the hub.
@@ -52,6 +56,8 @@ pub(super) struct JournalLinks {
     pub(super) facts: Arc<Link<Fact>>,
     pub(super) fetches: Arc<Link<Fetch>>,
     pub(super) reports: Arc<Link<Report>>,
+    /// With analytics.
+    pub(super) tap: Option<Tap>,
 }
 
 /// The threads at work.
@@ -60,7 +66,7 @@ pub(super) type JournalHandle = Crew<JournalStats>;
 impl Journal {
     /// Opens all files, and begins a new epoch, of which clients hear only when it is on disk.
     pub(super) fn open(dir: &DataDir, clock: Clock) -> Result<Journal, String> {
-        let path = dir.file("journal");
+        let path = dir.file(JOURNAL);
         let told = |error: std::io::Error| {
             format!("cannot use the journal {}: {error}; give --data-dir a directory that this user may write", path.display())
         };
@@ -83,6 +89,11 @@ impl Journal {
         Ok(Journal { log, tables, recovered, epoch })
     }
 
+    /// Up to where the log is synced, from now on.
+    pub(super) fn end(&self) -> Arc<LogEnd> {
+        self.log.end()
+    }
+
     /// Starts the threads.
     pub(super) fn start(
         self,
@@ -90,6 +101,7 @@ impl Journal {
         clock: Clock,
         hub: &Arc<Door>,
         memory: Arc<Memory>,
+        analytics: Option<&AnalyticsSeat>,
     ) -> Result<(JournalHandle, ForHub), String> {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(JournalStats::default()));
         let reports = Arc::new(Link::new(REPORT_SLOTS, Arc::clone(hub)));
@@ -100,6 +112,7 @@ impl Journal {
             facts: Arc::new(Link::new(JOURNAL_FACTS_MAX, Arc::clone(&keeper.door))),
             fetches: Arc::new(Link::new(REPLAY_FETCHES_MAX, Arc::clone(&reader.door))),
             reports: Arc::clone(&reports),
+            tap: analytics.map(AnalyticsSeat::tap),
         };
         let doors = [("journal", &writer.door), ("replay", &reader.door), ("tables", &keeper.door)];
         let doors = doors.map(|(name, door)| (name, Arc::clone(door))).into();
@@ -117,6 +130,7 @@ impl Journal {
                 inbox: Arc::clone(&links.entries),
                 door,
                 reports: Arc::clone(&reports),
+                follower: analytics.map(AnalyticsSeat::door),
                 retention,
                 clock,
                 memory,

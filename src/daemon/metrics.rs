@@ -29,6 +29,7 @@ use crate::reactor::registry::Registry;
 use crate::reactor::stats::{CONN_KINDS, HANDSHAKES, PARTS, ReactorStats, SHEDS, TLS_RESULTS};
 use crate::wire::command::VERBS;
 
+use super::analytics::AnalyticsStats;
 use super::audit::AuditFigures;
 use super::certificates::Served;
 use super::webhook::Webhook;
@@ -52,6 +53,8 @@ pub(super) struct Sources {
     pub(super) bridge: Option<Arc<BridgeStats>>,
     /// With ingest from Redis.
     pub(super) ingest_stats: Option<Arc<IngestStats>>,
+    /// With analytics.
+    pub(super) analytics: Option<Arc<AnalyticsStats>>,
     /// With a data directory.
     pub(super) audit: Option<AuditFigures>,
     /// Where there is one.
@@ -90,6 +93,7 @@ impl Sources {
         self.journal(&mut out, &hub);
         self.bridge(&mut out, &hub);
         self.streams(&mut out);
+        self.analytics(&mut out);
         self.audit(&mut out);
         out.single(&table::STARTED, self.started_s);
         out.samples(&table::THREAD_CPU, process::threads().into_iter().map(|(name, cpu_ms)| (label("thread", &name), cpu_ms)));
@@ -289,6 +293,32 @@ impl Sources {
         out.single(&table::INGEST_STREAMS, ingest.leases.value());
     }
 
+    /// Nothing without analytics.
+    fn analytics(&self, out: &mut Exposition) {
+        let Some(stats) = &self.analytics else { return };
+        out.single(&table::ANALYTICS_ACCOUNTS, stats.accounts.value());
+        out.single(&table::ANALYTICS_ACCOUNTS_BYTES, stats.accounts_bytes.value());
+        let inputs = [
+            ("fill", &stats.fills),
+            ("cash_flow", &stats.flows),
+            ("mark", &stats.marks),
+            ("duplicate", &stats.duplicates),
+            ("refused", &stats.refused),
+            ("conflated", &stats.conflated),
+            ("conflated_by_hub", &stats.conflated_by_hub),
+            ("lost", &stats.lost),
+        ];
+        out.samples(&table::ANALYTICS_INPUTS, inputs.map(|(result, count)| (label("result", result), count.value())));
+        out.single(&table::ANALYTICS_LATE, stats.late.value());
+        let published = [("accepted", &stats.published), ("refused", &stats.unpublished)];
+        out.samples(&table::ANALYTICS_PUBLISHED, published.map(|(result, count)| (label("result", result), count.value())));
+        out.single(&table::ANALYTICS_BEHIND, stats.behind_bytes.value());
+        out.single(&table::ANALYTICS_LAG, stats.lag_ms.value());
+        out.single(&table::ANALYTICS_MISSED, stats.missed.value());
+        out.single(&table::ANALYTICS_VERIFIED, stats.verified.value());
+        out.single(&table::ANALYTICS_DRIFTED, stats.drifted());
+    }
+
     /// Nothing without a journal.
     fn journal(&self, out: &mut Exposition, hub: &HubStats) {
         let Some(journal) = &self.journal else { return };
@@ -396,6 +426,7 @@ pub(super) mod testing {
             journal: Some(Arc::default()),
             bridge: Some(Arc::default()),
             ingest_stats: Some(Arc::default()),
+            analytics: Some(Arc::default()),
             audit: Some(AuditFigures::default()),
             authorizer: Some(Arc::new(Authorizer::new(options, Vec::new()))),
             webhook: Some(Arc::new(Webhook::new(crossbeam::channel::never(), Clock::start()))),

@@ -3,6 +3,7 @@
 mod activation;
 mod admin_api;
 mod alerts;
+pub mod analytics;
 mod audit;
 mod authorizer;
 mod bridge;
@@ -51,7 +52,7 @@ use crate::config::{Config, Reread};
 use crate::hub::catalog::Catalog;
 use crate::hub::ports::Output;
 use crate::net::clock::Clock;
-use crate::net::link::Link;
+use crate::net::link::{Door, Link};
 use crate::net::sys;
 use crate::net::tls::Identity;
 use crate::ops::admin::Caller;
@@ -64,6 +65,7 @@ use crate::reactor::{Control, Reactor, ReactorParts};
 
 use self::activation::Passed;
 use self::alerts::Alerts;
+use self::analytics::{AnalyticsHandle, AnalyticsSeat};
 use self::audit::{AdminTrail, AuditHandle, AuditSeat};
 use self::authorizer::{Client, CurrentClient};
 use self::bridge::{Bridge, BridgeHandle};
@@ -71,11 +73,11 @@ use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
 use self::ingest::IngestHandle;
-use self::journal::{Journal, JournalHandle};
+use self::journal::{ForHub, Journal, JournalHandle};
 use self::lock::AddressLock;
 use self::reload::Reloader;
 use self::revocation_file::RevocationFile;
-use self::shared::Shared;
+use self::shared::{Shared, Stores};
 use self::webhook::WebhookHandle;
 
 pub use self::metrics::METRICS;
@@ -124,6 +126,7 @@ pub struct Running {
     journal: Option<JournalHandle>,
     bridge: Option<BridgeHandle>,
     ingest: Option<IngestHandle>,
+    analytics: Option<AnalyticsHandle>,
     audit: Option<AuditHandle>,
     trail: AdminTrail,
     reloader: Reloader,
@@ -162,6 +165,7 @@ pub fn verifier(config: &Config) -> Result<Verifier, StartError> {
 /// The same of what may change while the daemon runs.
 fn read(config: &Config) -> Result<Loaded, String> {
     let catalog = options::catalog(&config.catalog)?;
+    config.analytics.iter().try_for_each(|analytics| analytics::check(analytics, &catalog))?;
     let verifier = options::verifier(config)?;
     let (certificates, notes) = certificates::read(&config.tls)?;
     let authorizer = config.authorizer.as_ref().map(Client::new).transpose()?;
@@ -185,9 +189,8 @@ impl Loaded {
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let (clock, instance) = (Clock::start(), options::instance()?);
     let Loaded { catalog, verifier, certificates, notes, authorizer, webhook } = load(config)?;
-    certificates::tell(&notes);
+    prepare_process(&notes);
     let served = Served::new(config.tls.clone(), certificates).map(Arc::new);
-    prepare_process();
     let (data_dir, mut revocations, revocation_file) = open_data_dir(config, clock)?;
     let (journal, bridge) = open_store(config, data_dir.as_ref(), &mut revocations, clock)?;
     let audit = data_dir.as_ref().map(|dir| AuditSeat::open(dir, instance)).transpose()?;
@@ -213,14 +216,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     };
     let mut parts = shared.parts_of_all(bound.listeners)?;
     let authorizer = authorizer.map(|client| start_authorizer(config, client, &mut parts, clock)).transpose()?;
-    let (desk, memory) = (|| authorizer.as_ref().map(|(desk, _)| Arc::clone(desk)), || Arc::clone(&shared.memory));
-    let (journal, for_hub) = journal.map(|journal| journal.start(config, clock, &seat.door, memory())).transpose()?.unzip();
+    let desk = || authorizer.as_ref().map(|(desk, _)| Arc::clone(desk));
+    let (journal, for_hub, analytics) = start_journal(config, &shared, data_dir.as_ref(), journal, &seat.door)?;
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
     let revoker = Arc::new(shared.revoker(revocation_file, bridge.as_ref().map(Bridge::server), controls.clone(), trail.clone()));
     let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door, Arc::clone(&revoker))).transpose()?.unzip();
-    let ingest = config.ingest.as_ref().map(|ingest| IngestHandle::start(ingest, Arc::clone(&controls[0]))).transpose()?;
-    let stores = (journal.as_ref(), bridge.as_ref(), ingest.as_ref());
+    let (ingest, analytics) = start_publishers(config, analytics, clock, &controls[0])?;
+    let stores = Stores { journal: journal.as_ref(), bridge: bridge.as_ref(), ingest: ingest.as_ref(), analytics: analytics.as_ref() };
     let sources = shared.sources(&parts, stores, audit.as_ref(), desk(), config.data_dir.clone());
     let alerts = Arc::new(Alerts::new(clock, instance, sources.clone(), &shared, &config.alerts));
     let watch = shared.watch(&seat, &parts, stores, audit.as_ref(), desk(), Arc::clone(&alerts));
@@ -228,7 +231,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
     let admin = operators::serve(api.admin(), bound.admin, &shared.desk, &controls)?;
-    let hub = seat.occupy(config, clock, inboxes(&parts), (for_hub, links, shared.overdue()), Arc::clone(&shared.figures), memory())?;
+    let hub = seat.occupy(config, &shared, inboxes(&parts), (for_hub, links, shared.overdue()))?;
     let reactors = start_reactors(config, instance, parts)?;
     watch.start()?;
     let running = Running {
@@ -241,6 +244,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         journal,
         bridge,
         ingest,
+        analytics,
         audit,
         trail,
         reloader,
@@ -293,6 +297,9 @@ impl Running {
         if let Some(ingest) = self.ingest {
             ingest.stop();
         }
+        if let Some(analytics) = self.analytics {
+            analytics.stop();
+        }
         tracing::info!(event = "draining", within_ms = self.drain_timeout.as_millis() as u64);
         for control in &self.controls {
             if !controls::tell(control, Control::Drain { within: self.drain_timeout }, Instant::now() + DRAIN_PATIENCE) {
@@ -320,7 +327,8 @@ impl Running {
     }
 }
 
-fn prepare_process() {
+fn prepare_process(notes: &[String]) {
+    certificates::tell(notes);
     abort_on_panic();
     if let Err(error) = sys::raise_descriptors() {
         tracing::warn!(event = "descriptors_not_raised", %error, "the soft limit of open files stays as it is: raise it by `ulimit -n`");
@@ -355,6 +363,35 @@ fn open_data_dir(config: &Config, clock: Clock) -> Result<(Option<DataDir>, Revo
     }
     let file = RevocationFile::open(dir.file(REVOCATIONS), &content)?;
     Ok((Some(dir), content.list, Some(file)))
+}
+
+/// The journal at work, what the hub gets of it, and who follows it.
+type JournalStarted = (Option<JournalHandle>, Option<ForHub>, Option<AnalyticsSeat>);
+
+/// Starts the journal's threads, and the one that follows it, if there are to be analytics; its work it gets later.
+fn start_journal(
+    config: &Config,
+    shared: &Shared,
+    data_dir: Option<&DataDir>,
+    journal: Option<Journal>,
+    hub: &Arc<Door>,
+) -> Result<JournalStarted, String> {
+    let analytics = AnalyticsSeat::start(config, data_dir, journal.as_ref().map(Journal::end))?;
+    let start = |journal: Journal| journal.start(config, shared.clock, hub, Arc::clone(&shared.memory), analytics.as_ref());
+    let (journal, for_hub) = journal.map(start).transpose()?.unzip();
+    Ok((journal, for_hub, analytics))
+}
+
+/// Starts the threads that publish from inside, by that reactor.
+fn start_publishers(
+    config: &Config,
+    analytics: Option<AnalyticsSeat>,
+    clock: Clock,
+    reactor: &Arc<Link<Control>>,
+) -> Result<(Option<IngestHandle>, Option<AnalyticsHandle>), String> {
+    let ingest = config.ingest.as_ref().map(|ingest| IngestHandle::start(ingest, Arc::clone(reactor))).transpose()?;
+    let analytics = analytics.map(|seat| seat.occupy(clock, Arc::clone(reactor))).transpose()?;
+    Ok((ingest, analytics))
 }
 
 /// Starts the threads that ask the authorizer, and shows every reactor the desk at which they take the questions.

@@ -53,6 +53,7 @@ impl Sources {
             joins_denied: self.sum(|stats| &stats.joins_denied),
             came_back: self.registry.returns(),
             audit_lost: self.sum(|stats| &stats.audit_lost) + admin_lost,
+            metrics_drift: self.analytics.as_ref().map(|analytics| analytics.drifted()),
             sent_bytes: self.sum(|stats| &stats.bytes_sent),
             cpu_ms: usage.cpu_ms,
         }

@@ -28,6 +28,7 @@ use crate::reactor::{Control, ReactorParts, ReactorPoll};
 
 use super::admin_api::AdminApi;
 use super::alerts::Alerts;
+use super::analytics::AnalyticsHandle;
 use super::audit::{self, AdminTrail, AuditSeat};
 use super::authorizer::CurrentClient;
 use super::bridge::BridgeHandle;
@@ -45,6 +46,15 @@ use super::revoker::Revoker;
 use super::top_rooms::TopRooms;
 use super::watch::{Watch, Watched};
 use super::webhook::{Webhook, WebhookHandle};
+
+/// What keeps, shares or makes events, where it is there.
+#[derive(Clone, Copy)]
+pub(super) struct Stores<'a> {
+    pub(super) journal: Option<&'a JournalHandle>,
+    pub(super) bridge: Option<&'a BridgeHandle>,
+    pub(super) ingest: Option<&'a IngestHandle>,
+    pub(super) analytics: Option<&'a AnalyticsHandle>,
+}
 
 /// See the module.
 pub(super) struct Shared {
@@ -117,7 +127,7 @@ impl Shared {
         &self,
         seat: &HubSeat,
         parts: &[ReactorParts],
-        (journal, bridge, ingest): (Option<&JournalHandle>, Option<&BridgeHandle>, Option<&IngestHandle>),
+        Stores { journal, bridge, ingest, analytics }: Stores<'_>,
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
         alerts: Arc<Alerts>,
@@ -127,6 +137,7 @@ impl Shared {
         threads.extend(journal.into_iter().flat_map(JournalHandle::doors).map(|(name, door)| Watched::disk(name, door)));
         threads.extend(bridge.into_iter().flat_map(BridgeHandle::doors).map(|(name, door)| Watched::disk(name, door)));
         threads.extend(ingest.map(|ingest| Watched::dispensable("ingest", &ingest.door)));
+        threads.extend(analytics.into_iter().flat_map(|analytics| &analytics.doors).map(|(name, door)| Watched::dispensable(name, door)));
         threads.extend(audit.map(|audit| Watched::dispensable("audit", audit.door())));
         Watch {
             clock: self.clock,
@@ -139,6 +150,7 @@ impl Shared {
             authorizer,
             bridge: bridge.map(BridgeHandle::stats),
             ingest_stats: ingest.map(|ingest| Arc::clone(&ingest.stats)),
+            analytics: analytics.map(|analytics| Arc::clone(&analytics.stats)),
             certificates: self.certificates.clone(),
             webhook: self.webhook_desk(),
             alerts,
@@ -204,7 +216,7 @@ impl Shared {
     pub(super) fn sources(
         &self,
         parts: &[ReactorParts],
-        (journal, bridge, ingest): (Option<&JournalHandle>, Option<&BridgeHandle>, Option<&IngestHandle>),
+        Stores { journal, bridge, ingest, analytics }: Stores<'_>,
         audit: Option<&AuditSeat>,
         authorizer: Option<Arc<Authorizer>>,
         data_dir: Option<PathBuf>,
@@ -218,6 +230,7 @@ impl Shared {
             journal: journal.map(JournalHandle::stats),
             bridge: bridge.map(BridgeHandle::stats),
             ingest_stats: ingest.map(|ingest| Arc::clone(&ingest.stats)),
+            analytics: analytics.map(|analytics| Arc::clone(&analytics.stats)),
             audit: audit.map(|audit| audit.figures.clone()),
             authorizer,
             webhook: self.webhook_desk(),

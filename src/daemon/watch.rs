@@ -20,6 +20,7 @@ use crate::reactor::authorizer::Authorizer;
 use crate::reactor::registry::Registry;
 
 use super::alerts::Alerts;
+use super::analytics::AnalyticsStats;
 use super::certificates::Served;
 use super::spawn;
 use super::webhook::Webhook;
@@ -46,6 +47,8 @@ pub(super) struct Watch {
     pub(super) bridge: Option<Arc<BridgeStats>>,
     /// With ingest from Redis.
     pub(super) ingest_stats: Option<Arc<IngestStats>>,
+    /// With analytics.
+    pub(super) analytics: Option<Arc<AnalyticsStats>>,
     /// Where TLS is spoken.
     pub(super) certificates: Option<Arc<Served>>,
     /// Where there is one.
@@ -153,12 +156,14 @@ impl Watch {
                 is_failing.then(|| "Redis does not give the streams of --ingest-stream: nothing comes from them".to_owned()),
             )
         });
+        let analytics = self.analytics.as_ref().map(|analytics| part("numbers", analytics.fault()));
         let certificates = self.certificates.as_ref().map(|served| {
             part("certificates", (served.expires_in_s() == 0).then(|| "one has expired: renew it, and send SIGHUP".to_owned()))
         });
         let webhook = self.webhook.as_ref().map(|webhook| {
             part("webhook", webhook.is_resting().then(|| "it does not take what it is told: that waits, and is tried again".to_owned()))
         });
-        [Some(part("memory", memory)), Some(part("disk", disk)), authorizer, redis, streams, certificates, webhook].into_iter().flatten()
+        let always = [Some(part("memory", memory)), Some(part("disk", disk))];
+        always.into_iter().chain([authorizer, redis, streams, analytics, certificates, webhook]).flatten()
     }
 }

@@ -376,6 +376,7 @@ fn built_in() -> Vec<Entry> {
         ("TRADE_EXECUTED",           CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
         ("trade.executed",           CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
         ("order.*",                  CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
+        ("account.cash_flow",        CHALLENGE_OR_ACCOUNT,          Some("user_id"), Update, Stream, None, 0),
         ("account.update",           ACCOUNT,                       Some("user_id"), Update, State,  Some("account_id"), 0),
         ("position.update",          ACCOUNT,                       Some("user_id"), Update, State,  Some("symbol"), 0),
         ("metrics.update",           ACCOUNT,                       Some("user_id"), Metric, State,  Some("account_id"), 0),

@@ -7,7 +7,7 @@ use crate::base::codes::Refusal;
 use crate::base::ids::{ConnId, RoomId, Ticket};
 use crate::base::lane::{Lane, Mode, PerLane};
 use crate::base::memory::allocated;
-use crate::base::time::Mono;
+use crate::base::time::{Mono, Now};
 use crate::wire::frame::Frame;
 use crate::wire::request_id::RequestId;
 use crate::wire::sample::Sample;
@@ -394,6 +394,9 @@ pub trait Outlet {
     /// Pushes to one reactor. Deliveries only after [`Outlet::has_room`]; everything else always fits, because reactors
     /// wait for at most [`OUTSTANDING_PER_REACTOR`](crate::base::limits::OUTSTANDING_PER_REACTOR) answers.
     fn push(&mut self, reactor: usize, output: Output);
+
+    /// A `state` or `transient` event was accepted. `stream` events are in the journal, for whoever wants to follow them.
+    fn accepted(&mut self, _event: &Event, _now: Now) {}
 
     /// Asks the sequencer. Its answer comes as an [`Input::Sequenced`], at once or later.
     fn need_seq(&mut self, need: NeedSeq);

@@ -167,6 +167,7 @@ impl Hub {
             Mode::Stream => self.accept_stream(now, id, publish, out),
             Mode::State => self.accept_state(now, id, publish, out),
             Mode::Transient => {
+                out.accepted(&publish.event, now);
                 self.settle(now, id, &publish.event, Number::None, 0);
                 self.answer_with(publisher, id, &publish.event, Outcome::Accepted, Number::None);
                 let (accepted, taken) = (publish.accepted, taken(now, &publish));
@@ -232,6 +233,7 @@ impl Hub {
             Ok(index) => index,
             Err(refusal) => return self.answer(publisher, Err(refusal)),
         };
+        out.accepted(&publish.event, now);
         let room = self.rooms.by_id_mut(id).expect("the caller found it");
         let key = &mut room.states.keys[index];
         key.rev += 1;

@@ -20,6 +20,7 @@ use crate::base::time::Mono;
 use crate::hub::journal::{Entry, Epoch, Fetch, Recovered, RecoveredUnacknowledged, Trimmed};
 use crate::wire::frame::{Frame, Kind, Tag};
 
+use super::follow::{LogEnd, Position};
 use super::index::{Index, Place, waiting_name};
 use super::record::{self, Found, HEADER_BYTES, Piece, Record, UnacknowledgedRecord};
 
@@ -76,6 +77,8 @@ pub struct Log {
     epochs: Vec<Epoch>,
     buffer: Vec<u8>,
     segment_bytes: u64,
+    /// For those who follow it.
+    end: Arc<LogEnd>,
 }
 
 struct Segment {
@@ -132,8 +135,21 @@ impl Log {
         unacknowledged.sort_by(|a, b| (a.ts_ms, &a.room, a.seq).cmp(&(b.ts_ms, &b.room, b.seq)));
         let recovered = Recovered { epochs: epochs.clone(), rooms: index.recovered(), unacknowledged };
         let index = Arc::new(Mutex::new(index));
-        let log = Log { dir: dir.to_owned(), segments, active, index, epochs, buffer: Vec::new(), segment_bytes };
+        let (buffer, end) = (Vec::new(), Arc::default());
+        let log = Log { dir: dir.to_owned(), segments, active, index, epochs, buffer, segment_bytes, end };
+        log.tell_end();
         Ok(Opened { log, recovered, dropped })
+    }
+
+    /// Up to where it is synced, from now on.
+    pub fn end(&self) -> Arc<LogEnd> {
+        Arc::clone(&self.end)
+    }
+
+    fn tell_end(&self) {
+        if let Some(Segment { number, bytes, .. }) = self.segments.back() {
+            self.end.set(Position { segment: *number, offset: *bytes as u32 });
+        }
     }
 
     /// What it takes of memory to know where everything is.
@@ -289,6 +305,7 @@ impl Log {
             return Err(cut.err().unwrap_or(error));
         }
         segment.bytes += bytes.len() as u64;
+        self.tell_end();
         Ok(())
     }
 
@@ -309,6 +326,7 @@ impl Log {
         });
         self.active = Some(begun?);
         self.segments.push_back(Segment { number, bytes: head.len() as u64, newest_ms: 0 });
+        self.tell_end();
         Ok(())
     }
 }
@@ -518,11 +536,11 @@ pub fn segments(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(segment_numbers(dir)?.into_iter().map(|number| segment_path(dir, number)).collect())
 }
 
-fn segment_path(dir: &Path, number: u32) -> PathBuf {
+pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{number:010}.log"))
 }
 
-fn segment_numbers(dir: &Path) -> io::Result<Vec<u32>> {
+pub(super) fn segment_numbers(dir: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();

@@ -34,6 +34,8 @@ pub struct Writer {
     pub door: Arc<Door>,
     /// To the hub.
     pub reports: Arc<Link<Report>>,
+    /// Who follows the log.
+    pub follower: Option<Arc<Door>>,
     /// How long events are kept.
     pub retention: Retention,
     /// For `ts`.
@@ -60,6 +62,9 @@ impl Writer {
                 written += batch.len() as u64;
                 batch.clear();
                 self.report(Report::Committed { entry: written });
+                if let Some(follower) = &self.follower {
+                    follower.ring();
+                }
             } else if self.stop.load(Ordering::Relaxed) {
                 return;
             }

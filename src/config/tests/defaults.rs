@@ -63,6 +63,7 @@ fn the_defaults_are_the_documented_ones() {
         log_level: LogLevel::Info,
         catalog: Vec::new(),
         alerts: Vec::new(),
+        analytics: None,
     };
     assert_eq!(config, expected);
 }

@@ -103,6 +103,16 @@ metrics! {
     REDIS_UNPLACED = Counter "redis_unplaced_total" [] "Events from Redis that found no place here: --max-rooms, or --state-bytes, is too low for what the nodes share.";
     INGEST_ENTRIES = Counter "ingest_entries_total" [result] "Entries of the streams of --ingest-stream: published, set aside in STREAM:refused, or to be tried again, each try counted.";
     INGEST_STREAMS = Gauge "ingest_streams" [] "Streams that this node publishes from; each has one node.";
+    ANALYTICS_ACCOUNTS = Gauge "analytics_accounts" [] "Accounts and challenges that numbers are made of.";
+    ANALYTICS_ACCOUNTS_BYTES = Gauge "analytics_accounts_bytes" [] "What they take in memory, about.";
+    ANALYTICS_INPUTS = Counter "analytics_inputs_total" [result] "Fills, cash flows and marks that count, and those that do not, by why.";
+    ANALYTICS_LATE = Counter "analytics_late_total" [] "Fills and cash flows that came after newer ones, so that their day was computed again.";
+    ANALYTICS_PUBLISHED = Counter "analytics_published_total" [result] "Events and states of the analytics by what the hub said.";
+    ANALYTICS_BEHIND = Gauge "analytics_behind_bytes" [] "Bytes of the journal that the analytics have not read yet.";
+    ANALYTICS_LAG = Gauge "analytics_lag_milliseconds" [] "How old the last event was that they read, while there is more to read.";
+    ANALYTICS_MISSED = Counter "analytics_missed_segments_total" [] "Segments of the journal that were gone before the analytics had read them.";
+    ANALYTICS_VERIFIED = Counter "analytics_verified_total" [] "Rounds in which all numbers were computed again from what is kept.";
+    ANALYTICS_DRIFTED = Gauge "analytics_drifted_accounts" [] "Accounts whose numbers are not those that come of the last such round.";
     AUDIT_ENTRIES = Counter "audit_entries_total" [] "Entries of the audit trail brought to disk.";
     AUDIT_LOST = Counter "audit_lost_total" [] "Entries that found the audit trail's queue full.";
     AUDIT_FAILURES = Counter "audit_failures_total" [] "Writes of audit.db that the disk did not take, each try counted.";

@@ -28,6 +28,7 @@ fn start(log: Log) -> Shared {
     let reports = Arc::new(Link::new(1, Door::new(Waker::Thread(std::thread::current()))));
     let stop = Arc::new(AtomicBool::new(false));
     let writer = Writer {
+        follower: None,
         log,
         inbox: Arc::clone(&inbox),
         door,

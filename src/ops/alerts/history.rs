@@ -77,6 +77,8 @@ pub struct Readings {
     pub came_back: u64,
     /// Entries of the audit trail that were lost.
     pub audit_lost: u64,
+    /// With analytics: accounts whose numbers are not those that come of a recomputation.
+    pub metrics_drift: Option<u64>,
     /// All bytes handed to sockets.
     pub sent_bytes: u64,
     /// CPU time of the process.

@@ -188,4 +188,12 @@ pub const ALERTS: &[Definition] = &[
         (0, 0),
         "Entries of the audit trail that found its queue full in the last 5 minutes: the disk is too slow for it.",
     ),
+    alert(
+        "metrics_drift",
+        Severity::Critical,
+        Level(|readings| readings.metrics_drift.map(|accounts| accounts as f64)),
+        (1.0, 1.0),
+        (0, 0),
+        "Accounts whose numbers are not those that come of the kept fills: `tickerd verify` says which numbers.",
+    ),
 ];

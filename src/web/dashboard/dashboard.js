@@ -90,9 +90,10 @@ class Desk {
       entry.points.push({ at, value: Number(data.current_equity) });
       if (entry.points.length > POINTS_MAX) entry.points.shift();
     }
-    if (type === "CHALLENGE_STATUS_CHANGED" || STATUS_OF[type]) entry.status = STATUS_OF[type] ?? data?.new_status ?? null;
-    // A change to FAILED or FUNDED is said by an event of its own too.
-    const isTwin = type === "CHALLENGE_STATUS_CHANGED" && TYPE_OF[data?.new_status];
+    const status = type === "CHALLENGE_STATUS_CHANGED" ? (data?.new_status ?? null) : STATUS_OF[type];
+    // A change to FAILED or FUNDED may be said by an event of its own too: whichever comes second is no news.
+    const isTwin = status && TYPE_OF[status] && status === entry.status;
+    if (status !== undefined) entry.status = status;
     if (lane === "alert" && seq !== undefined && !isTwin) this.alert({ type, room, ts, data, latencyMs: isLive ? this.latest : null });
   }
 
@@ -205,7 +206,7 @@ class Desk {
     setText(row.cells[1], shown.replaceAll("_", " "));
     row.cells[1].title = error?.message ?? "";
     setText(row.cells[2], equity ? grouped(equity.current_equity) : "–");
-    setSigned(row.cells[3], equity?.daily_pnl);
+    setSigned(row.cells[3], today(equity ?? {}));
     row.title = name;
   }
 
@@ -218,7 +219,7 @@ class Desk {
     setText($("#detail-since"), error?.message ?? (isLoading ? "Loading …" : staleSince ? `as of ${clock(staleSince)}` : ""));
     const figures = [
       ["Equity", equity.current_equity],
-      ["Today", equity.daily_pnl, true],
+      ["Today", today(equity), true],
       ["In all", equity.total_pnl, true],
       ["Peak", equity.max_equity_ever],
       ["Low today", equity.daily_min_equity],
@@ -308,6 +309,20 @@ function setSigned(element, value) {
   setText(element, value === undefined ? "–" : (value.startsWith("-") ? "−" : "+") + grouped(value.replace("-", "")));
   element.classList.toggle("down", value?.startsWith("-") ?? false);
   element.classList.toggle("up", value !== undefined && !value.startsWith("-"));
+}
+
+/** What the day has brought, from its beginning on if it is not said: exactly, for both are decimals. */
+function today({ daily_pnl: said, current_equity: now, daily_start_equity: start }) {
+  if (said !== undefined || ![now, start].every((text) => /^-?\d+(\.\d+)?$/.test(text))) return said;
+  const places = Math.max(...[now, start].map((text) => (text.split(".")[1] ?? "").length));
+  const units = (text) => {
+    const [whole, fraction = ""] = text.split(".");
+    return BigInt(whole + fraction.padEnd(places, "0"));
+  };
+  const change = units(now) - units(start);
+  const digits = String(change < 0n ? -change : change).padStart(places + 1, "0");
+  const at = digits.length - places;
+  return `${change < 0n ? "-" : ""}${digits.slice(0, at)}${places > 0 ? `.${digits.slice(at)}` : ""}`;
 }
 
 /** A decimal string with its thousands apart; no digit is changed. */

@@ -1,0 +1,444 @@
+//! The accounts in memory, and what is to be published of them. No thread, no clock and no socket: the thread gives events and the time, and one batch
+//! of the file that takes whatever belongs to them.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::analytics::{Account, Output, Subject, SubjectKind, Taken, check_time};
+use crate::config::AnalyticsConfig;
+use crate::journal::accounts::{Accounts, Batch, Input, InputKind, KeptAccount, Origin};
+use crate::journal::follow::Followed;
+
+use super::fields::{self, Envelope};
+use super::inputs::{self, Refused};
+use super::lines;
+use super::stats::AnalyticsStats;
+
+/// Accounts that there may be; a fill of another one is refused.
+const ACCOUNTS_MAX: usize = 200_000;
+/// A mark that is older than the newest input by no more counts as if it came with it: the events that it passed on its way had to be synced first.
+const PASSED_MS: u64 = 1_000;
+/// How much of the data of a refused input is kept, in bytes.
+const REFUSED_BYTES_MAX: usize = 4 * 1024;
+
+/// See the module.
+pub(super) struct Desk {
+    config: AnalyticsConfig,
+    stats: Arc<AnalyticsStats>,
+    accounts: HashMap<Box<str>, Held>,
+    /// The accounts that have ever traded a symbol.
+    symbols: HashMap<Box<str>, Vec<Box<str>>>,
+    /// When the newest input counts.
+    newest_ms: u64,
+    /// The newest input.
+    newest: u64,
+    /// Accounts whose state has changed since it was kept.
+    unsaved: BTreeSet<Box<str>>,
+    /// Those of them whose turn it is, and the newest input when it began.
+    saving: (BTreeSet<Box<str>>, u64),
+    /// Of these, those whose state is to be kept with this batch.
+    urgent: BTreeSet<Box<str>>,
+    /// Accounts with states that were not published yet.
+    unpublished: BTreeSet<Box<str>>,
+    /// Events that were not published yet, each of which counts.
+    posts: VecDeque<Post>,
+    /// Those of them that were there at the start: they may have been published by then.
+    unsure: HashSet<Box<str>>,
+    /// Refused inputs that were not logged yet.
+    refusals: Vec<String>,
+    out: Vec<Output>,
+}
+
+/// An account with what the daemon knows of it.
+struct Held {
+    account: Account,
+    owner: Option<Box<str>>,
+    equity: Option<Output>,
+    metrics: Option<Output>,
+}
+
+/// An event that is to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Post {
+    /// Room and `event_id`.
+    pub(super) name: Box<str>,
+    /// The line, with its end.
+    pub(super) line: Box<str>,
+}
+
+impl Desk {
+    /// The accounts as they were kept, with the inputs given to them that came later. Those whose state is of no use are computed anew.
+    pub(super) fn load(config: &AnalyticsConfig, stats: &Arc<AnalyticsStats>, store: &Accounts) -> rusqlite::Result<Desk> {
+        let mut desk = Desk {
+            config: config.clone(),
+            stats: Arc::clone(stats),
+            accounts: HashMap::new(),
+            symbols: HashMap::new(),
+            newest_ms: store.newest_ms()?,
+            newest: store.newest()?,
+            unsaved: BTreeSet::new(),
+            saving: Default::default(),
+            urgent: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
+            posts: VecDeque::new(),
+            unsure: HashSet::new(),
+            refusals: Vec::new(),
+            out: Vec::new(),
+        };
+        store.accounts(None)?.into_iter().try_for_each(|kept| desk.restore(store, kept))?;
+        store.inputs_after(store.clean()?, |id, input| desk.replay(id, &input))?;
+        desk.posts = store.outbox()?.into_iter().map(|(name, line)| Post { name, line }).collect();
+        desk.unsure = desk.posts.iter().map(|post| post.name.clone()).collect();
+        // What was published of the last changes is not known.
+        for (room, held) in &mut desk.accounts {
+            desk.out.clear();
+            held.account.states(&mut desk.out);
+            desk.out.drain(..).for_each(|output| held.note(output));
+            desk.unpublished.insert(room.clone());
+        }
+        Ok(desk)
+    }
+
+    fn restore(&mut self, store: &Accounts, kept: KeptAccount) -> rusqlite::Result<()> {
+        let settings = Arc::clone(self.config.settings_of(&kept.account));
+        let account = match Account::restore(Arc::clone(&settings), &kept.state) {
+            Ok(account) => account,
+            Err(error) => {
+                tracing::warn!(event = "analytics_recomputed", account = &*kept.account, %error, "its numbers are computed anew from what was kept");
+                self.unsaved.insert(kept.account.clone());
+                let Some(subject) = subject(&kept.account, kept.owner.as_deref()) else { return Ok(()) };
+                let mut account = Account::new(subject, settings, kept.began_ms);
+                for (id, input) in store.inputs_of(&kept.account, u64::MAX >> 1)? {
+                    self.give_again(&mut account, &kept.account, id, &input);
+                }
+                account
+            }
+        };
+        for symbol in account.symbols() {
+            self.symbols.entry(symbol.into()).or_default().push(kept.account.clone());
+        }
+        self.accounts.insert(kept.account, Held { account, owner: kept.owner, equity: None, metrics: None });
+        Ok(())
+    }
+
+    /// What is to be published because of it was noted when it came first.
+    fn give_again(&mut self, account: &mut Account, room: &str, id: u64, input: &Input) {
+        self.out.clear();
+        if let Err(Refused(message)) = inputs::give(account, id, input, &mut self.out) {
+            tracing::error!(event = "analytics_refused", account = room, id, "an input that was kept does not count any more: {message}");
+        }
+    }
+
+    /// Gives an input again to whoever has not got it.
+    fn replay(&mut self, id: u64, input: &Input) {
+        let rooms = match (&input.account, &input.symbol) {
+            (Some(account), _) => vec![account.clone()],
+            (None, Some(symbol)) => self.symbols.get(symbol).cloned().unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        for room in rooms {
+            let Some(mut held) = self.accounts.remove(&room) else { continue };
+            if held.account.last_seq() < id {
+                self.give_again(&mut held.account, &room, id, input);
+                self.unsaved.insert(room.clone());
+            }
+            self.accounts.insert(room.clone(), held);
+            self.learn(&room, input);
+        }
+    }
+
+    /// The account is known to trade the symbol.
+    fn learn(&mut self, room: &str, input: &Input) {
+        let Some(symbol) = input.symbol.as_deref().filter(|_| input.kind == InputKind::Fill) else { return };
+        match self.symbols.get_mut(symbol) {
+            Some(rooms) if rooms.iter().any(|known| **known == *room) => {}
+            Some(rooms) => rooms.push(room.into()),
+            None => drop(self.symbols.insert(symbol.into(), vec![room.into()])),
+        }
+    }
+
+    /// Whether events of that type are wanted, and as what.
+    pub(super) fn kind_of(&self, kind: &str) -> Option<InputKind> {
+        let is_in = |kinds: &[String]| kinds.iter().any(|known| known == kind);
+        if is_in(&self.config.fills) {
+            return Some(InputKind::Fill);
+        }
+        if is_in(&self.config.flows) {
+            return Some(InputKind::Flow);
+        }
+        is_in(&self.config.marks).then_some(InputKind::Mark)
+    }
+
+    /// Whether any account trades that symbol.
+    pub(super) fn is_traded(&self, symbol: &str) -> bool {
+        self.symbols.contains_key(symbol)
+    }
+
+    /// Takes a fill or a cash flow from the journal.
+    pub(super) fn take(&mut self, batch: &Batch<'_>, kind: InputKind, event: &Followed<'_>, now_ms: u64) -> rusqlite::Result<()> {
+        let origin = Some(Origin { lane: event.lane, epoch: event.epoch, seq: event.seq });
+        let data = event.data();
+        let envelope = Envelope { room: event.room, event_id: event.event_id, ts_ms: event.ts_ms };
+        let input = match fields::read(kind, envelope, data) {
+            Ok(input) => input,
+            Err(message) => {
+                let bad = Input { account: Some(event.room.into()), kind: InputKind::Bad, ts_ms: event.ts_ms, ..Input::default() };
+                let Some(id) = batch.keep(&bad, origin)? else {
+                    self.stats.duplicates.inc();
+                    return Ok(());
+                };
+                return self.refuse(batch, id, event, &message);
+            }
+        };
+        let Some(id) = batch.keep(&input, origin)? else {
+            self.stats.duplicates.inc();
+            return Ok(());
+        };
+        self.newest = id;
+        match self.give(event, id, &input, now_ms) {
+            Ok(Taken::Kept { ts_ms, is_late }) => {
+                if ts_ms != input.ts_ms {
+                    batch.count_at(id, ts_ms)?;
+                }
+                self.stats.late.add(u64::from(is_late));
+                match kind {
+                    InputKind::Flow => self.stats.flows.inc(),
+                    _ => self.stats.fills.inc(),
+                }
+                self.newest_ms = self.newest_ms.max(ts_ms);
+                self.note(batch, event.room)
+            }
+            Ok(Taken::Ignored) => batch.drop_input(id),
+            Err(Refused(message)) => {
+                self.note(batch, event.room)?; // its time may have closed a day
+                self.refuse(batch, id, event, &message)
+            }
+        }
+    }
+
+    /// Gives the account an input, which it may be made for.
+    fn give(&mut self, event: &Followed<'_>, id: u64, input: &Input, now_ms: u64) -> Result<Taken, Refused> {
+        self.out.clear();
+        check_time(input.ts_ms, now_ms).map_err(|refusal| Refused(refusal.to_string()))?;
+        let room = event.room;
+        if let Some(held) = self.accounts.get_mut(room) {
+            let taken = inputs::give(&mut held.account, id, input, &mut self.out)?;
+            self.learn(room, input);
+            return Ok(taken);
+        }
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            return Err(Refused(format!("there are {ACCOUNTS_MAX} accounts, which is all there may be")));
+        }
+        let user = fields::user(event.data());
+        let subject = subject(room, event.owner).ok_or_else(|| {
+            Refused(format!("`{room}` is no account: send fills and cash flows with a `challenge_id` or an `account_id`, to `challenge:…` or `account:…`"))
+        })?;
+        let subject = Subject { user: user.or(subject.user), ..subject };
+        let mut account = Account::new(subject, Arc::clone(self.config.settings_of(room)), input.ts_ms);
+        let taken = inputs::give(&mut account, id, input, &mut self.out)?;
+        self.accounts.insert(room.into(), Held { account, owner: event.owner.map(Box::from), equity: None, metrics: None });
+        self.urgent.insert(room.into());
+        self.learn(room, input);
+        Ok(taken)
+    }
+
+    /// Notes what an account has to say: events go into the file, states are published as they are then.
+    fn note(&mut self, batch: &Batch<'_>, room: &str) -> rusqlite::Result<()> {
+        let Some(held) = self.accounts.get_mut(room) else { return Ok(()) };
+        let mut has_states = false;
+        for output in self.out.drain(..) {
+            if output.is_state() {
+                held.note(output);
+                has_states = true;
+                continue;
+            }
+            let message = held.account.render(&output);
+            let post = lines::post(room, held.owner.as_deref(), &message);
+            batch.post(&post.name, &post.line)?;
+            self.posts.push_back(post);
+        }
+        if has_states {
+            self.unpublished.insert(room.into());
+        }
+        self.unsaved.insert(room.into());
+        Ok(())
+    }
+
+    /// Keeps an input aside that does not count, and tells the room.
+    fn refuse(&mut self, batch: &Batch<'_>, id: u64, event: &Followed<'_>, message: &str) -> rusqlite::Result<()> {
+        let data = event.data();
+        batch.refuse(id, message, data.get(..data.len().min(REFUSED_BYTES_MAX)).unwrap_or_default())?;
+        self.stats.refused.inc();
+        let post = lines::refusal(event, id, message);
+        batch.post(&post.name, &post.line)?;
+        self.posts.push_back(post);
+        self.refusals.push(format!("{} of {}: {message}", event.kind(), event.room));
+        Ok(())
+    }
+
+    /// Gives a mark to all accounts that know its symbol.
+    pub(super) fn mark(&mut self, batch: &Batch<'_>, mark: &Input, now_ms: u64) -> rusqlite::Result<()> {
+        let Some(rooms) = mark.symbol.as_ref().and_then(|symbol| self.symbols.get(symbol)).cloned() else { return Ok(()) };
+        let is_passed = mark.ts_ms < self.newest_ms && self.newest_ms - mark.ts_ms <= PASSED_MS;
+        let mark = &Input { ts_ms: if is_passed { self.newest_ms } else { mark.ts_ms }, ..mark.clone() };
+        if check_time(mark.ts_ms, now_ms).is_err() {
+            self.stats.refused.inc();
+            return Ok(());
+        }
+        let Some(id) = batch.keep(mark, None)? else { return Ok(()) };
+        self.newest = id;
+        let (mut exceptions, mut is_counted) = (Vec::new(), false);
+        for room in &rooms {
+            let Some(held) = self.accounts.get_mut(room) else { continue };
+            self.out.clear();
+            match inputs::give(&mut held.account, id, mark, &mut self.out) {
+                Ok(Taken::Kept { ts_ms, .. }) => {
+                    is_counted = true;
+                    if ts_ms != mark.ts_ms {
+                        exceptions.push((room, Some(ts_ms)));
+                    }
+                    self.note(batch, room)?;
+                }
+                Ok(Taken::Ignored) => exceptions.push((room, None)),
+                Err(Refused(message)) => {
+                    exceptions.push((room, None));
+                    self.stats.refused.inc();
+                    self.refusals.push(format!("mark of {} for {room}: {message}", mark.symbol.as_deref().unwrap_or_default()));
+                }
+            }
+        }
+        if !is_counted {
+            return batch.drop_input(id);
+        }
+        self.stats.marks.inc();
+        self.newest_ms = self.newest_ms.max(mark.ts_ms);
+        exceptions.iter().try_for_each(|(room, ts_ms)| batch.except(room, id, *ts_ms))
+    }
+
+    /// Closes days that are over, and raises what time alone raises; what it raises is kept with the state that knows of it.
+    pub(super) fn tick(&mut self, batch: &Batch<'_>, now_ms: u64) -> rusqlite::Result<()> {
+        let mut told = Vec::new();
+        self.out.clear();
+        for (room, held) in &mut self.accounts {
+            held.account.tick(now_ms, &mut self.out);
+            if !self.out.is_empty() {
+                told.push((room.clone(), std::mem::take(&mut self.out)));
+            }
+        }
+        for (room, out) in told {
+            self.out = out;
+            self.note(batch, &room)?;
+            self.urgent.insert(room);
+        }
+        Ok(())
+    }
+
+    /// An event that stands in the journal is published, whoever was told so.
+    pub(super) fn is_in_journal(&mut self, batch: &Batch<'_>, event: &Followed<'_>) -> rusqlite::Result<()> {
+        let Some(event_id) = event.event_id.filter(|_| !self.unsure.is_empty()) else { return Ok(()) };
+        let name = lines::name(event.room, event_id);
+        if !self.unsure.remove(&name) {
+            return Ok(());
+        }
+        self.posts.retain(|post| post.name != name);
+        batch.posted(&name)
+    }
+
+    /// Keeps the states of those accounts that are new or were ticked, and of up to so many that have changed.
+    pub(super) fn save(&mut self, batch: &Batch<'_>, max: usize) -> rusqlite::Result<()> {
+        if max > 0 && self.saving.0.is_empty() {
+            self.saving = (std::mem::take(&mut self.unsaved), self.newest);
+        }
+        let mut rooms = std::mem::take(&mut self.urgent);
+        for _ in 0..max {
+            let Some(room) = self.saving.0.pop_first() else { break };
+            rooms.insert(room);
+        }
+        if max > 0 && self.saving.0.is_empty() {
+            batch.set_clean(self.saving.1)?;
+        }
+        for account in rooms {
+            let Some(held) = self.accounts.get(&account) else { continue };
+            let (began_ms, state) = (held.account.began_ms(), held.account.dump());
+            batch.save(&KeptAccount { owner: held.owner.clone(), account, began_ms, state })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a round of that is not over.
+    pub(super) fn is_saving(&self) -> bool {
+        !self.saving.0.is_empty()
+    }
+
+    /// Up to so many events that were not published yet, the oldest first.
+    pub(super) fn posts(&self, max: usize) -> Vec<Post> {
+        self.posts.iter().take(max).cloned().collect()
+    }
+
+    /// How many there are.
+    pub(super) fn posts_waiting(&self) -> usize {
+        self.posts.len()
+    }
+
+    /// The oldest of them was published, or never will be.
+    pub(super) fn posted(&mut self) -> Option<Post> {
+        let post = self.posts.pop_front()?;
+        self.unsure.remove(&post.name);
+        Some(post)
+    }
+
+    /// The states of up to so many accounts that were not published yet, as lines. They count as published now.
+    pub(super) fn states(&mut self, max: usize) -> Vec<(Box<str>, Vec<Box<str>>)> {
+        let mut states = Vec::new();
+        while states.len() < max {
+            let Some(room) = self.unpublished.pop_first() else { break };
+            let Some(held) = self.accounts.get(&room) else { continue };
+            let outputs = held.equity.iter().chain(&held.metrics);
+            let lines = outputs.map(|output| lines::state(&room, held.owner.as_deref(), &held.account.render(output))).collect();
+            states.push((room, lines));
+        }
+        states
+    }
+
+    /// They were not published after all.
+    pub(super) fn unpublish(&mut self, room: Box<str>) {
+        self.unpublished.insert(room);
+    }
+
+    /// Whether there is anything to publish.
+    pub(super) fn has_news(&self) -> bool {
+        !self.posts.is_empty() || !self.unpublished.is_empty()
+    }
+
+    /// Refused inputs that were not logged yet.
+    pub(super) fn refusals(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.refusals)
+    }
+
+    /// How many accounts there are, and what they take in bytes, about.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let bytes = self.accounts.values().map(|held| held.account.memory_bytes() as u64).sum();
+        (self.accounts.len() as u64, bytes)
+    }
+}
+
+impl Held {
+    /// The newest of each kind of state is enough.
+    fn note(&mut self, output: Output) {
+        match output {
+            Output::Equity(_) => self.equity = Some(output),
+            _ => self.metrics = Some(output),
+        }
+    }
+}
+
+/// Whose numbers those of that room are.
+fn subject(room: &str, owner: Option<&str>) -> Option<Subject> {
+    let (kind, id) = room.split_once(':')?;
+    let kind = match kind {
+        "challenge" => SubjectKind::Challenge,
+        "account" => SubjectKind::Account,
+        _ => return None,
+    };
+    Some(Subject { kind, id: lines::decode(id), user: owner.map(lines::decode) })
+}
