@@ -348,8 +348,8 @@ mod tests {
         Input { kind: InputKind::Mark, ts_ms: 7, symbol: Some(symbol.into()), price: Some("3".into()), ..Input::default() }
     }
 
-    fn at(seq: u64) -> Option<Origin> {
-        Some(Origin { lane: Lane::Update, epoch: 1, seq })
+    fn at(seq: u64) -> Origin {
+        Origin { lane: Lane::Update, epoch: 1, seq }
     }
 
     /// MET-03, MET-12: what comes again, from the same place or by the same name, counts once; marks count from the first fill of their symbol on,
@@ -362,15 +362,15 @@ mod tests {
         let batch = accounts.begin().unwrap();
         let keep = |input: &Input, origin| batch.keep(input, origin).unwrap();
         assert_eq!(keep(&mark("X"), None), Some(1), "nobody knows it yet");
-        assert_eq!(keep(&fill("a:1", "X", Some("n1")), at(1)), Some(2));
-        assert_eq!(keep(&fill("a:1", "X", Some("n2")), at(1)), None, "the same place");
-        assert_eq!(keep(&fill("a:1", "X", Some("n1")), at(2)), None, "the same name");
+        assert_eq!(keep(&fill("a:1", "X", Some("n1")), Some(at(1))), Some(2));
+        assert_eq!(keep(&fill("a:1", "X", Some("n2")), Some(at(1))), None, "the same place");
+        assert_eq!(keep(&fill("a:1", "X", Some("n1")), Some(at(2))), None, "the same name");
         // What was not kept has used up a number.
-        assert_eq!(keep(&fill("a:2", "Y", Some("n1")), at(1)), Some(5), "another account's");
+        assert_eq!(keep(&fill("a:2", "Y", Some("n1")), Some(at(1))), Some(5), "another account's");
         assert_eq!((keep(&mark("X"), None), keep(&mark("Y"), None), keep(&mark("X"), None)), (Some(6), Some(7), Some(8)));
         batch.except("a:1", 6, None).unwrap();
         batch.except("a:1", 8, Some(9)).unwrap();
-        assert_eq!(keep(&fill("a:1", "X", None), at(3)), Some(9));
+        assert_eq!(keep(&fill("a:1", "X", None), Some(at(3))), Some(9));
         batch.refuse(9, "no reason", "{}").unwrap();
         batch.count_at(2, 6).unwrap();
         batch.commit().unwrap();
@@ -394,7 +394,7 @@ mod tests {
         let mut accounts = Accounts::open(&path).unwrap();
         let kept = KeptAccount { account: "a:1".into(), owner: None, began_ms: 3, state: vec![1, 2] };
         let write = |batch: &Batch<'_>| {
-            batch.keep(&fill("a:1", "X", None), at(1)).unwrap();
+            batch.keep(&fill("a:1", "X", None), Some(at(1))).unwrap();
             batch.save(&kept).unwrap();
             batch.set_place(Position { segment: 3, offset: 4 }).unwrap();
             batch.post("e1", "line 1").unwrap();

@@ -85,8 +85,11 @@ impl House {
     }
 }
 
+/// The states that are to be published, what stands in the outbox, and the inputs.
+type Played = (Vec<String>, Vec<(Box<str>, Box<str>)>, Vec<(u64, Input)>);
+
 /// Plays the day, with a crash at each step of which `crashes` says so: before the commit and after it. What is there at its end.
-fn play(crashes: impl Fn(usize) -> bool) -> (Vec<String>, Vec<(Box<str>, Box<str>)>, Vec<(u64, Input)>) {
+fn play(crashes: impl Fn(usize) -> bool) -> Played {
     let scratch = ScratchDir::new();
     let path = scratch.path().join(FILE);
     let mut house = House::open(&path);
