@@ -152,7 +152,8 @@ def script(start_ms):
     for n, price in enumerate(prices):
         ts = start_ms + n * 10
         if n % 3 == 2 and n < len(prices) - 1:
-            events.append(mark(f"{price:.2f}", ts=ts))
+            # Further out than any fill: equity is highest and lowest at marks.
+            events.append(mark(f"{price + (5 if n % 2 else -5):.2f}", ts=ts))
         else:
             side = "BUY" if n * 31 % 7 < 4 and n < len(prices) - 1 else "SELL"
             events.append(fill(side, str(n % 5 + 1), f"{price:.2f}", fee="0.10", trade_id=f"t{n}", ts=ts))
