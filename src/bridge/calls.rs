@@ -26,6 +26,8 @@ const LOG_EVENTS_MAX: usize = 10_000;
 const KEYS_PER_ROOM_MAX: usize = 4096;
 /// How long an `event_id` is remembered, in milliseconds.
 const ID_MS: u64 = 60_000;
+/// How long replicas have to confirm: less than an answer may take.
+const REPLICAS_MS: u64 = 500;
 /// Of each (room, lane), a node that begins reads so many of the newest events.
 const NEWEST_EVENTS: usize = 100;
 
@@ -154,6 +156,13 @@ pub(super) fn known_room(shard: u16, name: &str, answer: &Value) -> Option<Known
     // What is none of ours waits for nobody.
     known.waits = array(waits)?.iter().filter_map(|value| record::wait(shard, text(value)?)).collect();
     Some(known)
+}
+
+/// Waits until so many replicas have what was written on this connection, and says how many have.
+pub(super) fn wait(replicas: u32) -> Cmd {
+    let mut cmd = redis::cmd("WAIT");
+    cmd.arg(replicas).arg(REPLICAS_MS);
+    cmd
 }
 
 /// Has the store forget what waits no longer.

@@ -1,5 +1,6 @@
-//! A connection to Redis that knows the scripts and has said which epochs it knows.
+//! Connections to Redis that know the scripts and have said which epochs they know: one, or in a cluster one to each server.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use crate::hub::journal::Epoch;
 use crate::hub::store::{EPOCHS_PER_SHARD, SHARDS, Shard};
 
 use super::calls;
-use super::layout::Keys;
+use super::layout::{Keys, REVOCATIONS_SHARD};
+use super::topology::{Place, Slots, like};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -45,9 +47,6 @@ impl From<redis::RedisError> for Failure {
     }
 }
 
-/// What a URL begins with that names sentinels, without TLS and with it, and what an address of the same kind does.
-const SENTINELS: [(&str, &str); 2] = [("redis+sentinel://", "redis://"), ("rediss+sentinel://", "rediss://")];
-
 /// What a server wants to see, and what we want to see of it.
 #[derive(Clone, Default)]
 pub struct Access {
@@ -57,15 +56,8 @@ pub struct Access {
     pub ca: Option<Vec<u8>>,
     /// With TLS: our certificate and its key, in PEM.
     pub identity: Option<Vec<u8>>,
-}
-
-enum Place {
-    Known(ConnectionAddr),
-    /// These know where the master of that name is.
-    Asked {
-        sentinels: Vec<ConnectionAddr>,
-        master: String,
-    },
+    /// How many replicas must have what is written before it is safe.
+    pub replicas: u32,
 }
 
 /// Where Redis is, and what is known of its epochs.
@@ -73,6 +65,8 @@ pub struct Server {
     place: Place,
     settings: RedisConnectionInfo,
     certificates: TlsCertificates,
+    /// How many replicas must have what is written.
+    pub(super) replicas: u32,
     /// Names this node's start.
     pub(super) node: u64,
     /// The newest epoch of each shard that any connection has seen, in the shard's own count.
@@ -91,61 +85,68 @@ pub struct Begin {
 
 /// See the module.
 pub(super) struct Client {
-    connection: Connection,
+    /// One to each server that has shards of this client.
+    connections: Vec<Connection>,
+    /// By shard: which of them leads to it.
+    at: BTreeMap<u16, usize>,
     append_sha: String,
     room_sha: String,
     /// By shard: its epochs when the connection was made, and its feed's last place.
-    pub(super) welcome: Vec<(Vec<Epoch>, u64)>,
+    pub(super) welcome: BTreeMap<u16, (Vec<Epoch>, u64)>,
 }
 
 impl Server {
-    /// The server at that URL, for the node of that name: `redis://HOST:PORT/DB`, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB`; with TLS,
-    /// `rediss`.
+    /// The servers at that URL ([`Place::read`]), for the node of that name.
     pub fn new(url: &str, access: Access, node: u64) -> Result<Server, Failure> {
-        let sentinels = SENTINELS.iter().find_map(|(scheme, plain)| Some((url.strip_prefix(scheme)?, plain)));
-        let (place, mut settings) = match sentinels {
-            None => {
-                let info = url.into_connection_info()?;
-                (Place::Known(info.addr().clone()), info.redis_settings().clone())
-            }
-            Some((rest, scheme)) => {
-                let mut parts = rest.splitn(3, '/');
-                let (hosts, master) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_owned());
-                // As for one server, but for the host.
-                let info = format!("{scheme}sentinel/{}", parts.next().unwrap_or_default()).into_connection_info()?;
-                let sentinel = |host: &str| Ok(format!("{scheme}{host}").into_connection_info()?.addr().clone());
-                let sentinels = hosts.split(',').map(sentinel).collect::<Result<Vec<_>, Failure>>()?;
-                (Place::Asked { sentinels, master }, info.redis_settings().clone())
-            }
-        };
+        let (place, mut settings) = Place::read(url)?;
         if let Some(password) = access.password {
             settings = settings.set_password(password);
         }
         let client_tls = access.identity.map(|pem| ClientTlsConfig { client_cert: pem.clone(), client_key: pem });
         let certificates = TlsCertificates { client_tls, root_cert: access.ca };
-        let server = Server { place, settings, certificates, node, epochs: [const { AtomicU32::new(0) }; SHARDS as usize] };
-        // What is wrong with the certificates is told now.
-        match &server.place {
-            Place::Known(addr) => server.client(addr, server.settings.clone())?,
-            Place::Asked { sentinels, .. } => server.client(&sentinels[0], server.settings.clone())?,
+        let server = Server {
+            place,
+            settings,
+            certificates,
+            replicas: access.replicas,
+            node,
+            epochs: [const { AtomicU32::new(0) }; SHARDS as usize],
         };
+        // What is wrong with the certificates is told now.
+        server.client(server.place.any(), server.settings.clone())?;
         Ok(server)
     }
 
-    /// Where the master is.
-    fn master(&self) -> Result<ConnectionAddr, Failure> {
-        let (sentinels, master) = match &self.place {
-            Place::Known(addr) => return Ok(addr.clone()),
-            Place::Asked { sentinels, master } => (sentinels, master),
+    /// Whether keys are on several servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster { .. })
+    }
+
+    /// Parts of the shards that are read together: in a cluster each by itself, for it may be on any server.
+    pub fn parts(&self) -> Vec<Vec<u16>> {
+        if self.is_cluster() { (0..SHARDS).map(|shard| vec![shard]).collect() } else { vec![(0..SHARDS).collect()] }
+    }
+
+    /// Where these keys are written, one for each.
+    fn masters<K: AsRef<str>>(&self, keys: &[K]) -> Result<Vec<ConnectionAddr>, Failure> {
+        let (known, what, find): (_, _, &dyn Fn(&ConnectionAddr) -> _) = match &self.place {
+            Place::Known(addr) => return Ok(vec![addr.clone(); keys.len()]),
+            Place::Asked { sentinels, master } => (sentinels, format!("no sentinel knows where `{master}` is"), &|sentinel| {
+                Ok(vec![self.ask_sentinel(sentinel, master)?; keys.len()])
+            }),
+            Place::Cluster { seeds } => (seeds, "no server of the cluster can be asked".to_owned(), &|seed| {
+                let slots = Slots::read(seed, &ask(&mut self.open(seed, &self.settings)?, &[Slots::ask()])?[0])?;
+                keys.iter().map(|key| slots.master_of(key.as_ref()).cloned()).collect()
+            }),
         };
-        let mut failure = Failure("there are no sentinels".to_owned());
-        for sentinel in sentinels {
-            match self.ask_sentinel(sentinel, master) {
-                Ok(addr) => return Ok(addr),
+        let mut failure = Failure("there is none".to_owned());
+        for server in known {
+            match find(server) {
+                Ok(masters) => return Ok(masters),
                 Err(why) => failure = why,
             }
         }
-        Err(Failure(format!("no sentinel knows where `{master}` is: {failure}")))
+        Err(Failure(format!("{what}: {failure}")))
     }
 
     fn client(&self, addr: &ConnectionAddr, settings: RedisConnectionInfo) -> Result<redis::Client, Failure> {
@@ -171,20 +172,38 @@ impl Server {
         let unknown = || Failure(format!("{sentinel} does not know `{master}`"));
         let Some([host, port]) = calls::array(&answers[0]) else { return Err(unknown()) };
         let (host, port) = (text(host)?.to_owned(), text(port)?.parse().map_err(|_| unknown())?);
-        Ok(match sentinel {
-            ConnectionAddr::TcpTls { .. } => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-            _ => ConnectionAddr::Tcp(host, port),
-        })
+        Ok(like(sentinel, host, port))
     }
 
-    /// Connects, for what is not the nodes' own.
-    pub(super) fn plain(&self) -> Result<Connection, Failure> {
-        self.open(&self.master()?, &self.settings)
+    /// Connects, for what is not the nodes' own: to where that key is.
+    pub(super) fn plain(&self, key: &str) -> Result<Connection, Failure> {
+        self.open(&self.masters(&[key])?[0], &self.settings)
     }
 
-    /// Connects. The epoch that this may begin has a random name.
-    pub(super) fn connect(&self) -> Result<Client, Failure> {
-        let mut connection = self.open(&self.master()?, &self.settings)?;
+    /// Connects to where these shards are. The epochs that this may begin have random names.
+    pub(super) fn connect(&self, shards: &[u16]) -> Result<Client, Failure> {
+        let keys: Vec<String> = shards.iter().map(|shard| Keys::new(*shard).meta()).collect();
+        let (mut addrs, mut at): (Vec<ConnectionAddr>, _) = (Vec::new(), BTreeMap::new());
+        for (shard, addr) in shards.iter().zip(self.masters(&keys)?) {
+            let known = addrs.iter().position(|known| *known == addr);
+            at.insert(*shard, known.unwrap_or(addrs.len()));
+            if known.is_none() {
+                addrs.push(addr);
+            }
+        }
+        let random = getrandom::u64().map_err(|error| Failure(format!("the system has no random numbers: {error}")))?;
+        let mut client =
+            Client { connections: Vec::new(), at, append_sha: String::new(), room_sha: String::new(), welcome: BTreeMap::new() };
+        for (number, addr) in addrs.iter().enumerate() {
+            let own: Vec<u16> = shards.iter().copied().filter(|shard| client.at[shard] == number).collect();
+            self.greet(&mut client, addr, &own, random).map_err(|Failure(why)| Failure(format!("{addr}: {why}")))?;
+        }
+        Ok(client)
+    }
+
+    /// Connects to one server, and hears of the shards that it has.
+    fn greet(&self, client: &mut Client, addr: &ConnectionAddr, shards: &[u16], random: u64) -> Result<(), Failure> {
+        let mut connection = self.open(addr, &self.settings)?;
         let loads = [calls::HELLO, calls::APPEND, calls::ROOM].map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script).clone());
         let mut info = redis::cmd("INFO");
         info.arg("server");
@@ -194,20 +213,16 @@ impl Server {
             return Err(Failure("it is a replica: give the master, or its sentinels".to_owned()));
         }
         let (hello, run) = (text(hello)?, run_id(text(info)?)?);
-        let random = getrandom::u64().map_err(|error| Failure(format!("the system has no random numbers: {error}")))?;
-        let hellos: Vec<Cmd> = (0..SHARDS).map(|shard| self.hello(hello, shard, run, random)).collect();
-        let answers = ask(&mut connection, &hellos)?;
-        let welcome = (0..SHARDS).zip(&answers).map(|(shard, answer)| calls::welcomed(shard, answer)).collect::<Option<Vec<_>>>();
-        let client = Client {
-            append_sha: text(append)?.to_owned(),
-            room_sha: text(room)?.to_owned(),
-            welcome: welcome.ok_or_else(nonsense)?,
-            connection,
-        };
-        for (known, (epochs, _)) in self.epochs.iter().zip(&client.welcome) {
-            known.fetch_max(epochs.last().map_or(0, |epoch| epoch.number % EPOCHS_PER_SHARD), Ordering::Relaxed);
+        let hellos: Vec<Cmd> = shards.iter().map(|shard| self.hello(hello, *shard, run, random)).collect();
+        for (shard, answer) in shards.iter().zip(&ask(&mut connection, &hellos)?) {
+            let (epochs, place) = calls::welcomed(*shard, answer).ok_or_else(nonsense)?;
+            let newest = epochs.last().map_or(0, |epoch| epoch.number % EPOCHS_PER_SHARD);
+            self.epochs[usize::from(*shard)].fetch_max(newest, Ordering::Relaxed);
+            client.welcome.insert(*shard, (epochs, place));
         }
-        Ok(client)
+        (client.append_sha, client.room_sha) = (text(append)?.to_owned(), text(room)?.to_owned());
+        client.connections.push(connection);
+        Ok(())
     }
 
     fn hello(&self, sha: &str, shard: u16, run: &str, random: u64) -> Cmd {
@@ -218,8 +233,8 @@ impl Server {
 
     /// Reads all that the nodes share, for one that begins.
     pub fn read_all(&self) -> Result<Begin, Failure> {
-        let mut client = self.connect()?;
-        let answers = client.ask(&[calls::revocations()])?;
+        let mut client = self.connect(&(0..SHARDS).collect::<Vec<_>>())?;
+        let answers = client.ask(REVOCATIONS_SHARD, &[calls::revocations()])?;
         let (revocations, revoked) = calls::revoked(&answers[0]).ok_or_else(nonsense)?;
         let revocations = revocations.into_iter().map(str::to_owned).collect();
         let revoked = revoked.unwrap_or("0-0").to_owned();
@@ -229,14 +244,29 @@ impl Server {
 
     /// Gives a revocation, as JSON, to all nodes, this one among them.
     pub fn revoke(&self, json: &str) -> Result<(), Failure> {
-        self.connect()?.ask(&[calls::revoke(json)]).map(drop)
+        self.connect(&[REVOCATIONS_SHARD])?.ask(REVOCATIONS_SHARD, &[calls::revoke(json)]).map(drop)
     }
 }
 
 impl Client {
-    /// Asks several things in one round trip.
-    pub(super) fn ask(&mut self, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
-        ask(&mut self.connection, cmds)
+    /// Asks several things about one shard in one round trip.
+    pub(super) fn ask(&mut self, shard: u16, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
+        ask(&mut self.connections[self.at[&shard]], cmds)
+    }
+
+    /// Asks several things, each about a shard, in one round trip to each server, all at once. After a failure the client is of no use.
+    pub(super) fn ask_each(&mut self, cmds: &[(u16, Cmd)]) -> Result<Vec<Value>, Failure> {
+        let mut calls = vec![Vec::new(); self.connections.len()];
+        for (shard, cmd) in cmds {
+            calls[self.at[shard]].extend_from_slice(&cmd.get_packed_command());
+        }
+        for (connection, bytes) in self.connections.iter_mut().zip(&calls).filter(|(_, bytes)| !bytes.is_empty()) {
+            connection.send_packed_command(bytes)?;
+        }
+        // Each server answers in the order in which it was asked.
+        let answers = cmds.iter().map(|(shard, _)| self.connections[self.at[shard]].recv_response()).collect::<Result<Vec<_>, _>>()?;
+        no_error(&answers)?;
+        Ok(answers)
     }
 
     pub(super) fn append_sha(&self) -> &str {
@@ -248,24 +278,24 @@ impl Client {
         let keys = Keys::new(number);
         let mut feed = redis::cmd("HGET");
         feed.arg(keys.meta()).arg("feed");
-        let place = text(&self.ask(&[feed])?[0])?.parse().map_err(|_| nonsense())?;
-        let names = self.names(&keys)?;
+        let place = text(&self.ask(number, &[feed])?[0])?.parse().map_err(|_| nonsense())?;
+        let names = self.names(number)?;
         let mut rooms = Vec::new();
         for names in names.chunks(ROOMS_PER_READ) {
             let cmds: Vec<Cmd> = names.iter().map(|name| calls::room(&self.room_sha, &keys, name)).collect();
-            for (name, answer) in names.iter().zip(&self.ask(&cmds)?) {
+            for (name, answer) in names.iter().zip(&self.ask(number, &cmds)?) {
                 rooms.push(calls::known_room(number, name, answer).ok_or_else(nonsense)?);
             }
         }
-        Ok(Shard { number, epochs: self.welcome[usize::from(number)].0.clone(), place, rooms })
+        Ok(Shard { number, epochs: self.welcome[&number].0.clone(), place, rooms })
     }
 
-    fn names(&mut self, keys: &Keys) -> Result<Vec<String>, Failure> {
-        let (mut names, mut cursor) = (Vec::new(), "0".to_owned());
+    fn names(&mut self, shard: u16) -> Result<Vec<String>, Failure> {
+        let (rooms, mut names, mut cursor) = (Keys::new(shard).rooms(), Vec::new(), "0".to_owned());
         loop {
             let mut scan = redis::cmd("SSCAN");
-            scan.arg(keys.rooms()).arg(&cursor).arg("COUNT").arg(NAMES_PER_SCAN);
-            let answers = self.ask(&[scan])?;
+            scan.arg(&rooms).arg(&cursor).arg("COUNT").arg(NAMES_PER_SCAN);
+            let answers = self.ask(shard, &[scan])?;
             let Some([next, found]) = calls::array(&answers[0]) else { return Err(nonsense()) };
             for name in calls::array(found).ok_or_else(nonsense)? {
                 names.push(text(name)?.to_owned());
@@ -290,10 +320,13 @@ pub(super) fn ask(connection: &mut Connection, cmds: &[Cmd]) -> Result<Vec<Value
         bytes.extend_from_slice(&cmd.get_packed_command());
     }
     let answers = connection.req_packed_commands(&bytes, 0, cmds.len())?;
-    if let Some(error) = answers.iter().find_map(|answer| if let Value::ServerError(error) = answer { Some(error) } else { None }) {
-        return Err(Failure(format!("{} {}", error.code(), error.details().unwrap_or_default())));
-    }
+    no_error(&answers)?;
     if answers.len() == cmds.len() { Ok(answers) } else { Err(nonsense()) }
+}
+
+fn no_error(answers: &[Value]) -> Result<(), Failure> {
+    let error = answers.iter().find_map(|answer| if let Value::ServerError(error) = answer { Some(error) } else { None });
+    error.map_or(Ok(()), |error| Err(Failure(format!("{} {}", error.code(), error.details().unwrap_or_default()))))
 }
 
 fn run_id(info: &str) -> Result<&str, Failure> {

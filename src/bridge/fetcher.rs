@@ -60,12 +60,13 @@ impl Fetcher {
     fn fetch(&self, client: &mut Option<Client>, fetch: &Fetch) -> Result<Vec<Arc<Frame>>, Failure> {
         let client = match client {
             Some(client) => client,
-            none => none.insert(self.shared.server.connect()?),
+            none => none.insert(self.shared.connect_all()?),
         };
-        let log = Keys::new(shard_of(&fetch.room)).log(fetch.lane, &fetch.room);
+        let shard = shard_of(&fetch.room);
+        let log = Keys::new(shard).log(fetch.lane, &fetch.room);
         let mut range = redis::cmd("XRANGE");
         range.arg(log).arg(format!("{}-0", fetch.from)).arg(format!("{}-0", fetch.to)).arg("COUNT").arg(REPLAY_PART_EVENTS);
-        let answers = client.ask(&[range])?;
+        let answers = client.ask(shard, &[range])?;
         let (mut frames, mut bytes) = (Vec::new(), 0);
         for (seq, text) in calls::entries(&answers[0]).ok_or_else(nonsense)? {
             if bytes >= REPLAY_PART_BYTES {

@@ -43,7 +43,7 @@ const LATER_MAX: Duration = Duration::from_secs(1);
 pub struct Ingest {
     /// Where the streams are.
     pub server: Server,
-    /// Their names.
+    /// Their names; in a cluster, one.
     pub streams: Vec<String>,
     /// Rung once a second by who watches the threads.
     pub door: Arc<Door>,
@@ -147,7 +147,7 @@ impl Ingest {
     }
 
     fn connect(&self, begin: &str) -> Result<Session, Failure> {
-        let mut redis = self.server.plain()?;
+        let mut redis = self.server.plain(&self.streams[0])?;
         for name in &self.streams {
             let mut group = redis::cmd("XGROUP");
             group.arg("CREATE").arg(name).arg(GROUP).arg(begin).arg("MKSTREAM");
@@ -252,11 +252,12 @@ impl Ingest {
     /// Acknowledges what is done, what was refused being set aside before.
     fn settle(&self, session: &mut Session, at: usize, done: &[(&str, Option<Refused>)]) -> Result<(), Failure> {
         let name = &session.streams[at].name;
+        let refused_to = layout::refused(name, self.server.is_cluster());
         let mut cmds = Vec::new();
         for (id, refused) in done {
             let Some(Refused { code, message }) = refused else { continue };
             tracing::warn!(event = "ingest_refused", stream = name, id, code, "{message}");
-            cmds.push(set_aside(name, id, *code, message));
+            cmds.push(set_aside(name, &refused_to, id, *code, message));
         }
         let refused = cmds.len() as u64;
         if !done.is_empty() {
@@ -304,8 +305,8 @@ fn entry(value: &Value) -> Option<Entry> {
 }
 
 /// Copies an entry to where operators look for what was refused. A script does it, so that the entry's bytes need not travel.
-fn set_aside(stream: &str, id: &str, code: u16, message: &str) -> Cmd {
+fn set_aside(stream: &str, refused_to: &str, id: &str, code: u16, message: &str) -> Cmd {
     let mut cmd = redis::cmd("EVAL");
-    cmd.arg(calls::SET_ASIDE).arg(2).arg(stream).arg(layout::refused(stream)).arg(id).arg(REFUSED_MAX).arg(code).arg(message);
+    cmd.arg(calls::SET_ASIDE).arg(2).arg(stream).arg(refused_to).arg(id).arg(REFUSED_MAX).arg(code).arg(message);
     cmd
 }

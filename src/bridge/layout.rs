@@ -13,24 +13,26 @@
 //! | `tickerd:{5}:states:NAME` | hash: the newest value of each state key |
 //! | `tickerd:{5}:waits:NAME` | hash: by `event_id`, what waits for its user's acknowledgment |
 //! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
-//! | `tickerd:revocations` | stream: all revocations, as JSON |
-//! | `tickerd:ingest:STREAM` | string: the node that publishes what comes by that stream |
-//! | `STREAM:refused` | stream: its entries that were refused, with the reason |
+//! | `tickerd:{0}:revocations` | stream: all revocations, as JSON |
+//! | `tickerd:ingest:{STREAM}` | string: the node that publishes what comes by that stream |
+//! | `STREAM:refused` | stream: its entries that were refused, with the reason; in a cluster `{STREAM}:refused`, which is where the stream is |
 //! | `tickerd:{5}:answer:NODE` | string: the last answer to that node, for the case that it got lost |
 
 use crate::base::lane::Lane;
 
-/// Of all nodes, and of no shard.
-pub(super) const REVOCATIONS: &str = "tickerd:revocations";
+/// All revocations, whatever the room.
+pub(super) const REVOCATIONS: &str = "tickerd:{0}:revocations";
+/// With which shard they are.
+pub(super) const REVOCATIONS_SHARD: u16 = 0;
 
 /// Who publishes what comes by a stream.
 pub(super) fn lease(stream: &str) -> String {
-    format!("tickerd:ingest:{stream}")
+    format!("tickerd:ingest:{{{stream}}}")
 }
 
-/// Where its entries go that were refused.
-pub(super) fn refused(stream: &str) -> String {
-    format!("{stream}:refused")
+/// Where its entries go that were refused: in a cluster, with a hash tag, so that it is where the stream is.
+pub(super) fn refused(stream: &str, is_cluster: bool) -> String {
+    if is_cluster { format!("{{{stream}}}:refused") } else { format!("{stream}:refused") }
 }
 
 /// The keys of one shard.

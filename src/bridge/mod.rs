@@ -10,7 +10,8 @@
 //! | `layout` | the names of keys |
 //! | `record` | events, states and verdicts as text |
 //! | `calls` | the scripts, what goes into a call, what comes back |
-//! | `client` | a connection that knows the epochs |
+//! | `topology` | where the servers are: one, a master that sentinels name, a cluster |
+//! | `client` | connections that know the epochs |
 //! | [`writer`] | the thread that brings events to the store, in batches |
 //! | [`reader`] | the thread that reads the feeds |
 //! | [`fetcher`] | the thread that reads past events for those who come back |
@@ -29,15 +30,17 @@ pub mod publisher;
 pub mod reader;
 mod record;
 pub mod stats;
+mod topology;
 pub mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::hub::store::News;
+use crate::hub::store::{News, SHARDS};
 use crate::net::link::{Door, Link};
 
+use client::Client;
 pub use client::{Access, Begin, Failure, Server};
 
 /// How soon a full link to the hub is tried again.
@@ -67,6 +70,8 @@ pub struct Shared {
     pub news: Arc<Link<News>>,
     /// The figures.
     pub stats: Arc<stats::BridgeStats>,
+    /// By shard: something was missed that may be about any room in it, so that it is to be read anew.
+    pub anew: Arc<[AtomicBool; SHARDS as usize]>,
     /// Set, and the doors rung, when the threads shall end.
     pub stop: Arc<AtomicBool>,
 }
@@ -74,6 +79,10 @@ pub struct Shared {
 impl Shared {
     fn tell(&self, news: News, door: &Door) {
         push(&self.news, news, door, &self.stop);
+    }
+
+    fn connect_all(&self) -> Result<Client, Failure> {
+        self.server.connect(&(0..SHARDS).collect::<Vec<_>>())
     }
 
     fn is_ending(&self) -> bool {

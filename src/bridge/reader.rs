@@ -1,21 +1,23 @@
-//! The thread that reads the feeds of all shards, by one blocking read, and gives the hub what they bring.
+//! The thread that reads the feeds of all shards, by one blocking read, and gives the hub what they bring. In a cluster, where no command may be
+//! about keys of several servers, there is one for each shard.
 //!
 //! A feed's places are numbered without holes: one that is missing was let go before it was read here. Then, and whenever a shard has another
 //! epoch than the one that was read, the shard is read anew.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
 use crate::hub::acks::ACKS_ROOM;
 use crate::hub::journal::Epoch;
-use crate::hub::store::{EPOCHS_PER_SHARD, Fed, News, SHARDS, shard_of};
+use crate::hub::store::{EPOCHS_PER_SHARD, Fed, News, Shard, shard_of};
 use crate::net::clock::Clock;
 use crate::net::link::Door;
 
 use super::client::{Begin, Client, Failure, nonsense};
-use super::layout::{Keys, REVOCATIONS};
+use super::layout::{Keys, REVOCATIONS, REVOCATIONS_SHARD};
 use super::{Shared, calls, record};
 
 /// How long a read waits for something to come.
@@ -32,28 +34,45 @@ pub struct Reader {
     shared: Shared,
     door: Arc<Door>,
     clock: Clock,
-    /// By shard: the last place that was read.
-    places: Vec<u64>,
-    /// By shard: the epoch that was read, in its own count.
-    epochs: Vec<u32>,
-    feeds: Vec<String>,
-    /// The last revocation that was read.
-    revoked: String,
-    on_revocation: OnRevocation,
+    feeds: Vec<Feed>,
+    /// If they are read here: who takes them, and the last one that was read.
+    revocations: Option<(OnRevocation, String)>,
     looked: Instant,
+}
+
+/// Of one shard.
+struct Feed {
+    shard: u16,
+    key: String,
+    /// The last place that was read.
+    place: u64,
+    /// The epoch that was read, in the shard's own count.
+    epoch: u32,
 }
 
 /// Takes a revocation, as JSON, that some node was told of.
 pub type OnRevocation = Box<dyn Fn(&str) + Send>;
 
 impl Reader {
-    /// A thread's work. The node has begun with that.
-    pub fn new(shared: Shared, door: Arc<Door>, clock: Clock, begin: &Begin, on_revocation: OnRevocation) -> Reader {
-        let shards = &begin.shards;
-        let feeds = (0..SHARDS).map(|shard| Keys::new(shard).feed()).collect();
-        let epochs = shards.iter().map(|shard| epoch_of(&shard.epochs)).collect();
-        let places = shards.iter().map(|shard| shard.place).collect();
-        Reader { shared, door, clock, places, epochs, feeds, revoked: begin.revoked.clone(), on_revocation, looked: Instant::now() }
+    /// A thread's work: the feeds of these shards. The node has begun with that. Revocations come with one of the shards.
+    pub fn new(
+        shared: Shared,
+        door: Arc<Door>,
+        clock: Clock,
+        begin: &Begin,
+        part: &[u16],
+        on_revocation: &mut Option<OnRevocation>,
+    ) -> Reader {
+        let feed = |shard: &Shard| Feed {
+            shard: shard.number,
+            key: Keys::new(shard.number).feed(),
+            place: shard.place,
+            epoch: epoch_of(&shard.epochs),
+        };
+        let feeds = begin.shards.iter().filter(|shard| part.contains(&shard.number)).map(feed).collect();
+        let on_revocation = if part.contains(&REVOCATIONS_SHARD) { on_revocation.take() } else { None };
+        let revocations = on_revocation.map(|on_revocation| (on_revocation, begin.revoked.clone()));
+        Reader { shared, door, clock, feeds, revocations, looked: Instant::now() }
     }
 
     /// Runs until told to stop.
@@ -79,7 +98,8 @@ impl Reader {
         let client = match client {
             Some(client) => client,
             none => {
-                let client = none.insert(self.shared.server.connect()?);
+                let shards: Vec<u16> = self.feeds.iter().map(|feed| feed.shard).collect();
+                let client = none.insert(self.shared.server.connect(&shards)?);
                 self.take_up(client)?;
                 client
             }
@@ -87,13 +107,15 @@ impl Reader {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look(client)?;
         }
-        let answers = client.ask(&[self.read()])?;
+        let anew = (0..self.feeds.len()).filter(|at| self.shared.anew[usize::from(self.feeds[*at].shard)].swap(false, Ordering::Relaxed));
+        anew.collect::<Vec<_>>().into_iter().try_for_each(|at| self.resync(client, at))?;
+        let answers = client.ask(self.feeds[0].shard, &[self.read()])?;
         let Value::Array(streams) = &answers[0] else { return Ok(()) };
         for stream in streams {
             let Some([key, entries]) = calls::array(stream) else { return Err(nonsense()) };
             let key = calls::text(key).ok_or_else(nonsense)?;
-            match self.feeds.iter().position(|feed| feed == key) {
-                Some(shard) => self.take(client, shard as u16, &calls::entries(entries).ok_or_else(nonsense)?)?,
+            match self.feeds.iter().position(|feed| feed.key == key) {
+                Some(at) => self.take(client, at, &calls::entries(entries).ok_or_else(nonsense)?)?,
                 None => self.take_revocations(entries)?,
             }
         }
@@ -102,12 +124,13 @@ impl Reader {
 
     /// On a new connection: what has another epoch, or lost a part of its feed, is read anew.
     fn take_up(&mut self, client: &mut Client) -> Result<(), Failure> {
-        for shard in 0..SHARDS {
-            let (epochs, place) = &client.welcome[usize::from(shard)];
+        for at in 0..self.feeds.len() {
+            let feed = &mut self.feeds[at];
+            let (epochs, place) = &client.welcome[&feed.shard];
             let epoch = epoch_of(epochs);
-            if epoch != self.epochs[usize::from(shard)] || *place < self.places[usize::from(shard)] {
-                self.epochs[usize::from(shard)] = epoch;
-                self.resync(client, shard)?;
+            if epoch != feed.epoch || *place < feed.place {
+                feed.epoch = epoch;
+                self.resync(client, at)?;
             }
         }
         Ok(())
@@ -116,14 +139,14 @@ impl Reader {
     /// Redis may be another one behind the same connection, or have lost what it had.
     fn look(&mut self, client: &mut Client) -> Result<(), Failure> {
         self.looked = Instant::now();
-        let look = |shard| {
+        let look = |feed: &Feed| {
             let mut cmd = redis::cmd("HGET");
-            cmd.arg(Keys::new(shard).meta()).arg("epoch");
-            cmd
+            cmd.arg(Keys::new(feed.shard).meta()).arg("epoch");
+            (feed.shard, cmd)
         };
-        let cmds: Vec<Cmd> = (0..SHARDS).map(look).collect();
-        for (answer, epoch) in client.ask(&cmds)?.iter().zip(&self.epochs) {
-            if calls::text(answer).and_then(|text| text.parse().ok()) != Some(*epoch) {
+        let cmds: Vec<(u16, Cmd)> = self.feeds.iter().map(look).collect();
+        for (answer, feed) in client.ask_each(&cmds)?.iter().zip(&self.feeds) {
+            if calls::text(answer).and_then(|text| text.parse().ok()) != Some(feed.epoch) {
                 return Err(Failure("another epoch has begun".to_owned())); // the next connection reads it
             }
         }
@@ -132,30 +155,34 @@ impl Reader {
 
     fn read(&self) -> Cmd {
         let mut cmd = redis::cmd("XREAD");
-        cmd.arg("COUNT").arg(EVENTS_PER_READ).arg("BLOCK").arg(WAIT_MS).arg("STREAMS").arg(&self.feeds).arg(REVOCATIONS);
-        for place in &self.places {
-            cmd.arg(format!("{place}-0"));
-        }
-        cmd.arg(&self.revoked);
+        cmd.arg("COUNT").arg(EVENTS_PER_READ).arg("BLOCK").arg(WAIT_MS).arg("STREAMS");
+        cmd.arg(self.feeds.iter().map(|feed| &feed.key).collect::<Vec<_>>());
+        cmd.arg(self.revocations.iter().map(|_| REVOCATIONS).collect::<Vec<_>>());
+        cmd.arg(self.feeds.iter().map(|feed| format!("{}-0", feed.place)).collect::<Vec<_>>());
+        cmd.arg(self.revocations.iter().map(|(_, last)| last).collect::<Vec<_>>());
         cmd
     }
 
     fn take_revocations(&mut self, entries: &Value) -> Result<(), Failure> {
-        let (revocations, last) = calls::revoked(entries).ok_or_else(nonsense)?;
+        let (revocations, newest) = calls::revoked(entries).ok_or_else(nonsense)?;
+        let Some((on_revocation, last)) = &mut self.revocations else { return Err(nonsense()) };
         for json in revocations {
-            (self.on_revocation)(json);
+            on_revocation(json);
         }
-        last.unwrap_or("0-0").clone_into(&mut self.revoked);
+        newest.unwrap_or("0-0").clone_into(last);
         Ok(())
     }
 
-    fn take(&mut self, client: &mut Client, shard: u16, entries: &[(u64, &str)]) -> Result<(), Failure> {
+    fn take(&mut self, client: &mut Client, at: usize, entries: &[(u64, &str)]) -> Result<(), Failure> {
         let heard = self.clock.mono();
-        let last = self.places[usize::from(shard)];
+        let Feed { shard, place: last, .. } = self.feeds[at];
         if entries.first().is_some_and(|(place, _)| *place != last + 1) {
-            // What was missed there may be about any room.
-            let shards = if shard == shard_of(ACKS_ROOM) { 0..SHARDS } else { shard..shard + 1 };
-            return shards.into_iter().try_for_each(|shard| self.resync(client, shard));
+            if shard == shard_of(ACKS_ROOM) {
+                // What was missed there may be about any room.
+                self.shared.anew.iter().for_each(|anew| anew.store(true, Ordering::Relaxed));
+                return Ok(());
+            }
+            return self.resync(client, at);
         }
         // What is none of ours is left out: if it was an event, its number is missing, and members get a `gap`.
         let fed = |(place, text): &(u64, &str)| {
@@ -166,22 +193,23 @@ impl Reader {
             fed
         };
         let fed: Vec<Fed> = entries.iter().filter_map(fed).collect();
-        self.places[usize::from(shard)] = entries.last().map_or(last, |(place, _)| *place);
+        self.feeds[at].place = entries.last().map_or(last, |(place, _)| *place);
         self.shared.stats.fed.add(fed.len() as u64);
         self.shared.tell(News::Fed(fed), &self.door);
         Ok(())
     }
 
-    fn resync(&mut self, client: &mut Client, number: u16) -> Result<(), Failure> {
-        let shard = client.shard(number)?;
+    fn resync(&mut self, client: &mut Client, at: usize) -> Result<(), Failure> {
+        let feed = &mut self.feeds[at];
+        let shard = client.shard(feed.shard)?;
         tracing::warn!(
             event = "shard_read_anew",
-            shard = number,
+            shard = shard.number,
             rooms = shard.rooms.len(),
             "something of its feed was missed, or another epoch has begun"
         );
         self.shared.stats.resyncs.inc();
-        self.places[usize::from(number)] = shard.place;
+        feed.place = shard.place;
         self.shared.tell(News::Shard(Box::new(shard)), &self.door);
         Ok(())
     }

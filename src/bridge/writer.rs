@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::Cmd;
+use redis::{Cmd, Value};
 
 use crate::auth::Breaker;
 use crate::base::codes::{Refusal, STORE_UNAVAILABLE};
@@ -54,6 +54,17 @@ struct Call {
     shard: u16,
     batch: u64,
     events: Vec<Append>,
+}
+
+/// What Redis has, but too few replicas: a failover might lose it. Its feed brings it all the same.
+fn unsafe_yet(appended: Appended, have: i64, replicas: u32) -> Appended {
+    let refusal = || {
+        let message = format!(
+            "Redis has the event, but only {have} of {replicas} replicas do (--redis-replicas): send it again with the same event_id after retry_after_ms"
+        );
+        Refusal::passing(STORE_UNAVAILABLE, message, RETRY_MS)
+    };
+    Appended { id: appended.id, outcome: appended.outcome.and_then(|_| Err(refusal())) }
 }
 
 impl Writer {
@@ -136,17 +147,30 @@ impl Writer {
     fn send(&mut self, calls: &mut Vec<Call>) -> Result<(), Failure> {
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(self.shared.server.connect()?),
+            none => none.insert(self.shared.connect_all()?),
         };
         let node = self.shared.server.node;
         let (begun, sha) = (Instant::now(), client.append_sha().to_owned());
-        let appends = calls.iter().map(|call| calls::append(&sha, &Keys::new(call.shard), node, call.batch, &call.events));
-        let settled = self.settled.iter().map(|settled| calls::settled(&Keys::new(shard_of(&settled.room)), settled));
-        let cmds: Vec<Cmd> = appends.chain(settled).collect();
-        let answers = client.ask(&cmds)?;
+        let append = |call: &Call| (call.shard, calls::append(&sha, &Keys::new(call.shard), node, call.batch, &call.events));
+        let settled = self.settled.iter().map(|settled| (shard_of(&settled.room), settled));
+        let settled = settled.map(|(shard, settled)| (shard, calls::settled(&Keys::new(shard), settled)));
+        let mut cmds: Vec<(u16, Cmd)> = calls.iter().map(append).chain(settled).collect();
+        let replicas = self.shared.server.replicas;
+        if replicas > 0 {
+            // On the same connection, after what is waited for.
+            cmds.extend(calls.iter().map(|call| (call.shard, calls::wait(replicas))));
+        }
+        let answers = client.ask_each(&cmds)?;
+        let waited = &answers[answers.len().saturating_sub(calls.len())..];
         let mut appended = Vec::new();
-        for (call, answer) in calls.iter().zip(&answers) {
-            appended.extend(calls::appended(call.batch, &call.events, answer).ok_or_else(nonsense)?);
+        for ((call, answer), have) in calls.iter().zip(&answers).zip(waited) {
+            let outcomes = calls::appended(call.batch, &call.events, answer).ok_or_else(nonsense)?;
+            match (replicas, have) {
+                (0, _) => appended.extend(outcomes),
+                (_, Value::Int(have)) if *have >= i64::from(replicas) => appended.extend(outcomes),
+                (_, Value::Int(have)) => appended.extend(outcomes.into_iter().map(|outcome| unsafe_yet(outcome, *have, replicas))),
+                _ => return Err(nonsense()),
+            }
         }
         calls.clear();
         self.settled.clear();
@@ -180,7 +204,7 @@ impl Writer {
     /// Looks whether the store answers again, if it is time for that.
     fn probe(&mut self) {
         let Some(permit) = self.breaker.permit(self.clock.mono()) else { return };
-        let outcome = self.shared.server.connect();
+        let outcome = self.shared.connect_all();
         self.breaker.settle(permit, outcome.is_ok(), self.clock.mono());
         self.shared.stats.set_breaker(self.breaker.code());
         self.client = outcome.ok();

@@ -330,7 +330,7 @@ static DATA: [Key; 4] = under(
     ],
 );
 
-static NODES: [Key; 4] = under(
+static NODES: [Key; 5] = under(
     "Several nodes",
     [
         key(
@@ -338,11 +338,18 @@ static NODES: [Key; 4] = under(
             Text,
             "URL",
             "",
-            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB], or redis+sentinel://HOST:PORT,…/MASTER[/DB], with TLS rediss; it takes the journal's place",
+            "Redis over which several daemons act as one: redis://[USER@]HOST[:PORT][/DB], or redis+sentinel://HOST:PORT,…/MASTER[/DB], or redis+cluster://HOST:PORT,…, with TLS rediss; it takes the journal's place",
         ),
         key("redis-password-file", Text, "FILE", "", "File of the password for Redis, also for that of --ingest-redis"),
         key("redis-ca", Text, "FILE", "", "With TLS: certificates of who must have signed Redis', PEM; none: whom the system trusts"),
         key("redis-cert", Text, "FILE", "", "With TLS: certificate that Redis gets to see, and its private key, both in one PEM file"),
+        key(
+            "redis-replicas",
+            Number,
+            "N",
+            "0",
+            "Replicas of Redis that must have an event before its publish is answered `ok`, at most 16 (WAIT)",
+        ),
     ],
 );
 

@@ -220,6 +220,8 @@ pub struct RedisConfig {
     pub ca: Option<PathBuf>,
     /// With TLS: the file of our certificate and its key.
     pub certificate: Option<PathBuf>,
+    /// Replicas that must have an event before its publisher is told `ok`.
+    pub replicas: u32,
 }
 
 /// Streams of a Redis by which backends publish.

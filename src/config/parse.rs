@@ -65,7 +65,7 @@ fn url_without_secrets(text: &str, secret_flag: &str) -> Result<String, String> 
 pub(super) fn redis_url(text: &str) -> Result<String, String> {
     let bad = || {
         format!(
-            "`{}` is no URL of Redis: write redis://HOST:PORT/DB, or redis+sentinel://HOST:PORT,HOST:PORT/MASTER for the master that these sentinels know; with TLS, rediss",
+            "`{}` is no URL of Redis: write redis://HOST:PORT/DB, or redis+sentinel://HOST:PORT,HOST:PORT/MASTER for the master that these sentinels know, or redis+cluster://HOST:PORT,HOST:PORT for a cluster with these servers; with TLS, rediss",
             without_userinfo(text)
         )
     };
@@ -84,6 +84,7 @@ pub(super) fn redis_url(text: &str) -> Result<String, String> {
             let (master, db) = path.split_once('/').unwrap_or((path, ""));
             user.is_empty() && hosts.split(',').all(is_host) && !master.is_empty() && is_name(master) && is_db(db)
         }
+        "redis+cluster" | "rediss+cluster" => user.is_empty() && hosts.split(',').all(is_host) && path.is_empty(),
         _ => false,
     };
     if is_sound { Ok(text.to_owned()) } else { Err(bad()) }

@@ -68,8 +68,9 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("redis-password-file", "/r1", "/r2", "\"/r3\""),
     ("redis-ca", "/a1", "/a2", "\"/a3\""),
     ("redis-cert", "/e1", "/e2", "\"/e3\""),
+    ("redis-replicas", "1", "2", "3"),
     ("ingest-stream", "s1", "s2", "[\"s3\", \"s4\"]"),
-    ("ingest-redis", "redis://i:1", "redis://i:2", "\"redis://i:3\""),
+    ("ingest-redis", "redis://i:1", "redis://i:2", "\"rediss://i:3\""),
     ("log", "json", "text", "\"json\""),
     ("log-level", "error", "warn", "\"trace\""),
 ];
@@ -170,8 +171,10 @@ fn flags_win_over_environment_over_file_over_default() {
             if *flag == "tls-key" && mask != 0 {
                 argv.extend(["--tls-cert", "/t"]);
             }
-            if *flag == "ingest-stream" {
-                argv.extend(["--redis", "redis://a"]);
+            match *flag {
+                "ingest-stream" => argv.extend(["--redis", "redis://a"]),
+                "ingest-redis" => argv.extend(["--ingest-stream", "s", "--redis", "redis://a"]),
+                _ => {}
             }
             if *flag == "webhook-url" {
                 argv.extend(["--webhook-secret-file", "/w"]);

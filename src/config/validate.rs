@@ -159,8 +159,9 @@ impl Reader<'_> {
     fn redis(&mut self, credentials: Option<&str>) -> Option<RedisConfig> {
         let password_file = self.maybe("redis-password-file", |text| parse::key_file(text, credentials));
         let (ca, certificate) = (self.maybe("redis-ca", parse::file), self.maybe("redis-cert", |text| parse::key_file(text, credentials)));
+        let replicas = self.one("redis-replicas", 0, number(0..=16));
         let url = self.maybe("redis", parse::redis_url);
-        Some(RedisConfig { url: url?, password_file, ca, certificate })
+        Some(RedisConfig { url: url?, password_file, ca, certificate, replicas })
     }
 
     /// Ingest from Redis, if a stream is named.
@@ -168,6 +169,9 @@ impl Reader<'_> {
         let streams = self.list("ingest-stream", parse::stream);
         let own = self.maybe("ingest-redis", parse::redis_url);
         if streams.is_empty() {
+            if own.is_some() {
+                self.problem("ingest-redis", "no stream is named to publish from: give --ingest-stream, or leave this out".to_owned());
+            }
             return None;
         }
         // What is wrong with the files is told where they are read for the nodes.
@@ -179,7 +183,13 @@ impl Reader<'_> {
             self.problem("ingest-stream", "no Redis is named that has the stream: give --ingest-redis, or --redis".to_owned());
             return None;
         };
-        Some(IngestConfig { redis: RedisConfig { url, password_file, ca, certificate }, streams })
+        if url.contains("+cluster://") && streams.len() > 1 {
+            self.problem(
+                "ingest-stream",
+                "in a cluster they may be on several servers, and are read by one connection: give one".to_owned(),
+            );
+        }
+        Some(IngestConfig { redis: RedisConfig { url, password_file, ca, certificate, replicas: 0 }, streams })
     }
 
     /// Looks the key files of an issuer up.
@@ -231,6 +241,23 @@ impl Reader<'_> {
         self.check_plaintext(config);
         self.check_proxy_header(config);
         self.check_analytics(config);
+        self.check_redis_tls();
+    }
+
+    /// Certificates for a Redis that is spoken to in plaintext: who gives them believes that TLS is on.
+    fn check_redis_tls(&mut self) {
+        let urls: Vec<String> =
+            ["redis", "ingest-redis"].into_iter().flat_map(|flag| self.setting(flag).values).filter(|url| !url.is_empty()).collect();
+        let Some(plaintext) = urls.first() else { return };
+        if urls.iter().any(|url| url.starts_with("rediss")) {
+            return;
+        }
+        let message = format!("it is for TLS, and `{plaintext}` is without: write rediss:// there, or leave this out");
+        for flag in ["redis-ca", "redis-cert"] {
+            if !self.setting(flag).values.is_empty() {
+                self.problem(flag, message.clone());
+            }
+        }
     }
 
     fn check_key_given(&mut self, config: &Config) {

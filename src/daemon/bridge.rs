@@ -1,4 +1,4 @@
-//! The bridge to Redis: its three threads, and what the hub gets of it.
+//! The bridge to Redis: its threads, and what the hub gets of it.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use crate::auth::{Revocation, Revocations};
 use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX, REVOCATIONS_MAX};
 use crate::bridge::fetcher::Fetcher;
-use crate::bridge::reader::Reader;
+use crate::bridge::reader::{OnRevocation, Reader};
 use crate::bridge::stats::BridgeStats;
 use crate::bridge::writer::Writer;
 use crate::bridge::{Access, Begin, Failure, Server, Shared};
@@ -78,31 +78,46 @@ impl Bridge {
     /// Starts the threads. The hub finds the shards among its first news.
     pub(super) fn start(self, clock: Clock, hub: &Arc<Door>, revoker: Arc<Revoker>) -> Result<(BridgeHandle, BridgeLinks), String> {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
-        let (writer, reader, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-read")?, Seat::start("redis-fetch")?);
-        let doors = vec![
-            ("redis-write", Arc::clone(&writer.door)),
-            ("redis-read", Arc::clone(&reader.door)),
-            ("redis-fetch", Arc::clone(&fetcher.door)),
-        ];
+        let (writer, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-fetch")?);
+        let parts = self.server.parts();
+        let names: Vec<String> = match &parts[..] {
+            [_] => vec!["redis-read".to_owned()],
+            several => (0..several.len()).map(|number| format!("redis-read-{number}")).collect(),
+        };
+        let readers = names.iter().map(|name| Seat::start(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut doors = vec![("redis-write".to_owned(), Arc::clone(&writer.door)), ("redis-fetch".to_owned(), Arc::clone(&fetcher.door))];
+        doors.extend(names.into_iter().zip(readers.iter().map(|reader| Arc::clone(&reader.door))));
         let links = BridgeLinks {
             appends: Arc::new(Link::new(APPENDS_MAX, Arc::clone(&writer.door))),
             settles: Arc::new(Link::new(SETTLES_SLOTS, Arc::clone(&writer.door))),
             fetches: Arc::new(Link::new(REPLAY_FETCHES_MAX, Arc::clone(&fetcher.door))),
             news: Arc::new(Link::new(NEWS_SLOTS, Arc::clone(hub))),
         };
-        let shared = Shared { server: self.server, news: Arc::clone(&links.news), stats: Arc::clone(&stats), stop: Arc::clone(&stop) };
-        let reading = Reader::new(shared.clone(), Arc::clone(&reader.door), clock, &self.begin, Box::new(move |json| revoker.hear(json)));
+        let shared = Shared {
+            server: self.server,
+            news: Arc::clone(&links.news),
+            stats: Arc::clone(&stats),
+            anew: Arc::default(),
+            stop: Arc::clone(&stop),
+        };
+        let mut on_revocation: Option<OnRevocation> = Some(Box::new(move |json| revoker.hear(json)));
+        let reading = |(part, seat): (&Vec<u16>, &Seat<Reader>)| {
+            Reader::new(shared.clone(), Arc::clone(&seat.door), clock, &self.begin, part, &mut on_revocation)
+        };
+        let reading: Vec<Reader> = parts.iter().zip(&readers).map(reading).collect();
         for shard in self.begin.shards {
             let pushed = links.news.push(News::Shard(Box::new(shard)));
             assert!(pushed.is_ok(), "nothing was pushed before");
         }
         let (appends, settles) = (Arc::clone(&links.appends), Arc::clone(&links.settles));
         let (fetches, for_writer) = (Arc::clone(&links.fetches), shared.clone());
-        let threads = vec![
+        let mut threads = vec![
             writer.occupy(|door| Writer::new(for_writer, appends, settles, door, clock))?,
-            reader.occupy(|_| reading)?,
             fetcher.occupy(|door| Fetcher::new(shared, fetches, door))?,
         ];
+        for (seat, reader) in readers.into_iter().zip(reading) {
+            threads.push(seat.occupy(|_| reader)?);
+        }
         Ok((Crew { threads, doors, stop, stats }, links))
     }
 }
@@ -113,7 +128,7 @@ pub(super) fn access(config: &RedisConfig) -> Result<Access, String> {
     let read = |flag: &str, path: &Path| fs::read(path).map_err(|error| format!("cannot read --{flag} {}: {error}", path.display()));
     let ca = config.ca.as_deref().map(|path| read("redis-ca", path)).transpose()?;
     let identity = config.certificate.as_deref().map(|path| read("redis-cert", path)).transpose()?;
-    Ok(Access { password, ca, identity })
+    Ok(Access { password, ca, identity, replicas: config.replicas })
 }
 
 impl Work for Writer {

@@ -115,7 +115,7 @@ impl Journal {
             tap: analytics.map(AnalyticsSeat::tap),
         };
         let doors = [("journal", &writer.door), ("replay", &reader.door), ("tables", &keeper.door)];
-        let doors = doors.map(|(name, door)| (name, Arc::clone(door))).into();
+        let doors = doors.map(|(name, door)| (name.to_owned(), Arc::clone(door))).into();
         let retention = Retention { age: config.journal_age, bytes: config.journal_bytes as u64 };
         let threads = vec![
             reader.occupy(|door| Reader {

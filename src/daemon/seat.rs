@@ -54,7 +54,7 @@ impl<W: Work> Seat<W> {
 /// Threads that work together, with the figures of their work.
 pub(super) struct Crew<S> {
     pub(super) threads: Vec<JoinHandle<()>>,
-    pub(super) doors: Vec<(&'static str, Arc<Door>)>,
+    pub(super) doors: Vec<(String, Arc<Door>)>,
     /// Set, and each of them woken, when they shall end.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) stats: Arc<S>,
@@ -67,7 +67,7 @@ impl<S> Crew<S> {
     }
 
     /// The threads' names and doors.
-    pub(super) fn doors(&self) -> &[(&'static str, Arc<Door>)] {
+    pub(super) fn doors(&self) -> &[(String, Arc<Door>)] {
         &self.doors
     }
 

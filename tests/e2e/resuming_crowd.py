@@ -46,9 +46,12 @@ class Crowd:
         self.address, self.position = address, position
         self.poll, self.open, self.later = select.epoll(), {}, []
         self.refusals, self.faults, self.faults_shown = {}, 0, []
-        self.clients = [Client(self, number) for number in range(count)]
+        self.clients = [self.make(number) for number in range(count)]
         self.began = self.progress_at = 0.0
         self.times = []
+
+    def make(self, number):
+        return Client(self, number)
 
     def run(self):
         self.began = self.progress_at = time.monotonic()

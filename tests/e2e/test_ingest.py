@@ -7,7 +7,7 @@ import time
 
 import pytest
 from harness import LONG, PATIENCE_S, Daemon, http_request, mint, note, risk_alert, wait_until
-from redis_server import RedisServer
+from test_nodes import redis  # noqa: F401 (a fixture)
 
 STREAM, REFUSED = "orders", "orders:refused"
 # A lease lasts 5 s, and a node that waits for it asks once a second.
@@ -15,14 +15,7 @@ TAKEOVER_S = 12
 
 
 @pytest.fixture
-def redis(tmp_path):
-    server = RedisServer(tmp_path / "redis")
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def node(redis, tmp_path):
+def node(redis, tmp_path):  # noqa: F811
     """Starts daemons that publish from the stream, each by itself but for that. Those that were not killed must end cleanly."""
     daemons = []
 

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from harness import LONG, PATIENCE_S, Daemon, Lines, RawHttp, figures, http_request, line_of, mint, note, wait_until
 from wire import CLOSE, PONG, TEXT, RawClient, frame
 
@@ -21,6 +22,16 @@ BIG = "x" * 30_000
 SMALL = "x" * 1_000
 SECONDS = 20 if LONG else 4
 LEVELS = ("normal", "high", "short", "full", "exhausted")
+
+
+@pytest.fixture(params=["ws", "wss"])
+def door(request, tmp_path):
+    """The daemon's flags, and the contexts of its `Client`s and of its `RawClient`s."""
+    if request.param == "ws":
+        return {}, None, None
+    authority = Authority(tmp_path)
+    certificate, key, _ = authority.issue()
+    return {"tls_cert": certificate, "tls_key": key}, authority.context_of_threads(), authority.context()
 
 
 def level(daemon):
@@ -200,12 +211,13 @@ def test_half_requests_of_strangers_have_a_sixteenth(serve):
     daemon.member("alerts:1", token=mint("newcomer", rooms=["*"]))
 
 
-def test_readers_who_leave_most_unread_are_closed_before_an_alert_is_refused(serve, reactors):
-    """LIM-06, DLV-20, promises 5 and 6: 60 readers who take nothing are never half full, and hold more than the budget together: those with the most
+def test_readers_who_leave_most_unread_are_closed_before_an_alert_is_refused(serve, reactors, door):
+    """LIM-06, DLV-20, promises 5 and 6, over ws and wss: 60 readers who take nothing are never half full, and hold more than the budget together: those with the most
     are closed with 4103, others' alerts go on, and who keeps up stays."""
-    daemon = serve(reactors=reactors, memory_budget="8MiB", history=0, slow_timeout="5m")
-    witness = daemon.member("alerts:1", token=mint("witness", rooms=["*"]))
-    readers = [RawClient(daemon.address, mint(f"r{n}", rooms=["*"]), 4096) for n in range(60)]
+    flags, tls, raw_tls = door
+    daemon = serve(reactors=reactors, memory_budget="8MiB", history=0, slow_timeout="5m", **flags)
+    witness = daemon.member("alerts:1", token=mint("witness", rooms=["*"]), tls=tls)
+    readers = [RawClient(daemon.address, mint(f"r{n}", rooms=["*"]), 4096, raw_tls) for n in range(60)]
     for number, reader in enumerate(readers):
         reader.subscribe(f"own:{number}")
     for batch in range(5):

@@ -59,3 +59,22 @@ def test_the_replica_takes_over_and_what_it_lacks_is_told(node, servers):
 def offset(server):
     fields = dict(line.split(":", 1) for line in server.ask("INFO", "replication").splitlines() if ":" in line)
     return int(fields["master_repl_offset"])
+
+
+def test_ok_is_said_once_so_many_replicas_have_it(serve, servers):
+    """SCL-06, DLV-12: with --redis-replicas nothing is answered `ok` that a failover could lose; what was refused for that is a duplicate when it is sent
+    again, which waits for the replicas too, and comes to members once."""
+    master, replica, _ = servers
+    daemon = serve(redis=master.url, redis_replicas=1, reactors=1)
+    client = daemon.member("r:1", token=mint(**EVERYTHING))
+    assert daemon.publish(note("r:1", "alert", data=1))[0]["ack"] == "durable"
+    replica.stall()
+    for _ in range(2):
+        (answer,) = daemon.publish_unix(note("r:1", "alert", data=2, event_id="2"), deadline_s=PATIENCE_S)
+        assert answer["name"] == "store_unavailable" and "0 of 1 replicas" in answer["message"] and answer["retry_after_ms"] > 0
+    replica.go_on()
+    wait_until(lambda: offset(replica) == offset(master), "the replica has it", PATIENCE_S)
+    (answer,) = daemon.publish(note("r:1", "alert", data=2, event_id="2"))
+    assert (answer["result"], answer["seq"]) == ("duplicate", 2)
+    daemon.publish(note("r:1", "alert", data=3))
+    assert [event["data"] for event in client.recv_many(3)] == [1, 2, 3]

@@ -63,6 +63,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("redis-password-file", &[""]),
     ("redis-ca", &[""]),
     ("redis-cert", &[""]),
+    ("redis-replicas", &["", "-1", "17", "all"]),
     ("ingest-stream", &["", "a b", "a{b}", "é"]),
     ("ingest-redis", &["", "a:6379", "http://a"]),
     ("log", &["", "xml", "JSON"]),

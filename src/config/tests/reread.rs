@@ -20,6 +20,7 @@ fn what_the_table_calls_live_is_taken_on_and_the_rest_is_named() {
             Reload::LiveIfAny("webhook-url") => &["--webhook-url=http://a/", "--webhook-secret-file=/w"],
             Reload::LiveIfAny(_) => &["--authorizer-url=http://a/"],
             _ if *flag == "ingest-stream" => &["--redis=redis://a"],
+            _ if *flag == "ingest-redis" => &["--ingest-stream=s"],
             _ => &[],
         };
         let company = company.iter().filter(|given| !given.starts_with(&format!("--{flag}=")));
