@@ -70,4 +70,4 @@ def test_what_does_not_fit_is_refused_at_the_start(redis, authority, identity, t
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
     assert ended.returncode in (1, 2) and ended.stdout == "", ended
     last = ended.stderr.strip().splitlines()[-1]
-    assert ("Redis" in last or "--redis-ca" in last) and "panicked" not in ended.stderr, ended.stderr
+    assert ("Redis" in last or "--redis-c" in last) and "panicked" not in ended.stderr, ended.stderr
