@@ -98,7 +98,7 @@ impl Slots {
     }
 }
 
-/// The slot of a key: the CRC-16 (XMODEM) of its hash tag, or of all of it if it has none (Redis Cluster specification, "Hash tags").
+/// The slot of a key: the 16-bit CRC (XMODEM) of its hash tag, or of all of it if it has none (Redis Cluster specification, "Hash tags").
 fn slot_of(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag).filter(|tag| !tag.is_empty());
     crc16(tag.unwrap_or(key).as_bytes()) % SLOTS
