@@ -126,7 +126,7 @@ impl Hub {
     /// The store tells something.
     pub(super) fn hear_news(&mut self, now: Now, news: News, out: &mut impl Outlet) {
         match news {
-            News::Appended(appended) => appended.into_iter().for_each(|appended| self.appended(appended)),
+            News::Appended(appended) => appended.into_iter().for_each(|appended| self.appended(appended, out)),
             News::Fed(fed) => fed.into_iter().for_each(|fed| self.fed(now, fed, out)),
             News::Shard(shard) => self.take_shard(now, *shard, out),
             News::Gone { reason } => self.shared_mut().gone = Some(reason),
@@ -189,7 +189,7 @@ impl Hub {
     }
 
     /// The store has placed or refused what it was given.
-    fn appended(&mut self, appended: Appended) {
+    fn appended(&mut self, appended: Appended, out: &mut impl Outlet) {
         let Appended { id, outcome } = appended;
         let shared = self.shared_mut();
         let Some(asked) = shared.asked.remove(id.slot, id.generation) else {
@@ -208,7 +208,7 @@ impl Hub {
                     shared.changed.insert((*room, *key)); // it is sent again
                 }
             }
-            Asker::Wait(room, event_id) => self.notice_placed(room, event_id, outcome),
+            Asker::Wait(room, event_id) => self.notice_placed(room, event_id, outcome, out),
             Asker::Nobody => self.stats.acks_untold += u64::from(outcome.is_err()),
         }
     }

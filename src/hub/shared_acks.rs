@@ -99,12 +99,14 @@ impl Hub {
     }
 
     /// The store has the notice, or had it, or will not have it.
-    pub(super) fn notice_placed(&mut self, room: &str, event_id: &str, outcome: Result<Placed, Refusal>) {
+    pub(super) fn notice_placed(&mut self, room: &str, event_id: &str, outcome: Result<Placed, Refusal>, out: &mut impl Outlet) {
         match outcome {
-            // It comes by the feed, and not again if it has come.
+            // It comes by the feed, and not again if it has come. Who was to hear it then may have read its shard anew instead, and not have had
+            // the store forget what waited.
             Ok(Placed { outcome: Outcome::Duplicate, .. }) => {
                 let askers = self.unacknowledged.remove(room, event_id);
                 self.answer_acks(askers, &Ok(()));
+                out.settled(Settled { room: room.into(), event_id: event_id.into() });
             }
             Ok(_) => {}
             Err(refusal) => {

@@ -202,6 +202,22 @@ fn a_wait_ends_once() {
     assert_eq!(store.notices()[1], ("e9".to_owned(), "event.acknowledged".to_owned()));
 }
 
+/// The notice of an end is not among the newest events that a node reads of its room anew, and nobody heard it by the feed: whoever gives the
+/// notice again has the store forget what waited.
+#[test]
+fn what_has_ended_is_forgotten_whoever_missed_the_notice() {
+    let (mut store, mut a, _) = two_nodes(&["e1"]);
+    a.bench.ack_event("e1");
+    a.give(&mut store, false);
+    let mut b = Node::new(&store, a.bench.now, 0);
+    drop(a);
+    assert_eq!((b.bench.redelivered(), store.waits.len()), (vec!["e1".to_owned()], 1));
+    b.bench.ack_event("e1");
+    b.settle_down(&mut store);
+    assert!(b.bench.acked()[0].outcome.is_ok());
+    assert_eq!((store.notices().len(), store.waits.len()), (1, 0));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish { node: usize },
