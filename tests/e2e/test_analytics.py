@@ -117,6 +117,28 @@ def test_fills_over_http_become_equity(desk, tmp_path):
     assert (code, out) == (0, f"{ROOM}: equal, from 2 inputs\n1 accounts, 0 with other numbers\n")
 
 
+def test_a_price_counts_in_the_room_of_its_symbol_alone(desk):
+    """ARC-06, AUT-11, promise 3: who may publish in a room of his own sets nobody's prices; and no price is 0 or below."""
+    daemon = desk()
+    client = daemon.connect(mint("u1", rooms=[ROOM]))
+    client.subscribe(ROOM)
+    daemon.publish(fill("BUY", "100", "100.00"))
+    until(daemon, fill=1)
+    narrow = mint("feed", scope="publish", publish_rooms=["challenge:evil", "market:EVIL"])
+    assert daemon.publish_http(mark("1") | {"room": "market:AAPL"}, narrow)[0] == 403
+    strays = [mark("1") | {"room": room} for room in ("challenge:evil", "market:EVIL")]
+    for stray in strays:
+        status, (answer,) = daemon.publish_http(stray, narrow)
+        assert (status, answer["ok"]) == (200, True)
+    daemon.publish(mark("0"), mark("-3"), mark("1") | {"room": "other:AAPL"})
+    until(daemon, refused=5)
+    daemon.publish(mark("100.50"))
+    until(daemon, mark=1)
+    _, before = equity_of(client, current_equity="10050.00")
+    assert [message["type"] for message in before if message.get("lane") == "alert"] == ["CHALLENGE_STATUS_CHANGED"], "its first trade"
+    assert {message["data"]["current_equity"] for message in before if message["type"] == "EQUITY_UPDATED"} <= {"10000.00"}
+
+
 def test_the_alert_and_the_breach_come_once(desk):
     """EVT-03, EVT-04, EVT-06, MET-06, MET-07, X27: at 80 % of the limit an alert, at the limit nothing, beyond it the end; each once."""
     daemon = desk()

@@ -49,11 +49,9 @@ pub(super) fn read(kind: InputKind, envelope: Envelope<'_>, data: &str) -> Resul
     };
     let input = Input { account: (kind != InputKind::Mark).then(|| envelope.room.into()), kind, ts_ms, ..Input::default() };
     match kind {
-        InputKind::Mark => Ok(Input {
-            symbol: Some(text(&members, "symbol", SYMBOLS)?),
-            price: Some(number(&members, "price", &["mark", "mark_price", "price", "last", "last_price", "mid", "close"])?),
-            ..input
-        }),
+        InputKind::Mark => {
+            Ok(Input { symbol: Some(text(&members, "symbol", SYMBOLS)?), price: Some(price(&members, MARKS, false)?), ..input })
+        }
         InputKind::Flow => {
             let name = name(&members, envelope)?;
             Ok(Input { amount: Some(number(&members, "amount", &["amount"])?), name, ..input })
@@ -61,7 +59,7 @@ pub(super) fn read(kind: InputKind, envelope: Envelope<'_>, data: &str) -> Resul
         InputKind::Fill | InputKind::Bad => Ok(Input {
             symbol: Some(text(&members, "symbol", SYMBOLS)?),
             quantity: Some(quantity(&members)?),
-            price: Some(number(&members, "price", &["price", "fill_price", "execution_price"])?),
+            price: Some(price(&members, PRICES, true)?),
             fee: first(&members, FEES).map(|_| number(&members, "fee", FEES)).transpose()?,
             name: name(&members, envelope)?,
             ..input
@@ -77,6 +75,8 @@ pub(super) fn user(data: &str) -> Option<String> {
 }
 
 const SYMBOLS: &[&str] = &["symbol", "ticker", "market_ticker", "instrument"];
+const PRICES: &[&str] = &["price", "fill_price", "execution_price"];
+const MARKS: &[&str] = &["mark", "mark_price", "price", "last", "last_price", "mid", "close"];
 const FEES: &[&str] = &["fee", "commission"];
 
 /// The first member of these names that is there and not null.
@@ -105,6 +105,17 @@ fn text(members: &Members<'_>, what: &str, names: &[&'static str]) -> Result<Box
 fn number(members: &Members<'_>, what: &str, names: &[&'static str]) -> Result<Box<str>, String> {
     let (name, raw) = wanted(members, what, names)?;
     plain(raw).filter(|text| is_number(text)).map(Box::from).ok_or_else(|| no_number(name, raw))
+}
+
+/// A price. Fills may be at 0, as what expires without worth is; a mark of 0 is a feed's fault that would end every challenge that holds the symbol.
+fn price(members: &Members<'_>, names: &[&'static str], may_be_zero: bool) -> Result<Box<str>, String> {
+    let price = number(members, "price", names)?;
+    let is_zero = !price.split(['e', 'E']).next().is_some_and(|digits| digits.bytes().any(|digit| (b'1'..=b'9').contains(&digit)));
+    if price.starts_with('-') || is_zero && !may_be_zero {
+        let least = if may_be_zero { "not below 0" } else { "above 0" };
+        return Err(format!("the price is {}: prices are {least}", shown(&price)));
+    }
+    Ok(price)
 }
 
 fn no_number(name: &str, raw: &str) -> String {
@@ -219,6 +230,12 @@ mod tests {
         assert!(told(r#"{"symbol":"X","quantity":1}"#).contains("there is no price"));
         for bad in ["1700000000", "1700000000.5", "\"yesterday\"", "99999999999999999999", "{}"] {
             assert!(told(&format!(r#"{{"symbol":"X","quantity":1,"price":1,"ts":{bad}}}"#)).contains("Unix milliseconds"), "{bad}");
+        }
+        assert!(told(r#"{"symbol":"X","quantity":1,"price":-5}"#).contains("not below 0"));
+        assert!(fill(r#"{"symbol":"X","quantity":-1,"price":"0.00"}"#).is_ok(), "it expired without worth");
+        for bad in ["0", "\"0.00\"", "-3", "\"-0.1\"", "\"0e5\""] {
+            let told = read(InputKind::Mark, ENVELOPE, &format!(r#"{{"symbol":"X","price":{bad}}}"#)).unwrap_err();
+            assert!(told.contains("above 0"), "{bad}: {told}");
         }
         assert!(told("[1]").contains("no object"));
         assert!(read(InputKind::Flow, ENVELOPE, "{}").unwrap_err().contains("there is no amount"));

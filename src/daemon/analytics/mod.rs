@@ -57,7 +57,7 @@ use self::window::Window;
 use super::data_dir::DataDir;
 use super::journal::JOURNAL;
 use super::seat::{Seat, Work};
-use super::{ingest, join};
+use super::{ingest, join, options};
 
 pub(super) use self::stats::AnalyticsStats;
 pub(super) use self::tap::Tap;
@@ -77,6 +77,8 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 const POSTS_MAX: usize = 10_000;
 /// How soon a failure is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Where prices are of a type that the catalog does not have.
+const MARK_ROOM: &str = "market:{symbol}";
 /// Refusals logged in a second; the rest is counted.
 const LOGGED_PER_SECOND: usize = 10;
 
@@ -93,6 +95,13 @@ pub(super) fn check(config: &AnalyticsConfig, catalog: &Catalog) -> Result<(), S
     Ok(())
 }
 
+/// What the rooms begin with in which prices are published, as the catalog has it: behind that stands the symbol.
+fn mark_rooms(config: &AnalyticsConfig, catalog: &Catalog) -> Vec<String> {
+    let rooms =
+        config.marks.iter().flat_map(|kind| catalog.entry(kind).map_or_else(|| vec![MARK_ROOM.to_owned()], |entry| entry.rooms.clone()));
+    rooms.filter_map(|template| Some(template.split_once('{')?.0.to_owned())).collect()
+}
+
 /// The threads before they have their work: the hub and the journal need their ends of the links.
 pub(super) struct AnalyticsSeat {
     seat: Seat<Analyst>,
@@ -100,6 +109,7 @@ pub(super) struct AnalyticsSeat {
     path: PathBuf,
     journal: (PathBuf, Arc<LogEnd>),
     marks: Arc<Link<Mark>>,
+    mark_rooms: Vec<String>,
     stats: Arc<AnalyticsStats>,
 }
 
@@ -114,11 +124,13 @@ pub(super) struct AnalyticsHandle {
 impl AnalyticsSeat {
     /// A seat, if there are to be analytics. `end`: of the journal in that directory.
     pub(super) fn start(config: &Config, dir: Option<&DataDir>, end: Option<Arc<LogEnd>>) -> Result<Option<AnalyticsSeat>, String> {
+        let catalog = options::catalog(&config.catalog)?;
         let (Some(config), Some(dir), Some(end)) = (&config.analytics, dir, end) else { return Ok(None) };
+        let mark_rooms = mark_rooms(config, &catalog);
         let seat = Seat::start("analytics")?;
         let marks = Arc::new(Link::new(MARKS_MAX, Arc::clone(&seat.door)));
         let (path, journal) = (dir.file(FILE), (dir.file(JOURNAL), end));
-        Ok(Some(AnalyticsSeat { seat, config: config.clone(), path, journal, marks, stats: Arc::default() }))
+        Ok(Some(AnalyticsSeat { seat, config: config.clone(), path, journal, marks, mark_rooms, stats: Arc::default() }))
     }
 
     /// To be rung when there is something new in the journal.
@@ -143,6 +155,7 @@ impl AnalyticsSeat {
                 config: self.config,
                 clock,
                 marks: self.marks,
+                mark_rooms: self.mark_rooms,
                 door,
                 outlet: Outlet::new(ingest::publisher(reactor)),
                 stats: Arc::clone(&stats),
@@ -179,6 +192,8 @@ struct Analyst {
     config: AnalyticsConfig,
     clock: Clock,
     marks: Arc<Link<Mark>>,
+    /// What the rooms begin with in which prices count.
+    mark_rooms: Vec<String>,
     door: Arc<Door>,
     outlet: Outlet,
     stats: Arc<AnalyticsStats>,
@@ -283,7 +298,7 @@ impl Analyst {
             let missed = follower.read(|event| {
                 if failed.is_ok() {
                     newest_ms = event.ts_ms;
-                    failed = take_event(desk, window, &batch, &event, now_ms, &self.stats);
+                    failed = take_event(desk, window, &batch, &event, now_ms, (&self.mark_rooms, &self.stats));
                 }
             });
             let missed = missed.map_err(|error| format!("the journal cannot be read: {error}"))?;
@@ -298,9 +313,9 @@ impl Analyst {
         self.stats.lag_ms.set(if follower.is_behind() { now_ms.saturating_sub(newest_ms) } else { 0 });
         let mut marks = 0;
         for mark in std::iter::from_fn(|| self.marks.pop()).take(MARKS_PER_TURN) {
-            let envelope = Envelope { room: "", event_id: None, ts_ms: mark.ts_ms };
+            let envelope = Envelope { room: &mark.room, event_id: None, ts_ms: mark.ts_ms };
             marks += 1;
-            put_mark(desk, window, envelope, &mark.data, &self.stats);
+            put_mark(desk, window, envelope, &mark.data, (&self.mark_rooms, &self.stats));
         }
         for mark in window.due(now) {
             desk.mark(&batch, &mark, now_ms).map_err(|error| told(&error))?;
@@ -370,12 +385,12 @@ fn take_event(
     batch: &Batch<'_>,
     event: &Followed<'_>,
     now_ms: u64,
-    stats: &AnalyticsStats,
+    marks: (&[String], &AnalyticsStats),
 ) -> rusqlite::Result<()> {
     match desk.kind_of(event.kind()) {
         Some(InputKind::Mark) => {
             let envelope = Envelope { room: event.room, event_id: None, ts_ms: event.ts_ms };
-            put_mark(desk, window, envelope, event.data(), stats);
+            put_mark(desk, window, envelope, event.data(), marks);
             Ok(())
         }
         Some(kind) => desk.take(batch, kind, event, now_ms),
@@ -383,13 +398,19 @@ fn take_event(
     }
 }
 
-/// Puts a mark where it waits for its turn. Nobody is told of one that cannot be read: who publishes it does so for others too.
-fn put_mark(desk: &Desk, window: &mut Window, envelope: Envelope<'_>, data: &str, stats: &AnalyticsStats) {
+/// Puts a mark where it waits for its turn. Nobody is told of one that cannot be read: who publishes it does so for others too. One that was
+/// published in another room than its symbol's does not count: who may publish there may not set this price.
+fn put_mark(desk: &Desk, window: &mut Window, envelope: Envelope<'_>, data: &str, (rooms, stats): (&[String], &AnalyticsStats)) {
     match fields::read(InputKind::Mark, envelope, data) {
+        Ok(mark) if !mark.symbol.as_deref().is_some_and(|symbol| is_room_of(rooms, envelope.room, symbol)) => stats.refused.inc(),
         Ok(mark) if mark.symbol.as_deref().is_some_and(|symbol| desk.is_traded(symbol)) => window.put(mark, Instant::now()),
         Ok(_) => {}
         Err(_) => stats.refused.inc(),
     }
+}
+
+fn is_room_of(rooms: &[String], room: &str, symbol: &str) -> bool {
+    rooms.iter().filter_map(|prefix| room.strip_prefix(&**prefix)).any(|rest| lines::decode(rest) == symbol)
 }
 
 fn told(error: &rusqlite::Error) -> String {

@@ -20,6 +20,7 @@ const HELD_MAX: usize = 4096;
 pub(in crate::daemon) struct Mark {
     /// When the hub accepted it.
     pub(super) ts_ms: u64,
+    pub(super) room: Box<str>,
     pub(super) data: Box<str>,
 }
 
@@ -44,7 +45,7 @@ impl Tap {
             return;
         }
         self.is_touched = true;
-        let mark = Mark { ts_ms: now.wall_ms, data: event.data.clone() };
+        let mark = Mark { ts_ms: now.wall_ms, room: event.room[..].into(), data: event.data.clone() };
         let left = if self.held.is_empty() { self.link.push(mark) } else { Err(mark) };
         let Err(mark) = left else { return };
         let symbol = (event.room.clone(), event.key.clone());
