@@ -183,9 +183,11 @@ def test_unfinished_messages_are_closed_before_an_alert_is_refused(serve, reacto
         if number % 10 == 0:
             daemon.publish(note("alerts:1", "alert", data=number))
     wait_until(lambda: closed_for(daemon, "unfinished") >= 300, "most of them are closed", PATIENCE_S)
+    # A reactor closes what is too much when it next comes round.
+    wait_until(lambda: 0 < daemon.metric("tickerd_memory_unfinished_bytes") <= MIB, "an eighth is left")
     unfinished = daemon.metric("tickerd_memory_unfinished_bytes")
     figures("unfinished", bytes=unfinished, closed=closed_for(daemon, "unfinished"), used=used(daemon))
-    assert 0 < unfinished <= MIB and level(daemon) == "normal" and crossings(daemon) == []
+    assert level(daemon) == "normal" and crossings(daemon) == []
     wait_until(lambda: daemon.metric("tickerd_closed_total", '"over_capacity"') >= 300, "they are counted by reason")
     assert daemon.metric("tickerd_memory_refused_total") == 0
     assert [event["data"] for event in witness.recv_many(42)] == list(range(0, 420, 10))
