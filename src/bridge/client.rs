@@ -96,7 +96,7 @@ pub(super) struct Client {
 }
 
 impl Server {
-    /// The servers at that URL ([`Place::read`]), for the node of that name.
+    /// The servers at that URL, `redis://`, `redis+sentinel://` or `redis+cluster://`, for the node of that name.
     pub fn new(url: &str, access: Access, node: u64) -> Result<Server, Failure> {
         let (place, mut settings) = Place::read(url)?;
         if let Some(password) = access.password {
