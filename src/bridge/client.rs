@@ -180,6 +180,11 @@ impl Server {
         self.open(&self.masters(&[key])?[0], &self.settings)
     }
 
+    /// Connects to where all shards are.
+    pub(super) fn connect_all(&self) -> Result<Client, Failure> {
+        self.connect(&(0..SHARDS).collect::<Vec<_>>())
+    }
+
     /// Connects to where these shards are. The epochs that this may begin have random names.
     pub(super) fn connect(&self, shards: &[u16]) -> Result<Client, Failure> {
         let keys: Vec<String> = shards.iter().map(|shard| Keys::new(*shard).meta()).collect();
@@ -233,7 +238,7 @@ impl Server {
 
     /// Reads all that the nodes share, for one that begins.
     pub fn read_all(&self) -> Result<Begin, Failure> {
-        let mut client = self.connect(&(0..SHARDS).collect::<Vec<_>>())?;
+        let mut client = self.connect_all()?;
         let answers = client.ask(REVOCATIONS_SHARD, &[calls::revocations()])?;
         let (revocations, revoked) = calls::revoked(&answers[0]).ok_or_else(nonsense)?;
         let revocations = revocations.into_iter().map(str::to_owned).collect();

@@ -60,7 +60,7 @@ impl Fetcher {
     fn fetch(&self, client: &mut Option<Client>, fetch: &Fetch) -> Result<Vec<Arc<Frame>>, Failure> {
         let client = match client {
             Some(client) => client,
-            none => none.insert(self.shared.connect_all()?),
+            none => none.insert(self.shared.server.connect_all()?),
         };
         let shard = shard_of(&fetch.room);
         let log = Keys::new(shard).log(fetch.lane, &fetch.room);

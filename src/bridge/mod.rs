@@ -40,7 +40,6 @@ use std::time::Duration;
 use crate::hub::store::{News, SHARDS};
 use crate::net::link::{Door, Link};
 
-use client::Client;
 pub use client::{Access, Begin, Failure, Server};
 
 /// How soon a full link to the hub is tried again.
@@ -79,10 +78,6 @@ pub struct Shared {
 impl Shared {
     fn tell(&self, news: News, door: &Door) {
         push(&self.news, news, door, &self.stop);
-    }
-
-    fn connect_all(&self) -> Result<Client, Failure> {
-        self.server.connect(&(0..SHARDS).collect::<Vec<_>>())
     }
 
     fn is_ending(&self) -> bool {

@@ -147,7 +147,7 @@ impl Writer {
     fn send(&mut self, calls: &mut Vec<Call>) -> Result<(), Failure> {
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(self.shared.connect_all()?),
+            none => none.insert(self.shared.server.connect_all()?),
         };
         let node = self.shared.server.node;
         let (begun, sha) = (Instant::now(), client.append_sha().to_owned());
@@ -204,7 +204,7 @@ impl Writer {
     /// Looks whether the store answers again, if it is time for that.
     fn probe(&mut self) {
         let Some(permit) = self.breaker.permit(self.clock.mono()) else { return };
-        let outcome = self.shared.connect_all();
+        let outcome = self.shared.server.connect_all();
         self.breaker.settle(permit, outcome.is_ok(), self.clock.mono());
         self.shared.stats.set_breaker(self.breaker.code());
         self.client = outcome.ok();

@@ -46,7 +46,7 @@ pub(super) fn url(secret_flag: &'static str) -> impl Fn(&str) -> Result<String, 
 fn url_without_secrets(text: &str, secret_flag: &str) -> Result<String, String> {
     let bad = || {
         format!(
-            "`{}` is no URL: write http:// or https://, a host and a path, such as `http://127.0.0.1:9000/may-join`",
+            "`{}` is no URL: write http:// or https://, a host and a path, such as `http://127.0.0.1:9000/path`",
             without_userinfo(text)
         )
     };
