@@ -1,7 +1,7 @@
 //! What a journal brings, by example; `tests/crash` has it by the thousand.
 
 use super::*;
-use crate::base::limits::{JOURNAL_ALERT_RESERVE_ENTRIES, JOURNAL_ENTRIES_MAX};
+use crate::base::limits::{JOURNAL_ALERT_RESERVE_ENTRIES, JOURNAL_BYTES_MAX, JOURNAL_ENTRIES_MAX};
 use crate::hub::HubStats;
 use crate::hub::journal::{Epoch, KeptState, Recovered, RecoveredRoom, Report};
 
@@ -96,6 +96,24 @@ fn a_full_journal_refuses_and_keeps_places_for_alerts() {
     assert!(!bench.hub.is_lagging() && bench.outcome(update("1")).is_none());
     let seqs: Vec<_> = bench.out.journal.iter().filter_map(|entry| entry_seq(entry, Lane::Alert)).collect();
     assert!(seqs.iter().copied().eq(1..=JOURNAL_ALERT_RESERVE_ENTRIES as u64), "a refused event takes no number");
+}
+
+/// DLV-16: the same by bytes.
+#[test]
+fn a_journal_that_has_many_bytes_to_write_refuses_and_keeps_some_for_alerts() {
+    const EVENT_BYTES: usize = 1 << 20;
+    let mut bench = with_journal(Recovered::default());
+    let data = format!("\"{}\"", "x".repeat(EVENT_BYTES));
+    for (lane, most) in [(Lane::Update, JOURNAL_BYTES_MAX / 10 * 9), (Lane::Alert, JOURNAL_BYTES_MAX)] {
+        let refused_at = (0..=JOURNAL_BYTES_MAX / EVENT_BYTES).find_map(|_| {
+            let bytes = bench.hub.stats().journal_bytes as usize;
+            assert_eq!(bench.hub.is_lagging(), bytes * 5 > JOURNAL_BYTES_MAX * 4, "{bytes}");
+            let refusal = bench.outcome(event(Mode::Stream, lane, &data))?.unwrap_err();
+            Some((refusal.error.name, bytes))
+        });
+        let (name, bytes) = refused_at.expect("it is full at last");
+        assert!(name == "queue_full" && (most..most + EVENT_BYTES).contains(&bytes), "{lane}: {name} at {bytes}");
+    }
 }
 
 /// DESIGN 9: a sequencer that takes its time. An event with a place in the journal does not overtake one of its lane that found none meanwhile;

@@ -2,10 +2,11 @@
 
 use super::super::acks::ACKS_ROOM;
 use super::super::escalations::EscalationOptions;
-use super::super::journal::{Epoch, Recovered, RecoveredUnacknowledged};
+use super::super::journal::{Epoch, Recovered, RecoveredUnacknowledged, Report};
 use super::super::store::{EPOCHS_PER_SHARD, KnownRoom, KnownWait, News, Shard, shard_of};
 use super::acks::notification;
 use super::*;
+use crate::base::limits::JOURNAL_ENTRIES_MAX;
 
 const AFTER_MS: u64 = 10_000;
 
@@ -188,4 +189,32 @@ fn the_journal_knows_what_was_told() {
     let told = bench.out.journal.iter().find_map(|entry| if let Entry::Escalated(told) = entry { Some(told) } else { None });
     let told = told.expect("the journal hears of it");
     assert_eq!((&*told.event_id, told.seq, told.ts_ms, told.until_ms), ("due", 5, 1_700_000_000_000 - AFTER_MS, 1_700_000_050_000));
+}
+
+/// FUT-02: a journal that fails, or is full, does not hear of it; the publisher's side does, and nobody is told twice.
+#[test]
+fn a_journal_that_takes_nothing_is_not_given_what_was_told() {
+    let escalated = |fail: fn(&mut Bench)| {
+        let mut bench = Bench::escalating();
+        let epoch = Epoch { number: 1, name: "e1".into(), by_eviction: false };
+        bench.hub = Hub::with_journal(escalating(), bench.now, Recovered::default(), epoch);
+        bench.publish(notification("u1", "a"));
+        bench.give_numbers();
+        bench.pass(AFTER_MS);
+        fail(&mut bench);
+        bench.escalated("a", EscalationOutcome::Told);
+        bench.pass(30_000);
+        assert_eq!(bench.overdue(), ["a"], "once");
+        assert_eq!(bench.heard().len(), 1);
+        bench.out.journal.iter().filter(|entry| matches!(entry, Entry::Escalated(_))).count()
+    };
+    assert_eq!(escalated(|_| ()), 1);
+    assert_eq!(escalated(|bench| bench.hub.apply(bench.now, Input::Journal(Report::Failing { reason: "full".into() }), &mut bench.out)), 0);
+    let fill = |bench: &mut Bench| {
+        for _ in 1..JOURNAL_ENTRIES_MAX {
+            bench.publish(alert("1"));
+            bench.give_numbers();
+        }
+    };
+    assert_eq!(escalated(fill), 0);
 }

@@ -173,3 +173,34 @@ fn the_authorizer_is_asked_where_nothing_else_allows_a_join() {
     assert_eq!(of.map(|(user, by_pattern)| outcome(user, by_pattern, Consent::None)), ["joined", "joined", "denied"]);
     assert_eq!(outcome("u2", false, Consent::Given), "joined");
 }
+
+/// DESIGN 9: how much a reactor is given at a time is measured by the frames of answers; what goes to members live is none.
+#[test]
+fn answers_count_by_their_frames() {
+    let mut bench = Bench::new(options());
+    bench.accept(Event { history: 3, ..alert("1") }).unwrap();
+    bench.accept(alert("2")).unwrap();
+    let (room, conn) = (bench.room(), conn(0, 1));
+    let join = Join {
+        conn,
+        request: None,
+        room: "r".into(),
+        user: "u1".into(),
+        by_pattern: true,
+        consent: Consent::None,
+        since: None,
+        history: None,
+        delta: false,
+        poll: None,
+        sample: None,
+    };
+    bench.hub.apply(bench.now, Input::Join(Box::new(join)), &mut bench.out);
+    bench.accept(alert("3")).unwrap();
+    bench.hub.apply(bench.now, Input::Snapshot { conn, request: None, room, digest: false }, &mut bench.out);
+    let counts: Vec<_> = bench.out.outputs.iter().map(|(_, output)| output.answer_frames()).collect();
+    assert_eq!(counts, [4, 0, 2], "subscribed, two events, caught_up; an event; ok, caught_up");
+    let frames = [b"1", b"2", b"3"].map(|text| Arc::new(Frame::reply(text))).to_vec();
+    let id = ReplayId { slot: 0, generation: 0 };
+    let replayed = Replayed { id, conn, room, frames, floor: None, is_done: true };
+    assert_eq!(Output::Replayed(Box::new(replayed)).answer_frames(), 3);
+}

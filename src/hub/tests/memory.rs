@@ -69,6 +69,23 @@ fn what_the_hub_holds_is_counted_and_given_back() {
     assert_eq!(bench.hub.memory_bytes(), room, "the key went with the evicted room");
 }
 
+/// LIM-06: an event's place in the order of all counts until it is swept out, its place in its room's ring until another takes it.
+#[test]
+fn the_places_of_past_events_are_counted_and_given_back() {
+    let mut bench = Bench::new(options());
+    bench.join(conn(0, 1), None, None);
+    let empty = bench.hub.memory_bytes();
+    let mut places_of_four_more = || {
+        (0..4).for_each(|_| _ = bench.accept(alert("1")).unwrap());
+        bench.hub.memory_bytes() - empty
+    };
+    let (kept, with_as_many_gone) = (places_of_four_more(), places_of_four_more());
+    assert_eq!(2 * kept - with_as_many_gone, 4 * size_of::<Arc<Frame>>(), "the ring has four places, whatever went through it");
+    assert!(with_as_many_gone > kept);
+    bench.pass(60_000);
+    assert_eq!(bench.hub.memory_bytes(), empty);
+}
+
 #[test]
 fn history_is_bounded_by_bytes_and_age_and_gives_back_what_an_evicted_room_held() {
     let mut bench = Bench::new(HubOptions { history_bytes: 1_000, rooms_max: 2, ..options() });

@@ -333,7 +333,7 @@ fn a_hole_in_the_feed_is_a_gap() {
     a.bench.news(News::Fed(fed.into_iter().map(|fed| Fed { oldest: 4, ..fed }).collect()));
     a.take();
     let seqs: Vec<_> = a.member.events.iter().map(|(_, seq, _)| *seq).collect();
-    assert_eq!((seqs, a.member.gaps), (vec![1, 4, 5], 1));
+    assert_eq!((seqs, a.member.gaps, a.bench.hub.stats().behind), (vec![1, 4, 5], 1, 1));
 }
 
 /// The store has lost what members have: they are sent back, and begin again where it ends.
