@@ -297,7 +297,7 @@ impl Account {
         if self.live.inputs == 0 && entry.ts_ms < self.days.oldest().0 {
             self.begin_earlier(entry.ts_ms);
         }
-        let today = self.live.day.number;
+        let (today, is_first) = (self.live.day.number, self.live.inputs == 0);
         self.roll(entry.ts_ms, out);
         let is_late = entry.key() < self.live.newest || entry.ts_ms < self.live.day.start_ms;
         let is_day_over = self.live.day.number != today;
@@ -306,13 +306,14 @@ impl Account {
             self.publish(Change::default(), true, self.live.day.start_ms, Cause::Day(self.live.day.number), out);
         }
         let (change, verdict) = taken?;
+        let change = Change { is_close: change.is_close || is_first, ..change };
         self.last_seq = entry.seq;
         self.now_ms = self.now_ms.max(entry.ts_ms);
         if matches!(entry.what, What::Fill { .. }) && self.settings.rules.is_some() {
             self.judge.start(entry.ts_ms, out);
         }
         self.judge.end(verdict, self.live.newest.0, out);
-        self.publish(change, is_day_over, self.live.newest.0, Cause::Input(entry.seq), out);
+        self.publish(change, is_day_over, self.live.newest.0, Cause::Now, out);
         Ok(Taken::Kept { ts_ms: entry.ts_ms, is_late })
     }
 
@@ -325,17 +326,24 @@ impl Account {
     /// Puts a late input where it belongs, and works out again what is behind it. A limit exceeded on the way counts.
     fn take_late(&mut self, entry: Entry) -> Result<(Change, Option<Verdict>), Refusal> {
         let oldest = self.days.oldest();
-        if entry.key() < oldest {
+        let is_before = entry.key() < oldest;
+        if is_before && !self.days.may_begin_earlier(entry.ts_ms, self.live.day.number, &self.settings) {
             return Err(Refusal::TooLate { ts_ms: entry.ts_ms, oldest_ms: oldest.0 });
         }
-        let settings = Arc::clone(&self.settings);
+        let (settings, now_ms) = (Arc::clone(&self.settings), self.now_ms);
         let mut verdict = None;
-        let rewrite = self.days.rewrite(entry, &settings, |ledger| {
+        let see = |ledger: &Ledger| {
             if let Some(rules) = settings.rules.as_ref().filter(|_| verdict.is_none()) {
-                verdict = Case { settings: &settings, rules, ledger, now_ms: self.now_ms, cause: Cause::Input(entry.seq) }.verdict();
+                verdict = Case { settings: &settings, rules, ledger, now_ms, cause: Cause::Now }.verdict();
             }
-        })?;
-        self.live = self.days.accept(rewrite, &self.live, &settings);
+        };
+        if is_before {
+            (self.days, self.live) = self.days.begin_earlier(entry, self.live.day.number, &settings, see)?;
+            self.began_ms = entry.ts_ms;
+        } else {
+            let rewrite = self.days.rewrite(entry, &settings, see)?;
+            self.live = self.days.accept(rewrite, &self.live, &settings);
+        }
         self.counts.late += 1;
         Ok((Change { is_valued: true, is_close: true }, verdict))
     }
@@ -385,6 +393,21 @@ impl Account {
         if change.is_close || is_day_over {
             out.push(Output::Metrics(MetricsUpdate { ts_ms }));
         }
+    }
+
+    /// Takes over a status that was published, whatever led to it may not be known any more. It never goes back, and the same changes nothing.
+    pub fn settle(&mut self, status: Status, seq: u64) -> Result<Taken, Refusal> {
+        if seq <= self.last_seq {
+            return Err(Refusal::Duplicate { seq });
+        }
+        self.last_seq = seq;
+        Ok(if self.judge.settle(status) { Taken::Kept { ts_ms: self.now_ms, is_late: false } } else { Taken::Ignored })
+    }
+
+    /// A trade that is so old when it is heard of is not told to be the last one for long. Whether it was.
+    pub fn excuse_idleness(&mut self, now_ms: u64) -> bool {
+        let trade = self.live.last_trade.filter(|trade| Judge::is_idle_since(trade, now_ms, &self.settings));
+        trade.is_some_and(|trade| self.judge.idle_since.replace(trade.seq) != Some(trade.seq))
     }
 
     /// What it has to say of its numbers now, whoever heard it before: for who begins again.

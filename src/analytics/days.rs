@@ -127,6 +127,37 @@ impl Days {
         Ok(Rewrite { at, place, entry, starts, returns_from, returns, live })
     }
 
+    /// Whether an input of that time may be before all others: nothing is folded into the first day's beginning, and its day would be kept.
+    pub(super) fn may_begin_earlier(&self, ts_ms: u64, today: i64, settings: &Settings) -> bool {
+        self.logs[0].start.inputs == 0 && today - settings.reset.day_of(ts_ms) <= i64::from(settings.late_days)
+    }
+
+    /// All inputs once more, behind one that is before them, up to the day that it is. `see` is shown as by [`Days::rewrite`].
+    pub(super) fn begin_earlier(
+        &self,
+        entry: Entry,
+        today: i64,
+        settings: &Settings,
+        mut see: impl FnMut(&Ledger),
+    ) -> Result<(Days, Ledger), Unbookable> {
+        let mut live = Ledger::new(settings, entry.ts_ms);
+        let mut days = Days::new(live.clone());
+        for entry in std::iter::once(&entry).chain(self.logs.iter().flat_map(|log| &log.entries)) {
+            while entry.ts_ms >= live.day.end_ms {
+                days.close(&mut live, today, settings);
+                see(&live);
+            }
+            live.take(entry, settings)?;
+            days.keep(*entry, settings);
+            see(&live);
+        }
+        while live.day.number < today {
+            days.close(&mut live, today, settings);
+            see(&live);
+        }
+        Ok((days, live))
+    }
+
     /// Takes over what was worked out, `old` being the ledger before; gives the ledger that holds now.
     pub(super) fn accept(&mut self, rewrite: Rewrite, old: &Ledger, settings: &Settings) -> Ledger {
         self.logs[rewrite.at].entries.insert(rewrite.place, rewrite.entry);

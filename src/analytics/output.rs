@@ -183,10 +183,8 @@ pub struct Near {
 /// What brought an alert about: the same after a restart, so that it is not given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The input of that seq.
-    Input(u64),
+    /// An input, or that there was none: the alert's times tell it from others of its kind.
+    Now,
     /// The beginning of that day.
     Day(i64),
-    /// Time that passed since the trade of that seq.
-    Idle(u64),
 }

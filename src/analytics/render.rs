@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Number;
 
 use crate::base::calendar::IsoTime;
+use crate::base::limits::OWN_EVENT_IDS;
 
 use super::account::{Account, Subject, SubjectKind};
 use super::decimal::{Money, percentage};
@@ -127,9 +128,7 @@ impl Account {
     pub fn render(&self, output: &Output) -> Message {
         let (kind, event_id, data) = match output {
             Output::Equity(update) => (self.equity_kind(), None, text(&self.equity_data(update))),
-            Output::Status(change) => {
-                ("CHALLENGE_STATUS_CHANGED", Some(format!("analytics:{}", change.new)), text(&self.status_data(change)))
-            }
+            Output::Status(change) => ("CHALLENGE_STATUS_CHANGED", Some(own_id(change.new.name())), text(&self.status_data(change))),
             Output::Alert(alert) => ("RISK_ALERT", Some(event_id(alert)), text(&self.alert_data(alert))),
             Output::Metrics(update) => ("metrics.update", None, text(&self.metrics_data(&self.figures(), update.ts_ms))),
         };
@@ -268,15 +267,23 @@ fn drawdown_texts(near: &Near) -> (String, String, String) {
     (drawdown, limit, message)
 }
 
-/// What a restart would give the same alert.
+/// The daemon's own name of an event.
+fn own_id(text: &str) -> String {
+    format!("{OWN_EVENT_IDS}{text}")
+}
+
+/// What a restart would give the same alert, also one that has nothing but the fills to go by.
 fn event_id(alert: &RiskAlert) -> String {
-    let metric = if let About::Figure { metric, .. } = alert.about { metric.name() } else { "" };
-    let (by, number) = match alert.cause {
-        Cause::Input(seq) => ("input", seq.to_string()),
-        Cause::Day(day) => ("day", day.to_string()),
-        Cause::Idle(seq) => ("idle", seq.to_string()),
+    let when = match (alert.cause, alert.about) {
+        (Cause::Day(day), _) => format!("day.{day}"),
+        (Cause::Now, About::Inactive { last_trade_ms, .. }) => format!("since.{last_trade_ms}"),
+        (Cause::Now, _) => format!("at.{}", alert.ts_ms),
     };
-    format!("analytics:{}{metric}:{by}.{number}", alert.about.name())
+    let name = alert.about.name();
+    match alert.about {
+        About::Figure { metric, threshold, .. } => own_id(&format!("{name}:{metric}.{threshold}:{when}")),
+        _ => own_id(&format!("{name}:{when}")),
+    }
 }
 
 fn number(value: f64) -> Option<Number> {

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use super::decimal::{Money, Percent, compare_share};
 use super::figures::Figures;
-use super::ledger::Ledger;
+use super::ledger::{LastTrade, Ledger};
 use super::output::{About, Cause, Near, Output, Reason, RiskAlert, Status, StatusChange};
 use super::settings::{Amount, DailyBase, Limit, Rules, Settings, Severity, TotalBase};
 
@@ -175,14 +175,34 @@ impl Judge {
         }
     }
 
+    /// Takes over a status that was published; whether it is another one. What was published goes before what was worked out.
+    pub(super) fn settle(&mut self, status: Status) -> bool {
+        let rank = |status| match status {
+            Status::Pending => 0,
+            Status::Active => 1,
+            Status::Failed | Status::Funded => 2,
+        };
+        let is_news = status != self.status && rank(status) >= rank(self.status);
+        if is_news {
+            self.status = status;
+        }
+        is_news
+    }
+
+    /// Whether nothing was traded since that trade for so long that it is told.
+    pub(super) fn is_idle_since(trade: &LastTrade, now_ms: u64, settings: &Settings) -> bool {
+        let after_ms = settings.rules.as_ref().and_then(|rules| rules.inactive_after_ms);
+        after_ms.is_some_and(|after_ms| now_ms.saturating_sub(trade.at_ms) >= after_ms)
+    }
+
     /// Tells, once for each such time, that nothing was traded.
     pub(super) fn note_idleness(&mut self, case: &Case<'_>, out: &mut Vec<Output>) {
         let (Some(after_ms), Some(trade)) = (case.rules.inactive_after_ms, case.ledger.last_trade) else { return };
-        let is_idle = case.now_ms.saturating_sub(trade.at_ms) >= after_ms;
+        let is_idle = Judge::is_idle_since(&trade, case.now_ms, case.settings);
         if self.status == Status::Active && is_idle && self.idle_since != Some(trade.seq) {
             self.idle_since = Some(trade.seq);
             let about = About::Inactive { last_trade_ms: trade.at_ms, after_ms };
-            out.push(case.alert(Severity::Medium, about, Cause::Idle(trade.seq)));
+            out.push(case.alert(Severity::Medium, about, Cause::Now));
         }
     }
 

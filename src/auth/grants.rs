@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::claims::Times;
 use crate::base::ident::encode_segment;
-use crate::base::limits::IDENT_BYTES_MAX;
+use crate::base::limits::{IDENT_BYTES_MAX, OWN_EVENT_IDS};
 
 /// What stands before the user in the name of one's own room.
 const OWN_PREFIX: &str = "user:";
@@ -16,6 +16,8 @@ const BROADCAST_PREFIXES: [&str; 2] = ["system:", "admin:"];
 const OPERATORS_PREFIX: &str = "admin:";
 /// The same of one room beside those.
 const OPERATORS_ALERTS: &str = "system:alerts";
+/// Beside the scopes' bits: it is the daemon that publishes.
+const DAEMON_BIT: u8 = 1 << 7;
 
 /// A power beyond reading rooms, from the token's `scope`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,17 @@ impl Grants {
         let scopes = Scope::ALL.into_iter().fold(0, |bits, scope| bits | scope.bit());
         let (user, expires_at_ms) = ("unix-socket".into(), u64::MAX);
         Grants { user, expires_at_ms, token_id: None, issued_at_s: 0, scopes, rooms: None, publish_rooms: None }
+    }
+
+    /// What the daemon itself may: everything, and name events as its own.
+    pub fn daemon() -> Grants {
+        let unix = Grants::unix_socket();
+        Grants { user: "tickerd".into(), scopes: unix.scopes | DAEMON_BIT, ..unix }
+    }
+
+    /// May it name an event so? Names that begin as the daemon's own are for the daemon alone: by them it knows what it has published.
+    pub fn may_name(&self, event_id: &str) -> bool {
+        self.scopes & DAEMON_BIT != 0 || !event_id.starts_with(OWN_EVENT_IDS)
     }
 
     /// May it become a member of `room`? Its own `user:` room always, an operator's with the scope `admin`; else by pattern. A room's owner is not

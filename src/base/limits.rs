@@ -243,6 +243,9 @@ pub const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// How long a closing connection may take to answer our Close, or to read our last answer.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
+/// How the `event_id`s of events begin that the daemon publishes itself: nobody else may use such ones.
+pub const OWN_EVENT_IDS: &str = "tickerd:";
+
 const _: () = {
     assert!(ALERT_RESERVE_SLOTS < DELIVERY_SLOTS);
     assert!(AHEAD_MAX < DELIVERY_SLOTS - ALERT_RESERVE_SLOTS);

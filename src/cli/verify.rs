@@ -59,17 +59,18 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 fn print_text(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
-    let Verdict { account, inputs, drifts, .. } = verdict;
+    let Verdict { account, inputs, later, drifts, .. } = verdict;
+    let later = if *later > 0 { format!("; {later} came since its numbers were kept") } else { String::new() };
     if drifts.is_empty() {
-        return writeln!(out, "{account}: equal, from {inputs} inputs");
+        return writeln!(out, "{account}: equal, from {inputs} inputs{later}");
     }
-    writeln!(out, "{account}: {} numbers are others, from {inputs} inputs", drifts.len())?;
+    writeln!(out, "{account}: {} numbers are others, from {inputs} inputs{later}", drifts.len())?;
     drifts.iter().try_for_each(|drift| writeln!(out, "  {}: kept {}, recomputed {}", drift.field, drift.kept, drift.recomputed))
 }
 
 fn print_json(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     let drift = |drift: &Drift| json!({"field": drift.field, "kept": drift.kept, "recomputed": drift.recomputed});
-    let Verdict { account, inputs, drifts, recomputed } = verdict;
+    let Verdict { account, inputs, later, drifts, recomputed } = verdict;
     let drifts: Vec<Value> = drifts.iter().map(drift).collect();
-    writeln!(out, "{}", json!({"account": account, "inputs": inputs, "drifts": drifts, "recomputed": recomputed}))
+    writeln!(out, "{}", json!({"account": account, "inputs": inputs, "later": later, "drifts": drifts, "recomputed": recomputed}))
 }

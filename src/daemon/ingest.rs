@@ -37,7 +37,7 @@ impl IngestHandle {
             .map_err(|failure| format!("cannot use Redis at {}: {failure}", config.redis.url))?;
         let seat = Seat::start("ingest")?;
         let (door, stop, stats) = (Arc::clone(&seat.door), Arc::new(AtomicBool::new(false)), Arc::new(IngestStats::default()));
-        let (streams, publish) = (config.streams.clone(), publisher(reactor));
+        let (streams, publish) = (config.streams.clone(), publisher(reactor, false));
         let ingest = Ingest { server, streams, door: Arc::clone(&door), stop: Arc::clone(&stop), stats: Arc::clone(&stats), publish };
         Ok(IngestHandle { thread: seat.occupy(|_| ingest)?, stop, door, stats })
     }
@@ -50,11 +50,11 @@ impl IngestHandle {
     }
 }
 
-/// A pair of sockets, of which a reactor serves the one.
-pub(super) fn publisher(reactor: Arc<Link<Control>>) -> Publish {
+/// A pair of sockets, of which a reactor serves the one. `is_daemon`: what is published is the daemon's own.
+pub(super) fn publisher(reactor: Arc<Link<Control>>, is_daemon: bool) -> Publish {
     Box::new(move || {
         let (own, its) = UnixStream::pair()?;
-        let adopt = Control::Adopt(Arc::new(OwnedFd::from(its)));
+        let adopt = Control::Adopt { socket: Arc::new(OwnedFd::from(its)), is_daemon };
         if controls::tell(&reactor, adopt, Instant::now() + ADOPTION_PATIENCE) {
             return Ok(own);
         }

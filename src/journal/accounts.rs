@@ -87,12 +87,14 @@ pub enum InputKind {
     Flow,
     /// A price.
     Mark,
+    /// A status that was published and does not follow from what is kept: its name stands as the symbol.
+    Status,
     /// Something that is none of these, and was refused.
     Bad,
 }
 
 impl InputKind {
-    const ALL: [InputKind; 4] = [InputKind::Fill, InputKind::Flow, InputKind::Mark, InputKind::Bad];
+    const ALL: [InputKind; 5] = [InputKind::Fill, InputKind::Flow, InputKind::Mark, InputKind::Status, InputKind::Bad];
 
     /// As it stands in the file.
     pub fn name(self) -> &'static str {
@@ -100,6 +102,7 @@ impl InputKind {
             InputKind::Fill => "fill",
             InputKind::Flow => "flow",
             InputKind::Mark => "mark",
+            InputKind::Status => "status",
             InputKind::Bad => "bad",
         }
     }
@@ -207,6 +210,17 @@ impl Accounts {
              ORDER BY id",
         )?;
         let rows = select.query_map((account, until.cast_signed()), input)?;
+        rows.collect()
+    }
+
+    /// Accounts that have inputs that count, and no state: how many, and the oldest one's time, Unix milliseconds.
+    pub fn without_state(&self, only: Option<&str>) -> rusqlite::Result<Vec<(Box<str>, u64, u64)>> {
+        let mut select = self.db.prepare(
+            "SELECT account, count(*), min(ts) FROM inputs WHERE account IS NOT NULL AND refused IS NULL AND (?1 IS NULL OR account = ?1)
+             AND NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.account = inputs.account) GROUP BY account",
+        )?;
+        let rows = select
+            .query_map([only], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), row.get::<_, i64>(2)?.cast_unsigned())))?;
         rows.collect()
     }
 

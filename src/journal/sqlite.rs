@@ -63,7 +63,7 @@ pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Whether the file itself is what is wrong.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+pub fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 

@@ -88,6 +88,11 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
         "the numbers of an account are computed anew from what was kept: its state is of no use, or was made with other settings",
     ),
     (
+        "analytics_settled",
+        "warn",
+        "an account has the status that the journal says it was told, which does not come of what is kept: `analytics.db` is a new one, or an older copy",
+    ),
+    (
         "analytics_refused",
         "warn, error",
         "a fill, a cash flow or a mark does not count; at most ten a second, `unlogged` counts the others",

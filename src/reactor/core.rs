@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) stats: Arc<ReactorStats>,
     /// What publishers on the unix socket may do.
     pub(super) unix_grants: Arc<Grants>,
+    /// What the daemon itself may.
+    pub(super) daemon_grants: Arc<Grants>,
     pub(super) uplink: Uplink,
     pub(super) rooms: Rooms,
     /// Who wants states at an interval of its own.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::Grants;
 use crate::base::ids::{ConnId, Ticket};
 use crate::net::outbox::Outbox;
 use crate::wire::reply;
@@ -15,6 +16,8 @@ use super::publisher::{Answers, Cut, Outcome, Splitter, publish_line, refuse_too
 pub(super) struct Lines {
     answers: Answers,
     splitter: Splitter,
+    /// It is the daemon that publishes.
+    pub(super) is_daemon: bool,
 }
 
 impl Lines {
@@ -26,7 +29,7 @@ impl Lines {
             used += taken;
             match cut {
                 Cut::Line(line) => self.publish(line, id, core),
-                Cut::TooLong => refuse_too_long(&Arc::clone(&core.unix_grants).user, &mut self.answers, core),
+                Cut::TooLong => refuse_too_long(&self.grants(core).user, &mut self.answers, core),
                 Cut::Nothing => {}
                 Cut::NeedMore => {
                     more = false;
@@ -44,8 +47,11 @@ impl Lines {
     }
 
     fn publish(&mut self, line: &[u8], id: ConnId, core: &mut Core) {
-        let grants = Arc::clone(&core.unix_grants);
-        publish_line(line, id, &grants, &mut self.answers, core);
+        publish_line(line, id, &self.grants(core), &mut self.answers, core);
+    }
+
+    fn grants(&self, core: &Core) -> Arc<Grants> {
+        Arc::clone(if self.is_daemon { &core.daemon_grants } else { &core.unix_grants })
     }
 
     /// The hub has answered a line.

@@ -148,6 +148,7 @@ impl Reactor {
             admin: parts.admin,
             stats: parts.stats,
             unix_grants: Arc::new(Grants::unix_socket()),
+            daemon_grants: Arc::new(Grants::daemon()),
             uplink: Uplink::new(parts.urgent, parts.bulk),
             rooms: Rooms::default(),
             samples: Samples::default(),
@@ -331,10 +332,13 @@ impl Reactor {
     }
 
     /// Who is not adopted sees the other end of its pair closed.
-    fn adopt(&mut self, socket: &OwnedFd) {
+    fn adopt(&mut self, socket: &OwnedFd, is_daemon: bool) {
         let stream = socket.try_clone().and_then(|own| Stream::from_pair(own.into()));
         let taken = stream.map(|stream| accept::take(self.index, stream, None, self.poll.registry(), &mut self.conns, &mut self.core));
         if let Ok(Some(slot)) = taken {
+            if let Some(conn) = self.conns.at(slot).filter(|_| is_daemon) {
+                conn.grant_to_daemon();
+            }
             self.welcome(slot);
         }
     }
@@ -405,7 +409,7 @@ impl Reactor {
                 Control::End(ending) => self.end_sessions(&ending),
                 Control::Reload(reload) => self.reload(*reload),
                 Control::List(asked) => self.begin_listing(*asked),
-                Control::Adopt(socket) => self.adopt(&socket),
+                Control::Adopt { socket, is_daemon } => self.adopt(&socket, is_daemon),
                 Control::Weigh(asked) => self.begin_weighing(*asked),
                 Control::Answer(answer) => self.take_admin_answer(*answer),
             }

@@ -163,8 +163,13 @@ pub enum Control {
     Reload(Box<Reload>),
     /// Tell an operator about connections.
     List(Box<ListConnections>),
-    /// Serve a publisher of this process, as if it had come by the publish socket; this is the reactor's end of a pair of unix sockets.
-    Adopt(Arc<OwnedFd>),
+    /// Serve a publisher of this process, as if it had come by the publish socket, over a pair of unix sockets.
+    Adopt {
+        /// The reactor's end.
+        socket: Arc<OwnedFd>,
+        /// The daemon publishes what is its own; otherwise it passes on what others have.
+        is_daemon: bool,
+    },
     /// Tell an operator what waits for the members of some rooms.
     Weigh(Box<WeighRooms>),
     /// Give an operator its answer.

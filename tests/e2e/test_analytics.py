@@ -167,6 +167,36 @@ def test_the_alert_and_the_breach_come_once(desk):
     assert "CHALLENGE_STATUS_CHANGED" not in [message["type"] for message in before], "it is over"
 
 
+def test_a_lost_file_takes_no_verdict_back(desk, tmp_path):
+    """EVT-04, MET-12: without `analytics.db`, all is made anew of the journal, which has no prices. A challenge that failed by one stays FAILED, and
+    what was told is not told again, also when its fills alone would have reached the target."""
+    daemon = desk()
+    client = daemon.connect(mint("u1", rooms=[ROOM]))
+    client.subscribe(ROOM)
+    daemon.publish(fill("BUY", "100", "100.00"), fill("BUY", "0", "100.00", trade_id="bad"))
+    until(daemon, fill=1, refused=1)
+    for marks, price in enumerate(["96.00", "94.00"], 1):
+        daemon.publish(mark(price))
+        until(daemon, mark=marks)
+    equity_of(client, current_equity="9400.00")
+    daemon.end()
+    kinds = ["CHALLENGE_STATUS_CHANGED", "RISK_ALERT", "error.occurred"]
+    told = {kind: kept(tmp_path / "a", kind) for kind in kinds}
+    assert [len(told[kind]) for kind in kinds] == [2, 1, 1] and told["error.occurred"][0]["name"] == "bad"
+    for name in ["analytics.db", "analytics.db-wal", "analytics.db-shm"]:
+        (tmp_path / "a" / name).unlink(missing_ok=True)
+    daemon = desk()
+    until(daemon, fill=1, refused=1)
+    client = daemon.connect(mint("u1", rooms=[ROOM]))
+    client.subscribe(ROOM)
+    daemon.publish(fill("SELL", "100", "111.00"))
+    equity_of(client, current_equity="11100.00", total_trades=2)
+    assert '"event":"analytics_settled"' in daemon.stderr()
+    daemon.end()
+    assert {kind: kept(tmp_path / "a", kind) for kind in kinds} == told
+    assert verify(tmp_path / "a")[0] == 0
+
+
 def script(start_ms):
     """A morning: fills and marks at given times; the last fill closes something, so that all figures are published after it."""
     prices = [100 + (n * 7919 % 400 - 200) / 100 for n in range(120)]

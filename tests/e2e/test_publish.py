@@ -51,6 +51,7 @@ BAD_LINES = {
     "room of 201": (note("r" * 201), "invalid_field"),
     "room empty": (note(""), "invalid_field"),
     "room is a number": (note(7), "invalid_field"),
+    "event_id as the daemon's own": (note("r:1", event_id="tickerd:FAILED"), "invalid_field"),
     "type with a quote": (note("r:1") | {"type": 'a"b'}, "invalid_field"),
     "key with a line feed": (note("r:1", mode="state", key="a\nb"), "invalid_field"),
     "event_id with a slash": (note("r:1", event_id="a/b"), "invalid_field"),

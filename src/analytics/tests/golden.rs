@@ -7,7 +7,7 @@ use crate::analytics::batch::{compare, recompute};
 use crate::analytics::ledger::LOTS_MAX;
 use crate::analytics::settings::{Method, Sampling, TradeCount};
 use crate::analytics::zone::Reset;
-use crate::analytics::{AHEAD_MS_MAX, Account, Refusal, Rules, Settings, Subject, SubjectKind, Taken, check_time};
+use crate::analytics::{AHEAD_MS_MAX, Account, Refusal, Rules, Settings, Status, Subject, SubjectKind, Taken, check_time};
 
 fn ruled() -> Settings {
     Settings { rules: Some(Rules::default()), ..Settings::default() }
@@ -43,7 +43,7 @@ fn the_first_trade_makes_a_challenge_active() {
     desk.fill(MONDAY + 5, "AAPL", "1", "100", "0").unwrap();
     let messages = desk.messages();
     assert_eq!(messages[0].kind, "CHALLENGE_STATUS_CHANGED");
-    assert_eq!((&*messages[0].room, messages[0].event_id.as_deref(), &messages[0].key), ("challenge:8f", Some("analytics:ACTIVE"), &None));
+    assert_eq!((&*messages[0].room, messages[0].event_id.as_deref(), &messages[0].key), ("challenge:8f", Some("tickerd:ACTIVE"), &None));
     assert_eq!(
         messages[0].data,
         r#"{"challenge_id":"8f","user_id":"u1","old_status":"PENDING","new_status":"ACTIVE","reason":"FIRST_TRADE","changed_at":"2026-11-23T00:00:00.005Z"}"#
@@ -65,7 +65,7 @@ fn a_daily_drawdown_near_its_limit_is_alerted_of() {
         messages[0].data,
         r#"{"challenge_id":"8f","user_id":"u1","alert_type":"HIGH_DAILY_DRAWDOWN","severity":"MEDIUM","title":"Daily drawdown","message":"Drawdown 4.50% of 5.00%","current_equity":"9550.00","daily_start_equity":"10000.00","drawdown_percentage":"4.50","threshold":"5.00","alert_timestamp":"2026-11-23T01:00:00.001Z"}"#
     );
-    assert_eq!(messages[0].event_id.as_deref(), Some("analytics:HIGH_DAILY_DRAWDOWN:input.2"));
+    assert_eq!(messages[0].event_id.as_deref(), Some("tickerd:HIGH_DAILY_DRAWDOWN:at.1795395600001"));
 }
 
 /// EVT-03: the one of the total drawdown has `max_equity_ever` in place of the day's start.
@@ -83,6 +83,58 @@ fn a_total_drawdown_near_its_limit_is_alerted_of() {
             "message": "Drawdown 8.10% of 10.00%", "current_equity": "9650.00", "max_equity_ever": "10500.00", "drawdown_percentage": "8.10",
             "threshold": "10.00", "alert_timestamp": "2026-11-23T01:00:00.002Z"})]
     );
+}
+
+/// Figures are there from the first input on, not only once something is closed.
+#[test]
+fn the_first_input_publishes_figures() {
+    let mut desk = Desk::new(Settings::default());
+    desk.fill(MONDAY + 5, "AAPL", "1", "100", "1").unwrap();
+    let kinds = |desk: &mut Desk| desk.messages().iter().map(|message| message.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&mut desk), ["EQUITY_UPDATED", "metrics.update"]);
+    desk.fill(MONDAY + 6, "AAPL", "1", "100", "1").unwrap();
+    assert_eq!(kinds(&mut desk), ["EQUITY_UPDATED"]);
+}
+
+/// EVT-03: a fill that is old when it comes, as one of an import is, is not followed by word that nothing was traded since.
+#[test]
+fn old_fills_are_not_idleness() {
+    let mut desk = Desk::new(ruled());
+    desk.fill(MONDAY, "AAPL", "1", "100", "0").unwrap();
+    assert!(!desk.account.excuse_idleness(MONDAY + 30 * MINUTE - 1), "it is not told yet, and is to be");
+    assert!(desk.account.excuse_idleness(MONDAY + 2 * HOUR));
+    assert!(!desk.account.excuse_idleness(MONDAY + 2 * HOUR), "it was already");
+    desk.tick(MONDAY + 2 * HOUR);
+    assert!(desk.data("RISK_ALERT").is_empty());
+    desk.fill(MONDAY + 2 * HOUR, "AAPL", "1", "100", "0").unwrap();
+    desk.tick(MONDAY + 3 * HOUR);
+    assert_eq!(desk.data("RISK_ALERT").len(), 1);
+}
+
+/// EVT-04: a status that was published holds, and never goes back.
+#[test]
+fn a_published_status_is_taken_over() {
+    let mut desk = Desk::new(ruled());
+    desk.fill(MONDAY, "AAPL", "1", "100", "0").unwrap();
+    desk.messages();
+    for (status, seq, taken) in [
+        (Status::Pending, 2, Ok(Taken::Ignored)),
+        (Status::Active, 3, Ok(Taken::Ignored)),
+        (Status::Failed, 4, Ok(Taken::Kept { ts_ms: MONDAY, is_late: false })),
+        (Status::Failed, 5, Ok(Taken::Ignored)),
+        (Status::Active, 6, Ok(Taken::Ignored)),
+        (Status::Failed, 6, Err(Refusal::Duplicate { seq: 6 })),
+    ] {
+        assert_eq!(desk.account.settle(status, seq), taken, "{status}");
+    }
+    desk.seq = 6;
+    desk.mark(MONDAY + 1, "AAPL", "9000").unwrap();
+    assert_eq!(
+        (desk.account.status(), desk.data("CHALLENGE_STATUS_CHANGED").len()),
+        (Status::Failed, 0),
+        "the target is reached, and too late"
+    );
+    desk.check();
 }
 
 /// EVT-03: nothing was traded for half an hour; told once, and again only after another trade.
@@ -262,7 +314,7 @@ fn bad_input_is_refused_and_changes_nothing() {
         (desk.fill(MONDAY + 2, "AAPL", "0", "100", "0"), "zero_quantity"),
         (desk.fill(1_795_392_000, "AAPL", "1", "100", "0"), "bad_time"),
         (desk.fill(MONDAY + 2, "AAPL", "90000000000", "90000000000", "0"), "overflow"),
-        (desk.fill(MONDAY - 1, "AAPL", "1", "100", "0"), "too_late"),
+        (desk.fill(MONDAY - DAY - 1, "AAPL", "1", "100", "0"), "too_late"),
         (check_time(now + AHEAD_MS_MAX + 1, now).map(|()| Taken::Ignored), "ahead"),
     ] {
         let refusal = result.unwrap_err();

@@ -48,6 +48,29 @@ fn a_late_fill_changes_its_day_and_those_after_it() {
     assert_eq!(desk.account.counts().late, 3);
 }
 
+/// MET-12: one of before the account's first day, if that day would be kept still: the account began earlier then.
+#[test]
+fn a_fill_of_before_the_first_day_begins_the_account_earlier() {
+    let (mut early, mut late) = (Desk::new(Settings::default()), Desk::new(Settings::default()));
+    let fills = [(MONDAY - 1, "2", "90"), (MONDAY + HOUR, "-1", "100"), (MONDAY + 2 * HOUR, "-1", "95")];
+    for (at, quantity, price) in fills {
+        early.fill(at, "X", quantity, price, "1").unwrap();
+    }
+    late.fill(fills[1].0, "X", fills[1].1, fills[1].2, "1").unwrap();
+    late.fill(fills[2].0, "X", fills[2].1, fills[2].2, "1").unwrap();
+    assert_eq!(late.fill(fills[0].0, "X", fills[0].1, fills[0].2, "1"), Ok(LATE(MONDAY - 1)));
+    late.check();
+    assert_eq!((late.account.numbers(), late.account.began_ms()), (early.account.numbers(), MONDAY - 1));
+    let before = late.account.clone();
+    assert!(matches!(late.fill(MONDAY - DAY - 1, "X", "1", "100", "0"), Err(Refusal::TooLate { .. })), "its day would not be kept");
+    assert_eq!(late.account, before);
+    let mut full = Desk::new(Settings { inputs_max: 16, ..Settings::default() });
+    for n in 0..20 {
+        full.fill(MONDAY + n, "X", "1", "100", "0").unwrap();
+    }
+    assert!(matches!(full.fill(MONDAY - 1, "X", "1", "100", "0"), Err(Refusal::TooLate { .. })), "the first inputs are folded in");
+}
+
 /// A fill that comes after midnight and is of before it belongs to the day that is over.
 #[test]
 fn a_fill_of_yesterday_after_midnight_is_late() {

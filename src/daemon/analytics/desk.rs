@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::analytics::{Account, Output, Subject, SubjectKind, Taken, check_time};
+use crate::analytics::{Account, Output, Status, Subject, SubjectKind, Taken, check_time};
+use crate::base::limits::OWN_EVENT_IDS;
 use crate::config::AnalyticsConfig;
 use crate::journal::accounts::{Accounts, Batch, Input, InputKind, KeptAccount, Origin};
 use crate::journal::follow::Followed;
@@ -42,8 +43,10 @@ pub(super) struct Desk {
     unpublished: BTreeSet<Box<str>>,
     /// Events that were not published yet, each of which counts.
     posts: VecDeque<Post>,
-    /// Those of them that were there at the start: they may have been published by then.
+    /// Those of them that may have been published already: what came of a journal that was not read to its end yet, or was there at the start.
     unsure: HashSet<Box<str>>,
+    /// The daemon's own events that the journal has, until it was read to its end.
+    heard: Option<HashSet<Box<str>>>,
     /// Refused inputs that were not logged yet.
     refusals: Vec<String>,
     out: Vec<Output>,
@@ -82,10 +85,14 @@ impl Desk {
             unpublished: BTreeSet::new(),
             posts: VecDeque::new(),
             unsure: HashSet::new(),
+            heard: Some(HashSet::new()),
             refusals: Vec::new(),
             out: Vec::new(),
         };
         store.accounts(None)?.into_iter().try_for_each(|kept| desk.restore(store, kept))?;
+        for (account, _, began_ms) in store.without_state(None)? {
+            desk.restore(store, KeptAccount { account, owner: None, began_ms, state: Vec::new() })?;
+        }
         store.inputs_after(store.clean()?, |id, input| desk.replay(id, &input))?;
         desk.posts = store.outbox()?.into_iter().map(|(name, line)| Post { name, line }).collect();
         desk.unsure = desk.posts.iter().map(|post| post.name.clone()).collect();
@@ -187,7 +194,7 @@ impl Desk {
                     self.stats.duplicates.inc();
                     return Ok(());
                 };
-                return self.refuse(batch, id, event, &message);
+                return self.refuse(batch, id, event, fields::name_of(data).as_deref(), &message);
             }
         };
         let Some(id) = batch.keep(&input, origin)? else {
@@ -206,12 +213,15 @@ impl Desk {
                     _ => self.stats.fills.inc(),
                 }
                 self.newest_ms = self.newest_ms.max(ts_ms);
+                if self.accounts.get_mut(event.room).is_some_and(|held| held.account.excuse_idleness(event.ts_ms)) {
+                    self.urgent.insert(event.room.into());
+                }
                 self.note(batch, event.room)
             }
             Ok(Taken::Ignored) => batch.drop_input(id),
             Err(Refused(message)) => {
                 self.note(batch, event.room)?; // its time may have closed a day
-                self.refuse(batch, id, event, &message)
+                self.refuse(batch, id, event, input.name.as_deref(), &message)
             }
         }
     }
@@ -245,7 +255,7 @@ impl Desk {
     /// Notes what an account has to say: events go into the file, states are published as they are then.
     fn note(&mut self, batch: &Batch<'_>, room: &str) -> rusqlite::Result<()> {
         let Some(held) = self.accounts.get_mut(room) else { return Ok(()) };
-        let mut has_states = false;
+        let (mut has_states, mut posts) = (false, Vec::new());
         for output in self.out.drain(..) {
             if output.is_state() {
                 held.note(output);
@@ -253,27 +263,42 @@ impl Desk {
                 continue;
             }
             let message = held.account.render(&output);
-            let post = lines::post(room, held.owner.as_deref(), &message);
-            batch.post(&post.name, &post.line)?;
-            self.posts.push_back(post);
+            posts.push(lines::post(room, held.owner.as_deref(), &message));
         }
         if has_states {
             self.unpublished.insert(room.into());
         }
         self.unsaved.insert(room.into());
+        posts.into_iter().try_for_each(|post| self.post(batch, post))
+    }
+
+    /// An event is to be published, unless the journal has it.
+    fn post(&mut self, batch: &Batch<'_>, post: Post) -> rusqlite::Result<()> {
+        if let Some(heard) = &self.heard {
+            if heard.contains(&post.name) {
+                return Ok(());
+            }
+            self.unsure.insert(post.name.clone());
+        }
+        batch.post(&post.name, &post.line)?;
+        self.posts.push_back(post);
         Ok(())
     }
 
     /// Keeps an input aside that does not count, and tells the room.
-    fn refuse(&mut self, batch: &Batch<'_>, id: u64, event: &Followed<'_>, message: &str) -> rusqlite::Result<()> {
+    fn refuse(&mut self, batch: &Batch<'_>, id: u64, event: &Followed<'_>, name: Option<&str>, message: &str) -> rusqlite::Result<()> {
         let data = event.data();
         batch.refuse(id, message, data.get(..data.len().min(REFUSED_BYTES_MAX)).unwrap_or_default())?;
         self.stats.refused.inc();
-        let post = lines::refusal(event, id, message);
-        batch.post(&post.name, &post.line)?;
-        self.posts.push_back(post);
+        self.post(batch, lines::refusal(event, name, message))?;
         self.refusals.push(format!("{} of {}: {message}", event.kind(), event.room));
         Ok(())
+    }
+
+    /// A mark does not count; whoever published it is not told.
+    pub(super) fn refuse_mark(&mut self, room: &str, message: &str) {
+        self.stats.refused.inc();
+        self.refusals.push(format!("a price in {room}: {message}"));
     }
 
     /// Gives a mark to all accounts that know its symbol.
@@ -333,15 +358,52 @@ impl Desk {
         Ok(())
     }
 
-    /// An event that stands in the journal is published, whoever was told so.
-    pub(super) fn is_in_journal(&mut self, batch: &Batch<'_>, event: &Followed<'_>) -> rusqlite::Result<()> {
-        let Some(event_id) = event.event_id.filter(|_| !self.unsure.is_empty()) else { return Ok(()) };
+    /// An event of the daemon's own that stands in the journal is published, whoever was told so; and a status that was, holds. Whether it is one.
+    pub(super) fn is_in_journal(&mut self, batch: &Batch<'_>, event: &Followed<'_>) -> rusqlite::Result<bool> {
+        let Some((event_id, own)) = event.event_id.and_then(|id| Some((id, id.strip_prefix(OWN_EVENT_IDS)?))) else { return Ok(false) };
+        if let Ok(status) = Status::parse(own) {
+            self.settle(batch, event, status)?;
+        }
         let name = lines::name(event.room, event_id);
-        if !self.unsure.remove(&name) {
+        self.retract(batch, &name)?;
+        if let Some(heard) = &mut self.heard {
+            heard.insert(name);
+        }
+        Ok(true)
+    }
+
+    /// It need not be published.
+    fn retract(&mut self, batch: &Batch<'_>, name: &str) -> rusqlite::Result<()> {
+        if !self.unsure.remove(name) {
             return Ok(());
         }
-        self.posts.retain(|post| post.name != name);
-        batch.posted(&name)
+        self.posts.retain(|post| *post.name != *name);
+        batch.posted(name)
+    }
+
+    /// The account has that status, for it was told so: prices that led to it may not be known any more, if the file is a new one or an older copy.
+    fn settle(&mut self, batch: &Batch<'_>, event: &Followed<'_>, status: Status) -> rusqlite::Result<()> {
+        if self.accounts.get(event.room).is_some_and(|held| held.account.status() == status) {
+            return Ok(());
+        }
+        let (symbol, account) = (Some(status.name().into()), Some(event.room.into()));
+        let input = Input { account, kind: InputKind::Status, ts_ms: event.ts_ms, symbol, ..Input::default() };
+        let origin = Origin { lane: event.lane, epoch: event.epoch, seq: event.seq };
+        let Some(id) = batch.keep(&input, Some(origin))? else { return Ok(()) };
+        let taken = self.give(event, id, &input, event.ts_ms);
+        if !matches!(taken, Ok(Taken::Kept { .. })) {
+            return batch.drop_input(id);
+        }
+        self.newest = id;
+        self.unsaved.insert(event.room.into());
+        tracing::warn!(event = "analytics_settled", account = event.room, %status, "its status is as it was told, not as it comes of what is kept");
+        let others = Status::ALL.iter().filter(|other| **other != status);
+        others.map(|other| lines::name(event.room, &format!("{OWN_EVENT_IDS}{other}"))).try_for_each(|name| self.retract(batch, &name))
+    }
+
+    /// The journal was read to its end.
+    pub(super) fn is_caught_up(&mut self) {
+        self.heard = None;
     }
 
     /// Keeps the states of those accounts that are new or were ticked, and of up to so many that have changed.

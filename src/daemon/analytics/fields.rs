@@ -56,7 +56,7 @@ pub(super) fn read(kind: InputKind, envelope: Envelope<'_>, data: &str) -> Resul
             let name = name(&members, envelope)?;
             Ok(Input { amount: Some(number(&members, "amount", &["amount"])?), name, ..input })
         }
-        InputKind::Fill | InputKind::Bad => Ok(Input {
+        InputKind::Fill | InputKind::Status | InputKind::Bad => Ok(Input {
             symbol: Some(text(&members, "symbol", SYMBOLS)?),
             quantity: Some(quantity(&members)?),
             price: Some(price(&members, PRICES, true)?),
@@ -65,6 +65,12 @@ pub(super) fn read(kind: InputKind, envelope: Envelope<'_>, data: &str) -> Resul
             ..input
         }),
     }
+}
+
+/// What `data` calls the input, if that can be read.
+pub(super) fn name_of(data: &str) -> Option<Box<str>> {
+    let members: Members<'_> = serde_json::from_str(data).ok()?;
+    text(&members, "name", NAMES).ok()
 }
 
 /// The user that `data` names.
@@ -77,6 +83,7 @@ pub(super) fn user(data: &str) -> Option<String> {
 const SYMBOLS: &[&str] = &["symbol", "ticker", "market_ticker", "instrument"];
 const PRICES: &[&str] = &["price", "fill_price", "execution_price"];
 const MARKS: &[&str] = &["mark", "mark_price", "price", "last", "last_price", "mid", "close"];
+const NAMES: &[&str] = &["trade_id", "fill_id", "execution_id", "transfer_id"];
 const FEES: &[&str] = &["fee", "commission"];
 
 /// The first member of these names that is there and not null.
@@ -148,7 +155,6 @@ fn quantity(members: &Members<'_>) -> Result<Box<str>, String> {
 }
 
 fn name(members: &Members<'_>, envelope: Envelope<'_>) -> Result<Option<Box<str>>, String> {
-    const NAMES: &[&str] = &["trade_id", "fill_id", "execution_id", "transfer_id"];
     match first(members, NAMES) {
         Some(_) => text(members, "name", NAMES).map(Some),
         None => Ok(envelope.event_id.map(Box::from)),

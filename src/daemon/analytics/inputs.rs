@@ -2,7 +2,7 @@
 
 use crate::analytics::batch::{Kept, KeptWhat};
 use crate::analytics::decimal::Decimal;
-use crate::analytics::{Account, CashFlow, Fill, Mark, Output, Taken};
+use crate::analytics::{Account, CashFlow, Fill, Mark, Output, Status, Taken};
 use crate::journal::accounts::{Input, InputKind};
 
 /// Why an input does not count: a name for the counter, and what is wrong, where, and what to do.
@@ -11,6 +11,11 @@ pub(super) struct Refused(pub(super) String);
 
 /// Gives it to the account.
 pub(super) fn give(account: &mut Account, id: u64, input: &Input, out: &mut Vec<Output>) -> Result<Taken, Refused> {
+    if input.kind == InputKind::Status {
+        let name = input.symbol.as_deref().unwrap_or_default();
+        let status = Status::parse(name).map_err(Refused)?;
+        return account.settle(status, id).map_err(|refusal| Refused(refusal.to_string()));
+    }
     let Kept { ts_ms, seq, what } = kept(id, input)?;
     let taken = match what {
         KeptWhat::Fill { symbol, quantity, price, fee } => account.apply(&Fill { ts_ms, seq, symbol: &symbol, quantity, price, fee }, out),
@@ -32,7 +37,7 @@ pub(super) fn kept(id: u64, input: &Input) -> Result<Kept, Refused> {
         },
         InputKind::Mark => KeptWhat::Mark { symbol: symbol(), price: decimal("price", input.price.as_deref())? },
         InputKind::Flow => KeptWhat::Cash { amount: decimal("amount", input.amount.as_deref())? },
-        InputKind::Bad => return Err(Refused("it is no input".to_owned())),
+        InputKind::Status | InputKind::Bad => return Err(Refused("it is no input".to_owned())),
     };
     Ok(Kept { ts_ms: input.ts_ms, seq: id, what })
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::analytics::Message;
+use crate::base::limits::OWN_EVENT_IDS;
 use crate::journal::follow::Followed;
 
 use super::desk::Post;
@@ -35,14 +36,15 @@ fn line(room: &str, owner: Option<&str>, message: &Message) -> Box<str> {
 }
 
 /// That an input does not count.
-pub(super) fn refusal(event: &Followed<'_>, id: u64, message: &str) -> Post {
-    let event_id = format!("analytics:refused:{id}");
+pub(super) fn refusal(event: &Followed<'_>, input_name: Option<&str>, message: &str) -> Post {
+    let event_id = format!("{OWN_EVENT_IDS}refused:{}.{:x}.{}", event.lane.name(), event.epoch, event.seq);
     let data = json!({
         "code": "input_refused",
         "message": message,
         "type": event.kind(),
         "seq": event.seq,
         "event_id": event.event_id,
+        "name": input_name,
         "ts": event.ts_ms,
     });
     let line = json!({"type": "error.occurred", "room": event.room, "event_id": event_id, "data": data});
@@ -107,10 +109,10 @@ mod tests {
             event_id: None,
             message: r#"{"type":"TRADE_EXECUTED","data":{}}"#,
         };
-        let post = refusal(&followed, 12, "there is no \"price\"");
+        let post = refusal(&followed, Some("t-7"), "there is no \"price\"");
         let draft = event::parse(post.line.trim_end().as_bytes(), &[]).unwrap();
-        assert_eq!((&*draft.kind, draft.event_id.as_deref()), ("error.occurred", Some("analytics:refused:12")));
-        assert!(draft.data.contains(r#""type":"TRADE_EXECUTED""#));
+        assert_eq!((&*draft.kind, draft.event_id.as_deref()), ("error.occurred", Some("tickerd:refused:update.1.9")));
+        assert!(draft.data.contains(r#""type":"TRADE_EXECUTED""#) && draft.data.contains(r#""name":"t-7""#));
     }
 
     #[test]

@@ -42,8 +42,8 @@ use crate::base::lane::Mode;
 use crate::config::{AnalyticsConfig, Config};
 use crate::hub::catalog::Catalog;
 use crate::journal::accounts::{Accounts, Batch, InputKind};
-use crate::journal::follow::{Followed, Follower, LogEnd};
-use crate::journal::sqlite::{OpenError, set_aside};
+use crate::journal::follow::{Followed, Follower, LogEnd, Position};
+use crate::journal::sqlite::{OpenError, is_damage, set_aside};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 use crate::reactor::Control;
@@ -75,6 +75,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// With so many events to publish, no more of the journal is read.
 const POSTS_MAX: usize = 10_000;
+/// What comes within this time after a turn waits for the next one.
+const GATHER: Duration = Duration::from_millis(5);
+/// With more of the journal to read, there is no waiting.
+const PRESSING_BYTES: u64 = 1024 * 1024;
 /// How soon a failure is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Where prices are of a type that the catalog does not have.
@@ -157,7 +161,8 @@ impl AnalyticsSeat {
                 marks: self.marks,
                 mark_rooms: self.mark_rooms,
                 door,
-                outlet: Outlet::new(ingest::publisher(reactor)),
+                outlet: Outlet::new(ingest::publisher(reactor, true)),
+                was_open: false,
                 stats: Arc::clone(&stats),
                 stop: Arc::clone(&stop),
             })?,
@@ -196,8 +201,20 @@ struct Analyst {
     mark_rooms: Vec<String>,
     door: Arc<Door>,
     outlet: Outlet,
+    /// The file could be read once.
+    was_open: bool,
     stats: Arc<AnalyticsStats>,
     stop: Arc<AtomicBool>,
+}
+
+/// What the thread does after a turn.
+enum Next {
+    /// Goes on: there is much to do.
+    More,
+    /// Lets things gather for a moment.
+    Gather,
+    /// Sleeps until it is rung for.
+    Sleep,
 }
 
 /// What is open while the file is good.
@@ -205,6 +222,8 @@ struct Office {
     store: Accounts,
     desk: Desk,
     follower: Follower,
+    /// Up to where it was read, as the file has it.
+    placed: Position,
     /// The journal was read up to where it ended at the start: what was published by then is known.
     is_caught_up: bool,
     window: Window,
@@ -230,22 +249,25 @@ impl Analyst {
                 return;
             }
             match turned {
-                Ok(true) => {}
-                Ok(false) => self.sleep(office.as_ref()),
+                Ok(Next::More) => {}
+                // Not to be rung for: while fills come one by one, each commit of the journal would wake this thread, for a transaction of its own.
+                Ok(Next::Gather) => std::thread::park_timeout(GATHER),
+                Ok(Next::Sleep) => self.sleep(office.as_ref()),
                 Err(_) => std::thread::park_timeout(RETRY),
             }
         }
     }
 
-    /// Takes what is new, keeps it, and publishes what comes of it. Whether there may be more to do at once.
-    fn turn(&mut self, office: &mut Option<Office>, is_ending: bool) -> Result<bool, String> {
-        let office = match office {
-            Some(office) => office,
-            none => none.insert(self.open()?),
-        };
+    /// Takes what is new, keeps it, and publishes what comes of it.
+    fn turn(&mut self, office: &mut Option<Office>, is_ending: bool) -> Result<Next, String> {
+        if office.is_none() {
+            *office = Some(self.open()?);
+            self.was_open = true;
+        }
+        let Some(office) = office else { return Ok(Next::Sleep) };
         let worked = self.take(office, is_ending)?;
         if !office.is_caught_up {
-            return Ok(true);
+            return Ok(Next::More);
         }
         let posted = self.outlet.publish(&mut office.desk, &self.stats, &self.door);
         if !posted.is_empty() {
@@ -253,7 +275,12 @@ impl Analyst {
             posted.iter().try_for_each(|name| batch.posted(name)).map_err(|error| told(&error))?;
             batch.commit().map_err(|error| told(&error))?;
         }
-        Ok(worked || (office.desk.has_news() && self.outlet.rest_until().is_none()))
+        let has_news = office.desk.has_news() && self.outlet.rest_until().is_none();
+        Ok(match has_news || office.follower.behind_bytes() > PRESSING_BYTES {
+            true => Next::More,
+            false if worked => Next::Gather,
+            false => Next::Sleep,
+        })
     }
 
     /// Opens the file, with the accounts in it. One that is damaged is set aside; then the numbers are made of what the journal still has.
@@ -269,11 +296,15 @@ impl Analyst {
         };
         let begun = Instant::now();
         let desk = Desk::load(&self.config, &self.stats, &store).map_err(|error| told(&error))?;
-        tracing::info!(event = "analytics_opened", accounts = desk.size().0, ms = begun.elapsed().as_millis() as u64);
+        if !self.was_open {
+            // Of what comes after a failure, `analytics_recovered` tells once it goes on.
+            tracing::info!(event = "analytics_opened", accounts = desk.size().0, ms = begun.elapsed().as_millis() as u64);
+        }
         let follower = Follower::new(&self.journal.0, Arc::clone(&self.journal.1), store.place().map_err(|error| told(&error))?);
         let mut office = Office {
             store,
             desk,
+            placed: follower.position(),
             follower,
             is_caught_up: false,
             window: Window::new(self.config.marks_every),
@@ -291,14 +322,15 @@ impl Analyst {
     /// Takes a part of what is new, in one transaction. Whether there was anything.
     fn take(&self, office: &mut Office, is_ending: bool) -> Result<bool, String> {
         let (now, now_ms) = (Instant::now(), self.clock.now().wall_ms);
-        let Office { store, desk, follower, window, is_caught_up, tick_at, save_at } = office;
+        let Office { store, desk, follower, placed, window, is_caught_up, tick_at, save_at } = office;
         let batch = store.begin().map_err(|error| told(&error))?;
-        let (before, mut newest_ms, mut failed) = (follower.position(), now_ms, Ok(()));
+        let (before, mut newest_ms, mut failed, mut is_of_use) = (follower.position(), None, Ok(()), false);
         if desk.posts_waiting() < POSTS_MAX || !*is_caught_up {
             let missed = follower.read(|event| {
                 if failed.is_ok() {
-                    newest_ms = event.ts_ms;
-                    failed = take_event(desk, window, &batch, &event, now_ms, (&self.mark_rooms, &self.stats));
+                    newest_ms = Some(event.ts_ms);
+                    let taken = take_event(desk, window, &batch, &event, now_ms, &self.mark_rooms);
+                    failed = taken.map(|is_taken| is_of_use |= is_taken);
                 }
             });
             let missed = missed.map_err(|error| format!("the journal cannot be read: {error}"))?;
@@ -306,26 +338,37 @@ impl Analyst {
         }
         failed.map_err(|error| told(&error))?;
         let has_read = follower.position() != before;
-        if has_read {
-            batch.set_place(follower.position()).map_err(|error| told(&error))?;
-        }
-        *is_caught_up |= !follower.is_behind();
-        self.stats.lag_ms.set(if follower.is_behind() { now_ms.saturating_sub(newest_ms) } else { 0 });
+        let is_behind = follower.is_behind();
+        // Time is no further than what was read, or days would be over whose fills are yet to come; prices of now wait likewise.
+        let time_ms = if is_behind { newest_ms } else { Some(now_ms) };
+        time_ms.inspect(|time_ms| self.stats.lag_ms.set(now_ms.saturating_sub(*time_ms)));
         let mut marks = 0;
-        for mark in std::iter::from_fn(|| self.marks.pop()).take(MARKS_PER_TURN) {
+        for mark in std::iter::from_fn(|| self.marks.pop()).take(if *is_caught_up { MARKS_PER_TURN } else { 0 }) {
             let envelope = Envelope { room: &mark.room, event_id: None, ts_ms: mark.ts_ms };
             marks += 1;
-            put_mark(desk, window, envelope, &mark.data, (&self.mark_rooms, &self.stats));
+            put_mark(desk, window, envelope, &mark.data, &self.mark_rooms);
         }
         for mark in window.due(now) {
             desk.mark(&batch, &mark, now_ms).map_err(|error| told(&error))?;
         }
-        if now >= *tick_at {
-            desk.tick(&batch, now_ms).map_err(|error| told(&error))?;
+        let is_tick = now >= *tick_at;
+        if is_tick {
+            desk.tick(&batch, time_ms.unwrap_or_default()).map_err(|error| told(&error))?;
             *tick_at = now + TICK_EVERY;
             let (accounts, bytes) = desk.size();
             self.stats.accounts.set(accounts);
             self.stats.accounts_bytes.set(bytes);
+        }
+        if !is_behind && !*is_caught_up {
+            // With a tick of now, what time alone raises was raised for the first time too.
+            desk.tick(&batch, now_ms).map_err(|error| told(&error))?;
+            desk.is_caught_up();
+            *is_caught_up = true;
+        }
+        // What is of no use may be read again; so it is not written down each time that it was read.
+        if follower.position() != *placed && (is_of_use || is_tick || is_ending) {
+            *placed = follower.position();
+            batch.set_place(*placed).map_err(|error| told(&error))?;
         }
         let is_due = now >= *save_at;
         desk.save(&batch, if is_due { SAVES_PER_TURN } else { 0 }).map_err(|error| told(&error))?;
@@ -378,34 +421,36 @@ impl Analyst {
     }
 }
 
-/// Takes an event of the journal, if it is of use.
+/// Takes an event of the journal. Whether it was of use.
 fn take_event(
     desk: &mut Desk,
     window: &mut Window,
     batch: &Batch<'_>,
     event: &Followed<'_>,
     now_ms: u64,
-    marks: (&[String], &AnalyticsStats),
-) -> rusqlite::Result<()> {
+    mark_rooms: &[String],
+) -> rusqlite::Result<bool> {
     match desk.kind_of(event.kind()) {
         Some(InputKind::Mark) => {
             let envelope = Envelope { room: event.room, event_id: None, ts_ms: event.ts_ms };
-            put_mark(desk, window, envelope, event.data(), marks);
-            Ok(())
+            put_mark(desk, window, envelope, event.data(), mark_rooms);
+            Ok(true)
         }
-        Some(kind) => desk.take(batch, kind, event, now_ms),
+        Some(kind) => desk.take(batch, kind, event, now_ms).map(|()| true),
         None => desk.is_in_journal(batch, event),
     }
 }
 
-/// Puts a mark where it waits for its turn. Nobody is told of one that cannot be read: who publishes it does so for others too. One that was
+/// Puts a mark where it waits for its turn. The log alone is told of one that cannot be read: who publishes it does so for others too. One that was
 /// published in another room than its symbol's does not count: who may publish there may not set this price.
-fn put_mark(desk: &Desk, window: &mut Window, envelope: Envelope<'_>, data: &str, (rooms, stats): (&[String], &AnalyticsStats)) {
+fn put_mark(desk: &mut Desk, window: &mut Window, envelope: Envelope<'_>, data: &str, rooms: &[String]) {
     match fields::read(InputKind::Mark, envelope, data) {
-        Ok(mark) if !mark.symbol.as_deref().is_some_and(|symbol| is_room_of(rooms, envelope.room, symbol)) => stats.refused.inc(),
+        Ok(mark) if !mark.symbol.as_deref().is_some_and(|symbol| is_room_of(rooms, envelope.room, symbol)) => {
+            desk.refuse_mark(envelope.room, "it is not the room of that symbol: publish prices where the catalog puts them");
+        }
         Ok(mark) if mark.symbol.as_deref().is_some_and(|symbol| desk.is_traded(symbol)) => window.put(mark, Instant::now()),
         Ok(_) => {}
-        Err(_) => stats.refused.inc(),
+        Err(message) => desk.refuse_mark(envelope.room, &message),
     }
 }
 
@@ -414,6 +459,11 @@ fn is_room_of(rooms: &[String], room: &str, symbol: &str) -> bool {
 }
 
 fn told(error: &rusqlite::Error) -> String {
+    if is_damage(error) {
+        return format!(
+            "{FILE}: {error}: stop the daemon and put a copy in its place; without one, take it away, and numbers are made of the journal's fills alone"
+        );
+    }
     format!("{FILE}: {error}")
 }
 

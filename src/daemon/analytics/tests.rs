@@ -116,8 +116,8 @@ fn play(crashes: impl Fn(usize) -> bool) -> Played {
 fn crashes_at_any_moment_change_no_number() {
     let last = day().len() - 1;
     let (_, posts, inputs) = play(|_| false);
-    assert!(posts.iter().any(|(name, _)| &**name == "challenge:c1 analytics:ACTIVE"), "{posts:?}");
-    assert_eq!(posts.iter().filter(|(name, _)| name.contains("analytics:refused:")).count(), 2);
+    assert!(posts.iter().any(|(name, _)| &**name == "challenge:c1 tickerd:ACTIVE"), "{posts:?}");
+    assert_eq!(posts.iter().filter(|(name, _)| name.contains(" tickerd:refused:")).count(), 2);
     // What comes again may use up a number, which names of events have.
     let without_numbers =
         |posts: &[(Box<str>, Box<str>)]| posts.iter().map(|(name, _)| name.replace(char::is_numeric, "")).collect::<Vec<_>>();
@@ -161,4 +161,110 @@ fn what_is_kept_is_what_comes_of_a_recomputation() {
     batch.set_settings(&config.text()).unwrap();
     batch.commit().unwrap();
     assert_eq!(verdicts(&path).iter().map(|verdict| verdict.1).sum::<usize>(), 0);
+}
+
+/// Gives the desk what the journal has: fills, and the daemon's own events by their names.
+fn follow(house: &mut House, journal: &[(&str, Option<&str>)]) {
+    let batch = house.store.begin().unwrap();
+    for (n, (message, event_id)) in journal.iter().enumerate() {
+        let (room, owner, seq) = ("challenge:c1", Some("u1"), n as u64 + 1);
+        let ts_ms = START_MS + seq;
+        let event = Followed { room, owner, lane: Lane::Update, epoch: 1, seq, ts_ms, event_id: *event_id, message };
+        match house.desk.kind_of(event.kind()) {
+            Some(kind) => house.desk.take(&batch, kind, &event, START_MS + 10_000).unwrap(),
+            None => drop(house.desk.is_in_journal(&batch, &event).unwrap()),
+        }
+    }
+    house.desk.is_caught_up();
+    batch.commit().unwrap();
+}
+
+fn names(house: &House) -> Vec<String> {
+    house.desk.posts(99).iter().map(|post| post.name.to_string()).collect()
+}
+
+const BOUGHT: &str = r#"{"type":"TRADE_EXECUTED","data":{"symbol":"X","quantity":"100","price":"10","ts":1795000000001}}"#;
+const SOLD: &str = r#"{"type":"TRADE_EXECUTED","data":{"symbol":"X","quantity":"-100","price":"20.5","ts":1795000000007}}"#;
+const TOLD: &str = r#"{"type":"CHALLENGE_STATUS_CHANGED","data":{}}"#;
+const BAD: &str = r#"{"type":"TRADE_EXECUTED","data":{"symbol":"X","quantity":"0","price":"1","trade_id":"t9"}}"#;
+
+/// EVT-04, MET-12: a file that was lost is made anew of the journal. A challenge that had failed by a price, which is nowhere any more, stays failed
+/// when its fills alone would have reached the target; and nothing is published again.
+#[test]
+fn a_lost_file_takes_no_verdict_back() {
+    let scratch = ScratchDir::new();
+    let path = |name: &str| scratch.path().join(name);
+    let mut house = House::open(&path("first"));
+    follow(&mut house, &[(BOUGHT, None), (BAD, None)]);
+    let mark = |house: &mut House, price: &str| {
+        let batch = house.store.begin().unwrap();
+        let data = format!(r#"{{"symbol":"X","price":"{price}","ts":{}}}"#, START_MS + 3);
+        let envelope = Envelope { room: "", event_id: None, ts_ms: START_MS };
+        house.desk.mark(&batch, &fields::read(InputKind::Mark, envelope, &data).unwrap(), START_MS + 10_000).unwrap();
+        batch.commit().unwrap();
+    };
+    mark(&mut house, "4.5");
+    let told = names(&house);
+    let expected = ["tickerd:ACTIVE", "tickerd:refused:update.1.2", "tickerd:FAILED"];
+    assert_eq!(told, expected.map(|name| format!("challenge:c1 {name}")));
+
+    let own = |name| (TOLD, Some(name));
+    let journal =
+        [(BOUGHT, None), (BAD, None), own("tickerd:ACTIVE"), own("tickerd:refused:update.1.2"), own("tickerd:FAILED"), (SOLD, None)];
+    let mut anew = House::open(&path("anew"));
+    follow(&mut anew, &journal);
+    assert_eq!((names(&anew), anew.store.outbox().unwrap()), (Vec::<String>::new(), Vec::new()));
+    // In the moment before the verdict was told, another one may have come of the fills alone.
+    let mut late = House::open(&path("late"));
+    follow(&mut late, &[(BOUGHT, None), own("tickerd:ACTIVE"), (SOLD, None), own("tickerd:FAILED")]);
+    assert_eq!(names(&late), Vec::<String>::new());
+    // Without the word of it, the fills alone are believed.
+    let mut fooled = House::open(&path("fooled"));
+    follow(&mut fooled, &[(BOUGHT, None), own("tickerd:ACTIVE"), ("{}", Some("FAILED")), (SOLD, None)]);
+    assert_eq!(names(&fooled), ["challenge:c1 tickerd:FUNDED"]);
+    // It holds over a restart, whatever was kept of the states; a recomputation of the numbers is not concerned.
+    for (house, name) in [(anew, "anew"), (late, "late")] {
+        drop(house);
+        let mut again = House::open(&path(name));
+        mark(&mut again, "90");
+        assert_eq!(names(&again), Vec::<String>::new());
+        let batch = again.store.begin().unwrap();
+        again.desk.save(&batch, usize::MAX).unwrap();
+        batch.commit().unwrap();
+        verify(&path(name), None, |verdict| {
+            assert_eq!((verdict.drifts, verdict.inputs > 0), (Vec::new(), true));
+            true
+        })
+        .unwrap();
+    }
+}
+
+/// OBS-10: an account whose state is gone is told, and made anew of its inputs by the daemon that begins.
+#[test]
+fn a_state_that_is_gone_is_drift() {
+    let scratch = ScratchDir::new();
+    let path = scratch.path().join(FILE);
+    let mut house = House::open(&path);
+    follow(&mut house, &[(BOUGHT, None)]);
+    let batch = house.store.begin().unwrap();
+    house.desk.save(&batch, usize::MAX).unwrap();
+    batch.commit().unwrap();
+    drop(house);
+    let drifts = || {
+        let mut drifts = Vec::new();
+        verify(&path, None, |verdict| {
+            drifts.extend(verdict.drifts);
+            true
+        })
+        .unwrap();
+        drifts
+    };
+    assert_eq!(drifts(), []);
+    rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM accounts", []).unwrap();
+    assert_eq!(drifts().iter().map(|drift| (&*drift.field, &*drift.recomputed)).collect::<Vec<_>>(), [("state", "1 inputs")]);
+    let mut house = House::open(&path);
+    let batch = house.store.begin().unwrap();
+    house.desk.save(&batch, usize::MAX).unwrap();
+    batch.commit().unwrap();
+    assert_eq!(drifts(), []);
 }

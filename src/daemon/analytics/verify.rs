@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::analytics::Account;
 use crate::analytics::batch::{self, Drift};
 use crate::config::AnalyticsConfig;
-use crate::journal::accounts::{Accounts, KeptAccount};
+use crate::journal::accounts::{Accounts, InputKind, KeptAccount};
 
 use super::inputs;
 
@@ -18,6 +18,8 @@ pub struct Verdict {
     pub account: String,
     /// How many inputs its numbers are made of.
     pub inputs: usize,
+    /// How many came since its numbers were kept, and were not looked at.
+    pub later: usize,
     /// Where the kept numbers are not those that were computed; or that they cannot be read.
     pub drifts: Vec<Drift>,
     /// All that was computed.
@@ -38,11 +40,17 @@ pub fn verify(path: &Path, only: Option<&str>, mut each: impl FnMut(Verdict) -> 
             return Ok(());
         }
     }
+    for (account, inputs, _) in store.without_state(only).map_err(told)? {
+        let drifts = vec![Drift { field: "state".to_owned(), kept: "nothing".to_owned(), recomputed: format!("{inputs} inputs") }];
+        if !each(Verdict { account: account.into(), inputs: 0, later: 0, drifts, recomputed: Value::Null }) {
+            return Ok(());
+        }
+    }
     Ok(())
 }
 
 fn judge(store: &Accounts, config: &AnalyticsConfig, kept: &KeptAccount) -> rusqlite::Result<Verdict> {
-    let mut verdict = Verdict { account: kept.account.to_string(), inputs: 0, drifts: Vec::new(), recomputed: Value::Null };
+    let mut verdict = Verdict { account: kept.account.to_string(), inputs: 0, later: 0, drifts: Vec::new(), recomputed: Value::Null };
     let unreadable = |what: &str, found: String| vec![Drift { field: what.to_owned(), kept: found, recomputed: "-".to_owned() }];
     let settings = config.settings_of(&kept.account);
     let account = match Account::restore(settings.clone(), &kept.state) {
@@ -52,8 +60,11 @@ fn judge(store: &Accounts, config: &AnalyticsConfig, kept: &KeptAccount) -> rusq
             return Ok(verdict);
         }
     };
-    let inputs = store.inputs_of(&kept.account, account.last_seq())?;
-    verdict.inputs = inputs.len();
+    let mut inputs = store.inputs_of(&kept.account, u64::MAX >> 1)?;
+    inputs.retain(|(_, input)| input.kind != InputKind::Status); // it makes no number
+    let all = inputs.len();
+    inputs.truncate(inputs.partition_point(|(id, _)| *id <= account.last_seq()));
+    (verdict.inputs, verdict.later) = (inputs.len(), all - inputs.len());
     let inputs: Result<Vec<_>, _> = inputs.iter().map(|(id, input)| inputs::kept(*id, input).map_err(|refused| (*id, refused.0))).collect();
     let inputs = match inputs {
         Ok(inputs) => inputs,

@@ -14,6 +14,13 @@ impl Connection {
         }
     }
 
+    /// The daemon itself publishes by it.
+    pub(in crate::reactor) fn grant_to_daemon(&mut self) {
+        if let Protocol::Lines(lines) = &mut self.protocol {
+            lines.is_daemon = true;
+        }
+    }
+
     /// What it is by now. That it was useful is forgotten.
     pub(in crate::reactor) fn standing(&mut self) -> Standing {
         if !self.is_stranger() {

@@ -95,6 +95,7 @@ impl Desk {
             admin: Arc::default(),
             stats: Arc::new(ReactorStats::default()),
             unix_grants: Arc::new(Grants::unix_socket()),
+            daemon_grants: Arc::new(Grants::daemon()),
             uplink,
             rooms: Rooms::default(),
             samples: Samples::default(),
