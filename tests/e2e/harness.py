@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jwt
 from contract import check_answer, check_http, check_message
+from unit_filter import behind_the_filter
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as websocket_connect
 
@@ -138,7 +139,7 @@ class Daemon:
         line = self.process.stdout.readline() if readable else b""
         if not line:
             self.process.kill()
-            raise AssertionError(f"no ready line; stderr:\n{self.stderr()}")
+            raise AssertionError(f"no ready line, {how_it_ended(self.process.wait())}; stderr:\n{self.stderr()}")
         return json.loads(line)
 
     def stderr(self):
@@ -160,7 +161,7 @@ class Daemon:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.socket_path)
         assert "panicked" not in self.stderr(), self.stderr()[-4000:]
-        assert code == 0, f"exit code {code}; stderr:\n{self.stderr()[-4000:]}"
+        assert code == 0, f"{how_it_ended(code)}; stderr:\n{self.stderr()[-4000:]}"
 
     def rss_bytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -222,12 +223,17 @@ class Daemon:
 
 
 def start(flags, stderr_file, prefix=()):
-    """`tickerd serve` with `flags`, of which a list is a repeated flag, True a bare one and None none; run by the command `prefix`."""
+    """`tickerd serve` with `flags`, of which a list is a repeated flag, True a bare one and None none; run by the command `prefix`, and behind the
+    filter of system calls of the service's unit."""
     assert BINARY.exists(), f"{BINARY} is missing: cargo build --release, or set TICKERD_BIN"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TICKERD_")}
-    command = [*prefix, str(BINARY), "serve", *arguments(flags)]
+    command = [*prefix, *behind_the_filter(), str(BINARY), "serve", *arguments(flags)]
     with open(stderr_file, "wb") as stderr:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment)
+
+
+def how_it_ended(code):
+    return "a system call that the unit forbids: the kernel's log has its number, and strace its name" if code == -signal.SIGSYS else f"exit code {code}"
 
 
 def arguments(flags):

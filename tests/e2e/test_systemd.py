@@ -6,13 +6,16 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from certificates import Authority
 from harness import BINARY, ROOT, SECRET, Client, Daemon, figures, mint, note, wait_until
 from manager import Manager
+from unit_filter import allowed_calls, analyze, behind_the_filter
 
 UNITS = ROOT / "systemd"
 RESTARTS, CONNECTS_PER_S = 50, 200
@@ -28,11 +31,6 @@ def units(tmp_path):
         text = (UNITS / name).read_text().replace("/usr/bin/tickerd", str(BINARY.resolve()))
         (tmp_path / name).write_text(text)
     return tmp_path
-
-
-def analyze(*arguments):
-    environment = os.environ | {"SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
-    return subprocess.run(["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=60)
 
 
 def test_the_units_are_sound(units):
@@ -251,29 +249,32 @@ def test_restarts_refuse_no_connection(tmp_path, no_closing):
 # ---- system calls ------------------------------------------------------------------------------------------------------
 
 
-def call_sets():
-    """systemd's sets of system calls, each with what it holds, other sets included."""
-    sets, current = {}, None
-    for line in analyze("syscall-filter").stdout.splitlines():
-        if line.startswith("@"):
-            current = sets.setdefault(line.strip(), set())
-        elif line.startswith("    ") and not line.strip().startswith("#"):
-            current.add(line.strip())
-    expand = lambda name: set().union(*(expand(item) if item.startswith("@") else {item} for item in sets[name]))
-    return {name: expand(name) for name in sets}
+FORBIDDEN = {
+    "another root": "os.chroot('/')",
+    "another namespace's mount": "ctypes.CDLL(None).umount2(b'/nowhere', 0)",
+    "memory to write and to run": "mmap.mmap(-1, 4096, prot=7)",
+}
 
 
-def allowed_calls():
-    """As the unit's lines say, in their order."""
-    sets, allowed = call_sets(), set()
-    for value in re.findall(r"^SystemCallFilter=(.*)$", (UNITS / "tickerd.service").read_text(), re.MULTILINE):
-        named = set().union(*(sets.get(item, {item}) for item in value.lstrip("~").split()))
-        allowed = allowed - named if value.startswith("~") else allowed | named
-    return allowed
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_what_the_unit_forbids_ends_a_daemon_of_these_tests(name):
+    """OPS-07: all daemons of these tests run behind the filter of the unit; it is there, and it bites."""
+    done = subprocess.run([*behind_the_filter(), sys.executable, "-c", f"import ctypes, mmap, os; print('began', flush=True); {FORBIDDEN[name]}"], stdout=subprocess.PIPE)
+    assert (done.stdout, done.returncode) == (b"began\n", -signal.SIGSYS)
+
+
+def test_the_filter_is_that_of_the_running_daemon(daemon1):
+    """OPS-07: mode 2 is a filter, and no thread is without."""
+    tasks = list(Path(f"/proc/{daemon1.process.pid}/task").iterdir())
+    modes = [re.search(r"^Seccomp:\s+(\d)$", (task / "status").read_text(), re.MULTILINE).group(1) for task in tasks]
+    assert len(modes) > 2 and set(modes) == {"2"}
+    families = "import socket; [socket.socket(family).close() for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)]; socket.socket(socket.AF_NETLINK)"
+    refused = subprocess.run([*behind_the_filter(), sys.executable, "-c", families], capture_output=True, text=True)
+    assert "OSError: [Errno 97]" in refused.stderr, refused
 
 
 def test_the_filter_lets_every_system_call_through(tmp_path, serve):
-    """OPS-07: everything that the daemon does in a life with all options, from its start to its end."""
+    """OPS-07: everything that the daemon does in a life with all options, from its start to its end, told by name."""
     trace = tmp_path / "calls"
     authority = Authority(tmp_path)
     certificate, key, _ = authority.issue("desk")
