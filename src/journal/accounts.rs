@@ -282,9 +282,9 @@ impl Batch<'_> {
         self.all.prepare_cached("UPDATE inputs SET ts = ?2 WHERE id = ?1")?.execute((id.cast_signed(), ts_ms.cast_signed())).map(drop)
     }
 
-    /// The input does not count: why, and the data as it was published.
+    /// The input does not count: why, and the data as it was published. Its name is free for one that does.
     pub fn refuse(&self, id: u64, why: &str, data: &str) -> rusqlite::Result<()> {
-        let mut update = self.all.prepare_cached("UPDATE inputs SET refused = ?2, data = ?3 WHERE id = ?1")?;
+        let mut update = self.all.prepare_cached("UPDATE inputs SET refused = ?2, data = ?3, name = NULL WHERE id = ?1")?;
         update.execute((id.cast_signed(), why, data)).map(drop)
     }
 

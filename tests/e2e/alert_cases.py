@@ -74,6 +74,7 @@ def budget(used, limit):
 
 
 DAY_S = 86_400
+NEVER_LONG = " ".join(["1x8 0x0"] * 9)  # each tenth minute nothing waits
 RESTARTS = " ".join(f"{n}x9" for n in range(1, 8))
 
 # Of each alert: where it fires, and where it does not.
@@ -140,6 +141,18 @@ CASES = {
     "TickerdJournalSlow": (commits(11), commits(9)),
     "TickerdJournalHoles": (metric("tickerd_journal_holes_total", "", "0x55 1x35"), metric("tickerd_journal_holes_total", "", "1x90")),
     "TickerdAuditLost": (metric("tickerd_audit_lost_total", "", "0x55 1x35"), metric("tickerd_audit_lost_total", "", "1x90")),
+    "TickerdNumbersDrift": (metric("tickerd_analytics_drifted_accounts", "", "1x90"), metric("tickerd_analytics_drifted_accounts", "", "0x90")),
+    "TickerdNumbersLate": (metric("tickerd_analytics_lag_milliseconds", "", "31000x90"), metric("tickerd_analytics_lag_milliseconds", "", "29000x90")),
+    "TickerdFillsMissed": (
+        metric("tickerd_analytics_missed_segments_total", "", "0x55 1x35"),
+        metric("tickerd_analytics_missed_segments_total", "", "1x90"),
+    ),
+    "TickerdFillsRefused": (
+        metric("tickerd_analytics_inputs_total", 'result="refused"', "0x55 1x35"),
+        metric("tickerd_analytics_inputs_total", 'result="refused"', "1x90") | metric("tickerd_analytics_inputs_total", 'result="fill"', "0+60x90"),
+    ),
+    "TickerdWebhookFails": (metric("tickerd_webhook_breaker", "", "1x90"), metric("tickerd_webhook_breaker", "", "0x90")),
+    "TickerdWebhookLate": (metric("tickerd_escalations_untold", "", "1x90"), metric("tickerd_escalations_untold", "", NEVER_LONG)),
     "TickerdRedisFails": (metric("tickerd_redis_breaker", "", "2x90"), metric("tickerd_redis_breaker", "", "0x90")),
     "TickerdRedisSlow": (appends(11), appends(9)),
     "TickerdRedisUnplaced": (metric("tickerd_redis_unplaced_total", "", "0x55 1x35"), metric("tickerd_redis_unplaced_total", "", "1x90")),

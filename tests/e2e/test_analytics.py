@@ -302,6 +302,8 @@ def test_a_bad_fill_is_told_and_counts_for_nothing(desk, tmp_path):
     assert len(rows) == 3 and all("AAPL" in data for _, data in rows)
     daemon.publish(fill("BUY", "10", "100", trade_id="x"), fill("BUY", "10", "100", trade_id="x"))
     until(daemon, fill=2, duplicate=1)
+    daemon.publish(fill("BUY", "0", "100", trade_id="y"), fill("BUY", "10", "100", trade_id="y"))
+    until(daemon, fill=3, refused=4)  # the name of what does not count is free
     assert verify(tmp_path / "a")[0] == 0
 
 

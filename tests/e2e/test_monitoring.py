@@ -1,5 +1,6 @@
 """What an operator watches the daemon with: alert rules and the dashboard, tried with the real Prometheus (OBS-01, OBS-06 to OBS-10, OBS-18)."""
 
+import base64
 import json
 import re
 import time
@@ -50,8 +51,11 @@ def busy(serve, tmp_path):
     context = authority.context_of_threads()
     authorizer = Authorizer(lambda handler, _: send(handler, {"allow": True}))
     redis = RedisServer(tmp_path / "redis")
+    (tmp_path / "tickerd.toml").write_text("[analytics]\n")
+    (tmp_path / "webhook.secret").write_text(f"whsec_{base64.b64encode(bytes(32)).decode()}\n")
     try:
         daemon = serve(
+            config=tmp_path / "tickerd.toml", webhook_url=authorizer.url, webhook_secret_file=tmp_path / "webhook.secret",
             reactors=2, data_dir=tmp_path / "data", tls_cert=certificate, tls_key=key, compression=True,
             authorizer_url=authorizer.url, memory_budget="512MiB",
         )  # fmt: skip

@@ -21,7 +21,7 @@ after(() => browser?.end());
 test("EVT-01, EVT-03, EVT-06: fills become equity on the desk's page; the alert and the breach are there once each", async () => {
   const dir = mkdtempSync(join(tmpdir(), "tickerd-web-"));
   const config = join(dir, "tickerd.toml");
-  writeFileSync(config, '[analytics]\nmarks_every = "0s"\n');
+  writeFileSync(config, '[analytics]\nmarks_every = "0s"\nverify_every = "1s"\n');
   const daemon = await Daemon.start(["--data-dir", "DIR", "--config", config], { dir });
   try {
     const page = await open(browser.context, `${daemon.url}/#rooms=challenge:8f&token=${mint({ rooms: ["challenge:*"] })}`);
@@ -52,6 +52,21 @@ test("EVT-01, EVT-03, EVT-06: fills become equity on the desk's page; the alert 
     assert.equal(shown.filter((text) => /FAILED/i.test(text)).length, 1, shown.join());
     await page.screenshot({ path: `${SCREENSHOTS}/analytics.png` });
     assert.deepEqual(page.complaints, []);
+
+    await daemon.publish({ type: "TRADE_EXECUTED", data: { ...fill, quantity: "0" } });
+    const operator = await open(browser.context, `${daemon.url}/operator#token=${mint({ sub: "ann", scope: "admin" })}`);
+    const figure = (name, text) =>
+      operator.waitForFunction(
+        ([name, text]) => [...document.querySelectorAll("#analytics div")].some((row) => row.children[0].textContent === name && row.children[1].textContent.startsWith(text)),
+        [name, text],
+      );
+    await figure("Accounts", "1 · ");
+    await figure("Refused so far", "1");
+    await figure("Behind the journal", "no");
+    await figure("Computed again", "equal");
+    await operator.setViewportSize({ width: 1440, height: 1600 });
+    await operator.screenshot({ path: `${SCREENSHOTS}/operator-analytics.png` });
+    assert.deepEqual(operator.complaints, []);
   } finally {
     await daemon.end();
   }

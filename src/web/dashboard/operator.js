@@ -58,6 +58,16 @@ function recordOf(samples, at) {
       failures: sum(samples, "tickerd_journal_failures_total"),
       commits: histogram(samples, "tickerd_journal_commit_seconds", { log: "events" }),
     },
+    analytics: samples.has("tickerd_analytics_accounts") && {
+      accounts: sum(samples, "tickerd_analytics_accounts"),
+      bytes: sum(samples, "tickerd_analytics_accounts_bytes"),
+      inputs: by(samples, "tickerd_analytics_inputs_total", "result"),
+      published: sum(samples, "tickerd_analytics_published_total", { result: "accepted" }),
+      behindBytes: sum(samples, "tickerd_analytics_behind_bytes"),
+      lagMs: sum(samples, "tickerd_analytics_lag_milliseconds"),
+      rounds: sum(samples, "tickerd_analytics_verified_total"),
+      drifted: sum(samples, "tickerd_analytics_drifted_accounts"),
+    },
   };
 }
 
@@ -150,6 +160,7 @@ class View {
     this.showSlow(connections.filter((each) => each.queued_bytes >= SLOW_BYTES || each.slow));
     this.showQueues(now);
     this.showJournal(now.journal);
+    this.showAnalytics(now.analytics);
     this.showRefusals();
   }
 
@@ -232,6 +243,24 @@ class View {
     ];
     rows($("#journal dl"), "div", shown, (row, texts) => cells(row, ["dt", "dd"], texts));
     $("#journal dl").lastElementChild.classList.toggle("down", journal.isFailing);
+  }
+
+  showAnalytics(analytics) {
+    $("#analytics").hidden = !analytics;
+    if (!analytics) return;
+    const { accounts, inputs, drifted, rounds } = analytics;
+    const perSecond = (of) => `${figures.rate(this.history.rate((r) => r.analytics && of(r.analytics), WINDOW_MS))} /s`;
+    const shown = [
+      ["Accounts", `${figures.whole(accounts)} · ${figures.bytes(analytics.bytes)}`],
+      ["Fills", perSecond(({ inputs }) => inputs.fill)],
+      ["Prices", perSecond(({ inputs }) => inputs.mark)],
+      ["Published", perSecond(({ published }) => published)],
+      ["Refused so far", figures.whole(inputs.refused)],
+      ["Behind the journal", analytics.behindBytes > 0 ? `${figures.bytes(analytics.behindBytes)} · ${figures.seconds(analytics.lagMs / 1000)}` : "no"],
+      ["Computed again", rounds === 0 ? "not yet" : drifted > 0 ? `${counted(drifted, "account differs", "accounts differ")}` : "equal"],
+    ];
+    rows($("#analytics dl"), "div", shown, (row, texts) => cells(row, ["dt", "dd"], texts));
+    $("#analytics dl").lastElementChild.classList.toggle("down", drifted > 0);
   }
 
   showRefusals() {
