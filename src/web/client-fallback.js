@@ -247,9 +247,9 @@ class Requests {
     this.#rooms.delete(name);
   }
 
-  join({ room: name, since, history }, id) {
+  join({ room: name, since, history, ...wishes }, id) {
     this.#leave(name);
-    const room = { name, id, cursor: since && cursorOf(since), history, leaving: new AbortController(), renewing: null, isCatchingUp: true };
+    const room = { name, id, cursor: since && cursorOf(since), history, wishes, leaving: new AbortController(), renewing: null, isCatchingUp: true };
     this.#rooms.set(name, room);
     void this.#guard(async () => {
       const isFirst = this.#atOnce < LIMITS.roomsAtOnce;
@@ -287,7 +287,9 @@ class Requests {
       const signal = AbortSignal.any([this.#ending.signal, room.leaving.signal, room.renewing.signal]);
       const silent = setTimeout(() => room.renewing.abort(new Unreachable("the stream says nothing")), LIMITS.streamMs);
       try {
-        const response = await this.#request("events", { room: room.name, since: room.cursor, history: room.history }, { signal });
+        const { every_ms, types, keys } = room.wishes;
+        const query = { room: room.name, since: room.cursor, history: room.history, every_ms, types, keys }; // arrays get commas
+        const response = await this.#request("events", query, { signal });
         await this.#read(room, response.body.pipeThrough(new TextDecoderStream()).getReader(), silent);
       } catch (error) {
         if (room.leaving.signal.aborted || room.renewing.signal.reason !== RENEWED) throw room.renewing.signal.reason ?? error;

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use simd_json::prelude::{TypedScalarValue, ValueAsScalar};
 use simd_json::tape::{Object, Value};
@@ -160,10 +158,6 @@ pub const OPTIONS: &[&str] = &[DELTA, EVERY, DIGEST];
 /// Options of `subscribe`.
 const DELTA: &str = "delta";
 const EVERY: &str = "every_ms";
-/// The shortest and the longest interval.
-const EVERY_MS: RangeInclusive<u64> = 1_000..=60_000;
-/// So many types, or keys, may be named.
-const NAMES_MAX: usize = 64;
 /// The option of `snapshot`.
 const DIGEST: &str = "digest";
 
@@ -317,25 +311,10 @@ fn history(value: Value<'_, '_>) -> Result<u32, Refusal> {
 
 /// What is wanted of the room's states, if not all of them as they come.
 fn sample(members: &Object<'_, '_>) -> Result<Option<Box<Sample>>, Refusal> {
-    let every = given(members, EVERY).map(every).transpose()?;
-    let (types, keys) = (names(members, "types")?, names(members, "keys")?);
-    let is_given = every.is_some() || types.is_some() || keys.is_some();
-    let (every, types, keys) = (every.unwrap_or_default(), types.unwrap_or_default(), keys.unwrap_or_default());
-    Ok(is_given.then(|| Box::new(Sample { every, types, keys })))
-}
-
-fn every(value: Value<'_, '_>) -> Result<Duration, Refusal> {
-    let ms = value.as_u64().filter(|ms| EVERY_MS.contains(ms));
-    let (least, most) = (EVERY_MS.start(), EVERY_MS.end());
-    ms.map(Duration::from_millis).ok_or_else(|| invalid(format!("`{EVERY}` must be an integer from {least} to {most}")))
-}
-
-fn names(members: &Object<'_, '_>, name: &str) -> Result<Option<Vec<String>>, Refusal> {
-    let Some(value) = given(members, name) else { return Ok(None) };
-    let wrong = || invalid(format!("`{name}` must be an array of 1 to {NAMES_MAX} names of [A-Za-z0-9_.:%-]{{1,200}}"));
-    let array = value.as_array().filter(|array| (1..=NAMES_MAX).contains(&array.len())).ok_or_else(wrong)?;
-    let text = |value: Value<'_, '_>| value.as_str().filter(|text| is_identifier(text)).map(str::to_owned);
-    array.iter().map(text).collect::<Option<Vec<_>>>().map(Some).ok_or_else(wrong)
+    // Something that is no array is no list of names either: it has one, which is no text.
+    let text = |value: Value<'_, '_>| value.as_str().map(str::to_owned);
+    let names = |name| given(members, name).map(|value| value.as_array().map_or_else(|| vec![None], |all| all.iter().map(text).collect()));
+    Sample::new(given(members, EVERY).map(|value| value.as_u64()), names("types"), names("keys"))
 }
 
 /// A member that is true or false, and false if it is not there.

@@ -2,7 +2,8 @@
 
 import time
 
-from harness import mint, note
+from harness import exchange, mint, note
+from streams import EventStream, events_path, get
 
 
 def metric(kind, key, n, **envelope):
@@ -84,3 +85,28 @@ def test_an_interval_is_of_this_range(daemon1):
         assert client.refused(type="subscribe", room="analytics:quotes", **options) == "invalid_field", options
         client.request(type="ping")
     client.subscribe("analytics:quotes", every_ms=60_000)
+
+
+def test_a_stream_of_server_sent_events_has_an_interval_too(serve, reactors):
+    """QTE-10, CLI-08: the same wishes, in the query; names with commas between them."""
+    daemon = fast(serve, reactors=reactors)
+    token = mint("u1", rooms=["analytics:*"])
+    daemon.publish(metric("analytics_x", "a", 0), metric("analytics_x", "b", 0), metric("analytics_y", "a", 0))
+    with EventStream(daemon.address, "analytics:quotes", token, every_ms=1000, types="analytics_x,analytics_z", keys="a") as events:
+        _, subscribed, state, caught_up = events.opened()
+        assert (state["type"], state["key"], caught_up["type"]) == ("analytics_x", "a", "caught_up")
+        got, last, ends = [], 0, time.monotonic() + 3.5
+        while time.monotonic() < ends:
+            last += 1
+            daemon.publish(metric("analytics_x", "a", last), metric("analytics_x", "b", last), metric("analytics_y", "a", last))
+            time.sleep(0.02)
+        daemon.publish(note("analytics:quotes", "alert", data={"n": "now"}))
+        while f"a{last}" not in got:
+            message = events.recv()
+            got.append(message["key"] + str(message["data"]["n"]) if "key" in message else message["data"]["n"])
+        assert "now" in got and 4 <= len(got) <= 6, got
+        assert events.last_id.startswith(f"{subscribed['epoch']}:alert.1,")
+    for wish in ["every_ms=999", "every_ms=60001", "every_ms=+1000", "every_ms=", "types=", "keys=a,,b", "keys=" + ",".join("k" * 65)]:
+        response = exchange(daemon.address, get(events_path("analytics:quotes") + "&" + wish, token))
+        assert (response.status, response.json["name"]) == (400, "invalid_field"), wish
+        assert wish.split("=")[0] in response.json["message"]

@@ -41,6 +41,14 @@ withProxy("CLI-08: WebSocket blocked: server-sent events, then back by itself, w
   await daemon.publish(...upTo(20).map(alert), equity({ current_equity: "7.00" }));
   await toGet(page, 20);
   await page.waitForFunction(() => room.state("EQUITY_UPDATED")?.current_equity === "7.00");
+  // Wishes about states go with the stream.
+  const state = (type, data) => ({ type, room: "r:some", lane: "update", mode: "state", key: "a", data });
+  await daemon.publish(state("t.other", 1), state("t.wanted", 2));
+  await page.evaluate(() => (globalThis.some = client.room("r:some", { everyMs: 1000, types: ["t.wanted"] })));
+  await page.waitForFunction(() => some.state("t.wanted", "a") === 2);
+  await daemon.publish(state("t.other", 3), state("t.wanted", 4));
+  await page.waitForFunction(() => some.state("t.wanted", "a") === 4);
+  assert.equal(await page.evaluate(() => some.state("t.other", "a")), undefined);
   proxy.blocked.delete("websocket");
   await on(page, "websocket");
   await daemon.publish(...upTo(10).map((n) => alert(20 + n)));

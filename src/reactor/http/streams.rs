@@ -15,6 +15,7 @@ use crate::reactor::tickets;
 use crate::wire::command::SinceText;
 use crate::wire::cursor::Cursor;
 use crate::wire::http::{BodyLen, HttpRefusal, Request, token_of};
+use crate::wire::sample::Sample;
 
 use super::answers::{bad_origin, not_allowed, shutting_down, too_many_handshakes, unauthorized};
 use super::is_listed;
@@ -24,14 +25,14 @@ pub(super) fn events(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, 
     if request.method != "GET" {
         return Err(not_allowed("Allow: GET", "events are read by GET"));
     }
-    request.check_params(&["room", "since", "history", "ticket", "token"])?;
+    request.check_params(&["room", "since", "history", "every_ms", "types", "keys", "ticket", "token"])?;
     let grants = admitted(request, client, "events", true, core)?;
     let room = room(request)?;
     let position = match request.header("last-event-id")? {
         Some(id) if !id.is_empty() => Some(Cursor::parse(id)?), // newer than the address, which an `EventSource` keeps
         _ => since(request, &room)?,
     };
-    let wish = Wish { since: position.map(since_text), history: history(request)?, ..Wish::default() };
+    let wish = Wish { since: position.map(since_text), history: history(request)?, sample: sample(request)?, ..Wish::default() };
     Events::open(id, client, grants, (&room, wish), core)
 }
 
@@ -145,6 +146,14 @@ pub(super) fn since(request: &Request<'_>, room: &str) -> Result<Option<Cursor>,
 
 fn since_text(cursor: Cursor) -> SinceText {
     SinceText { epoch: cursor.epoch.into(), seq: cursor.seq }
+}
+
+/// What it wants of the room's states: names have commas between them.
+fn sample(request: &Request<'_>) -> Result<Option<Box<Sample>>, HttpRefusal> {
+    let (every_ms, types, keys) = (request.param("every_ms")?, request.param("types")?, request.param("keys")?);
+    let every_ms = every_ms.map(|text| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())));
+    let named = |text: &str| text.split(',').map(|name| Some(name.to_owned())).collect();
+    Ok(Sample::new(every_ms, types.as_deref().map(named), keys.as_deref().map(named))?)
 }
 
 pub(super) fn history(request: &Request<'_>) -> Result<Option<u32>, HttpRefusal> {
