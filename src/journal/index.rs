@@ -328,6 +328,17 @@ mod tests {
         prop::collection::vec(step, 0..200)
     }
 
+    /// LIM-06: so do the epochs in which a lane's numbers began anew.
+    #[test]
+    fn epochs_take_memory_too() {
+        let bytes_with = |epochs: u32| {
+            let mut stream = Stream::default();
+            (1..=32).for_each(|n| stream.put((n.min(epochs), 1), n.into(), Place { segment: 1, offset: n }));
+            stream.bytes()
+        };
+        assert!(bytes_with(32) >= bytes_with(1) + 16 * size_of::<(u32, u64)>());
+    }
+
     proptest! {
         /// LIM-06: what is counted for the memory budget is what is there, whatever came and went.
         #[test]

@@ -4,6 +4,7 @@
 mod acks;
 mod damage;
 mod retention;
+mod threads;
 mod writer;
 
 use std::collections::BTreeMap;

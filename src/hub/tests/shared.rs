@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::limits::{APPENDS_ALERT_RESERVE, APPENDS_MAX};
+use crate::base::limits::{APPEND_BYTES_MAX, APPENDS_ALERT_RESERVE, APPENDS_MAX};
 use crate::hub::journal::{Epoch, KeptState};
 use crate::hub::store::{Appended, EPOCHS_PER_SHARD, Fed, KnownRoom, KnownStream, News, Placed, SHARDS, Shard, shard_of};
 
@@ -248,6 +248,26 @@ fn a_store_that_is_gone_or_full_refuses() {
         assert_eq!(refused(&mut node, alert("1")), None);
     }
     assert_eq!(refused(&mut node, alert("1")), Some("queue_full"));
+}
+
+/// SCL-09, DLV-16: the same by bytes, of which some are kept for alerts.
+#[test]
+fn a_store_that_is_given_many_bytes_refuses() {
+    const EVENT_BYTES: usize = 1 << 20;
+    let mut node = node(&Store::new());
+    let data = format!("\"{}\"", "x".repeat(EVENT_BYTES));
+    let mut bytes = 0;
+    for (lane, most) in [(Lane::Update, APPEND_BYTES_MAX / 10 * 9), (Lane::Alert, APPEND_BYTES_MAX)] {
+        let event = event(Mode::Stream, lane, &data);
+        while bytes < most {
+            node.bench.publish(event.clone());
+            assert!(node.bench.answers().is_empty(), "{lane}: it is taken at {bytes}");
+            bytes += event.bytes();
+            assert_eq!(node.bench.hub.is_lagging(), bytes * 5 > APPEND_BYTES_MAX * 4, "{bytes}");
+        }
+        node.bench.publish(event);
+        assert_eq!(node.bench.answers().pop().unwrap().outcome.unwrap_err().error.name, "queue_full", "{lane}");
+    }
 }
 
 /// SCL-09: states and transient events go on without the store, which gets the last value when it is back, under a `rev` above those that members have.

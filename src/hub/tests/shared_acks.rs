@@ -192,6 +192,7 @@ fn a_wait_ends_once() {
     assert!(a.bench.acked()[0].outcome.is_ok() && b.bench.acked()[0].outcome.is_ok());
     assert_eq!(store.notices().len(), 1);
     let forged = store.feeds[1][0].event.clone();
+    assert_eq!(forged.event_id.as_deref(), Some("tickerd:settled:9d62f9acb130ed48"), "FNV-1a of `user:u1 e1`, on nodes of all versions");
     a.bench.publish(forged);
     assert_eq!(a.bench.answers().pop().unwrap().outcome.unwrap_err().error, codes::FORBIDDEN);
     // A room of this node alone needs no other.

@@ -1,6 +1,7 @@
 //! Torn tails, flipped bits, foreign bytes.
 
 use super::*;
+use crate::journal::sqlite::set_aside;
 
 /// A log of three segments with ten rooms' events, and what is in it.
 fn filled(scratch: &Scratch) -> BTreeMap<String, BTreeMap<u64, String>> {
@@ -153,4 +154,17 @@ fn a_damaged_row_is_left_out() {
     fs::write(&path, [7; 5000]).unwrap();
     let told = format!("{:?}", Tables::open(&path).map(drop).unwrap_err());
     assert!(told.starts_with("Damaged"), "{told}");
+}
+
+/// A damaged file that keeps its name is told, for another one cannot be begun in its place; one that is not there at all is no trouble.
+#[test]
+fn a_file_that_cannot_be_set_aside_is_told() {
+    let scratch = Scratch::new();
+    fs::write(scratch.0.join("file"), "").unwrap();
+    let told = set_aside(&scratch.0.join("file/state.db")).unwrap_err();
+    assert!(told.contains("cannot set the damaged file") && told.contains("file/state.db"), "{told}");
+    let path = scratch.0.join("state.db");
+    fs::write(&path, "7").unwrap();
+    let aside = set_aside(&path).unwrap();
+    assert_eq!((fs::read(&aside).unwrap(), path.exists()), (b"7".to_vec(), false));
 }

@@ -17,30 +17,35 @@ struct Shared {
     inbox: Arc<Link<Entry>>,
     reports: Arc<Link<Report>>,
     stop: Arc<AtomicBool>,
+    stats: Arc<JournalStats>,
     thread: std::thread::JoinHandle<()>,
 }
 
 fn start(log: Log) -> Shared {
+    start_with(log, Retention { age: Duration::from_secs(1 << 40), bytes: u64::MAX }, 1)
+}
+
+fn start_with(log: Log, retention: Retention, reports_max: usize) -> Shared {
     let (work, seat) = crossbeam::channel::bounded::<Writer>(1);
     let thread = std::thread::spawn(move || seat.recv().expect("it gets its work").run());
     let door = Door::new(Waker::Thread(thread.thread().clone()));
     let inbox = Arc::new(Link::new(64, Arc::clone(&door)));
-    let reports = Arc::new(Link::new(1, Door::new(Waker::Thread(std::thread::current()))));
-    let stop = Arc::new(AtomicBool::new(false));
+    let reports = Arc::new(Link::new(reports_max, Door::new(Waker::Thread(std::thread::current()))));
+    let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(JournalStats::default()));
     let writer = Writer {
         follower: None,
         log,
         inbox: Arc::clone(&inbox),
         door,
         reports: Arc::clone(&reports),
-        retention: Retention { age: Duration::from_secs(1 << 40), bytes: u64::MAX },
+        retention,
         clock: Clock::start(),
         memory: Arc::new(Memory::new(0, 1)),
-        stats: Arc::new(JournalStats::default()),
+        stats: Arc::clone(&stats),
         stop: Arc::clone(&stop),
     };
     assert!(work.send(writer).is_ok());
-    Shared { inbox, reports, stop, thread }
+    Shared { inbox, reports, stop, stats, thread }
 }
 
 impl Shared {
@@ -77,4 +82,25 @@ fn entries_are_counted_over_batches_and_none_is_left_behind() {
     shared.inbox.ring();
     shared.thread.join().unwrap();
     assert_eq!(read(&scratch.open().log, "a", 0, 9), expected("a", 1..=9));
+}
+
+/// DLV-14, OBS-25: what is too much is let go after the batch, the hub hears of it, and the figure is of what is left.
+#[test]
+fn what_is_too_much_is_let_go_and_told() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    (1..=100).for_each(|seq| log.append(&[event("a", seq)]).unwrap());
+    let before = scratch.segments().len();
+    let shared = start_with(log, Retention { age: Duration::from_secs(1 << 40), bytes: 0 }, 8);
+    shared.give([event("a", 101)].into_iter());
+    assert_eq!(shared.committed(1), 1);
+    shared.stop.store(true, Ordering::Relaxed);
+    shared.inbox.ring();
+    shared.thread.join().unwrap();
+    let Some(Report::Trimmed(trimmed)) = shared.reports.pop() else { panic!("the hub hears of it") };
+    assert!(trimmed.len() == 1 && *trimmed[0].room == *"a" && trimmed[0].oldest > 1, "{trimmed:?}");
+    let left = scratch.segments();
+    assert!(left.len() < before, "{left:?}");
+    let bytes: u64 = left.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!((shared.stats.bytes.value(), shared.stats.entries.value()), (bytes, 1));
 }
