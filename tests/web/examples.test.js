@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -38,12 +39,13 @@ after(async () => {
 });
 
 /** The daemon, the page with that token, and the backend with those arguments, in which SOCKET and DIR are the daemon's; while `body` runs. */
-async function withExample(name, claims, backend, body) {
-  const daemon = await Daemon.start(["--data-dir", "DIR", "--publish-socket-mode", "0600", "--publish-socket", `/tmp/tickerd-example-${process.pid}.sock`]);
+async function withExample(name, claims, backend, body, { flags = [], shownAs = name } = {}) {
+  const socket = `/tmp/tickerd-example-${process.pid}.sock`;
+  const daemon = await Daemon.start(["--data-dir", "DIR", "--publish-socket-mode", "0600", "--publish-socket", socket, ...flags]);
   const running = [];
   const start = (variables = {}) => {
     const [command, ...given] = backend;
-    const values = { SOCKET: `/tmp/tickerd-example-${process.pid}.sock`, DIR: daemon.dir, URL: daemon.url };
+    const values = { SOCKET: socket, DIR: daemon.dir, URL: daemon.url };
     const args = given.map((argument) => argument.replace(/\b(SOCKET|DIR|URL)\b/g, (found) => values[found]));
     const env = { ...process.env, PYTHONDONTWRITEBYTECODE: "1", SEED: "1", PATH: `${dirname(BINARY)}:${process.env.PATH}`, ...variables };
     const child = spawn(EXAMPLES + command, args, { stdio: ["ignore", "pipe", "inherit"], env });
@@ -60,7 +62,7 @@ async function withExample(name, claims, backend, body) {
     const hash = new URLSearchParams({ server: daemon.address, token: mint(claims), id: "x1" });
     await page.goto(`${pages.url}/examples/${name}.html#${hash}`);
     await body({ page, daemon, start });
-    await shoot(page, name);
+    await shoot(page, shownAs);
     assert.deepEqual(page.complaints, []);
   } finally {
     for (const child of running.filter(({ exitCode }) => exitCode === null)) {
@@ -105,6 +107,27 @@ describe("examples", () => {
       await shows(page, "li", /MEDIUM|HIGH/);
       await shows(page, ".status", /FAILED|FUNDED/);
     });
+  });
+
+  test("challenge, EVT-01: where the daemon makes the numbers of fills, `today` is what came since the day began", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "tickerd-example-"));
+    const config = join(dir, "tickerd.toml");
+    writeFileSync(config, '[analytics]\nmarks_every = "0s"\n');
+    const fills = async ({ page, daemon }) => {
+      const fill = { challenge_id: "x1", user_id: "u1", symbol: "AAPL", side: "BUY", quantity: "100", price: "100.00" };
+      await daemon.publish({ type: "TRADE_EXECUTED", data: fill });
+      await page.reload();
+      await shows(page, ".connection", /live/);
+      const figures = async () => (await page.locator(".figures b").allTextContents()).join(" ");
+      for (const [price, shown] of [["95.40", "9540.00 -460.00 -460.00 10000.00 1"], ["100.50", "10050.00 50.00 50.00 10050.00 1"]]) {
+        await daemon.publish({ type: "market.data.update", data: { symbol: "AAPL", price } });
+        await waitUntil(async () => (await figures()) === shown, shown);
+      }
+      await shows(page, "li", /MEDIUM .*4\.60%/);
+      assert.equal(await text(page, ".status"), "ACTIVE");
+    };
+    await withExample("challenge", { sub: "u1" }, [], fills, { flags: ["--config", config], shownAs: "challenge-analytics" });
+    rmSync(dir, { recursive: true });
   });
 
   test("robot: account, positions, trades and metrics; away from the daemon, and over a reload, the last values stay", async () => {

@@ -115,6 +115,7 @@ export class Daemon {
     const ended = once(this.process, "exit");
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     this.process.kill(name);
+    this.process.kill("SIGCONT"); // one that stands still would not hear it
     await ended;
   }
 

@@ -42,7 +42,7 @@ export async function withDemo(body) {
   }
 }
 
-/** A picture of the page at each width, light and dark; nothing may stick out. `beforehand` has time to draw. */
+/** A picture of the page at each width, light and dark; nothing may stick out, or be reached by scrolling sideways alone. `beforehand` has time to draw. */
 export async function pictures(page, name, beforehand = () => page.waitForTimeout(700)) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
@@ -51,6 +51,8 @@ export async function pictures(page, name, beforehand = () => page.waitForTimeou
       await beforehand();
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       if (wide !== width) throw new Error(`${name} at ${width} px: it is ${wide} px wide`);
+      const cut = await page.$$eval("section, .scroll", (all) => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.closest("section").id));
+      if (cut.length > 0) throw new Error(`${name} at ${width} px: cut off or to be scrolled sideways: ${cut}`);
       await page.screenshot({ path: `${SCREENSHOTS}/${name}-${colorScheme}-${width}.png`, fullPage: true });
     }
   }

@@ -118,7 +118,7 @@ class View {
     const { rooms } = await get(`rooms?sort=${by}&limit=${ROWS}`);
     const { connections } = await get(`connections?sort=queued&limit=${ROWS}`);
     this.take(recordOf(figures.parse(metrics), at));
-    this.show({ health, alerts, rooms, connections });
+    this.show({ health, alerts, rooms, by, connections });
   }
 
   take(record) {
@@ -141,7 +141,7 @@ class View {
 
   // -- what is shown --
 
-  show({ health, alerts, rooms, connections }) {
+  show({ health, alerts, rooms, by, connections }) {
     const now = this.history.last;
     this.showState(health, alerts);
     for (const tile of this.tiles) {
@@ -156,7 +156,7 @@ class View {
       shown.forEach((text, i) => setText(element.figures[i], text));
       element.canvas.setAttribute("aria-label", `${lane}: p50 ${shown[0]}, p99 ${shown[1]}, p99.9 ${shown[2]}, over the last five minutes`);
     }
-    this.showRooms(rooms);
+    this.showRooms(rooms, by);
     this.showSlow(connections.filter((each) => each.queued_bytes >= SLOW_BYTES || each.slow));
     this.showQueues(now);
     this.showJournal(now.journal);
@@ -185,7 +185,8 @@ class View {
     });
   }
 
-  showRooms(rooms) {
+  showRooms(rooms, by) {
+    $("#rooms table").dataset.by = by;
     $("#rooms .empty").hidden = rooms.length > 0;
     rows($("#rooms tbody"), "tr", rooms, (row, each) => {
       const shown = [
@@ -207,9 +208,10 @@ class View {
     $("#slow table").hidden = connections.length === 0;
     rows($("#slow tbody"), "tr", connections, (row, each) => {
       row.classList.toggle("is-slow", each.slow);
+      const from = `${each.ip ?? "unix"} · ${each.transport}`;
       const shown = [
         each.user ?? "–",
-        `${each.ip ?? "unix"} · ${each.transport}`,
+        from,
         figures.bytes(each.queued_bytes),
         figures.ago(each.oldest_ms),
         figures.seconds(each.rtt_us === null ? null : each.rtt_us / 1e6),
@@ -217,6 +219,7 @@ class View {
       ];
       cells(row, ["th", "td", "td", "td", "td", "td"], shown, ["", "", "number", "number", "number", ""]);
       row.cells[0].scope = "row";
+      row.cells[0].dataset.from = from;
       row.cells[0].title = each.slow ? `${each.user}: was warned of reading too slowly` : (each.user ?? "");
       row.cells[5].title = each.rooms.map(({ room }) => room).join(", ");
     });

@@ -9,12 +9,18 @@ import { useLiveChallenge } from "../react.js";
 import { id, token, url } from "./session.js";
 
 const FIGURES = [
-  ["Equity", "current_equity"],
-  ["Today", "daily_pnl"],
-  ["Total", "total_pnl"],
-  ["Highest ever", "max_equity_ever"],
-  ["Trades", "total_trades"],
+  ["Equity", (equity) => equity.current_equity],
+  ["Today", today],
+  ["Total", (equity) => equity.total_pnl],
+  ["Highest ever", (equity) => equity.max_equity_ever],
+  ["Trades", (equity) => equity.total_trades],
 ];
+
+/** As the backend says it; where the daemon makes the numbers (`[analytics]`), from the day's beginning on. Both are decimals with as many places. */
+function today({ daily_pnl: said, current_equity: now, daily_start_equity: start }) {
+  if (said !== undefined || now === undefined || start === undefined) return said;
+  return (now - start).toFixed(now.split(".")[1]?.length ?? 0);
+}
 
 function Challenge({ id }) {
   const { equityData, statusData, riskAlerts, isConnected, isLoading, staleSince, quality, error, refresh, clearAlerts } = useLiveChallenge(id, token, { url });
@@ -30,7 +36,7 @@ function Challenge({ id }) {
       h("span", { className: "connection", "data-quality": quality, role: "status" }, connection),
       h("button", { onClick: refresh }, "Refresh"),
     ),
-    h("section", { className: "figures" }, FIGURES.map(([name, member]) => h("div", { key: member }, h("span", null, name), h("b", null, equityData?.[member] ?? "–")))),
+    h("section", { className: "figures" }, FIGURES.map(([name, of]) => h("div", { key: name }, h("span", null, name), h("b", null, of(equityData ?? {}) ?? "–")))),
     h(
       "section",
       null,
