@@ -136,9 +136,9 @@ pub(super) fn parse(parser: &mut Parser<'_>, value: &Spanned<DeValue<'_>>) -> Op
     let settings = reader.settings(&Settings { rules: Some(Rules::default()), ..Settings::default() }, value.span());
     let plain = Settings { rules: settings.rules.clone().filter(|_| table.contains_key("rules")), ..settings.clone() };
     let config = AnalyticsConfig {
-        fills: reader.types("fills", &FILLS),
-        flows: reader.types("cash_flows", &FLOWS),
-        marks: reader.types("marks", &MARKS),
+        fills: reader.types("fills", &FILLS, 1),
+        flows: reader.types("cash_flows", &FLOWS, 0),
+        marks: reader.types("marks", &MARKS, 0),
         marks_every: reader
             .read("marks_every", parse::duration(Duration::ZERO..=Duration::from_secs(3600)))
             .unwrap_or(Duration::from_secs(1)),
@@ -177,7 +177,7 @@ struct Reader<'p, 'a, 't> {
 impl Reader<'_, '_, '_> {
     fn refuse_unknown(&mut self, known: &[&str]) {
         for name in self.table.keys().filter(|name| !known.contains(&name.get_ref().as_ref())) {
-            self.parser.unknown(name, known.iter().map(|name| (*name).to_owned()));
+            self.parser.unknown_in(&self.key, name, known.iter().map(|name| (*name).to_owned()));
         }
     }
 
@@ -200,14 +200,14 @@ impl Reader<'_, '_, '_> {
         self.read(name, |text| if text == "none" { Ok(None) } else { read(text).map(Some) }).unwrap_or(before)
     }
 
-    fn types(&mut self, name: &str, default: &[&str]) -> Vec<String> {
+    fn types(&mut self, name: &str, default: &[&str], least: usize) -> Vec<String> {
         let Some(value) = self.table.get(name) else { return default.iter().map(|kind| (*kind).to_owned()).collect() };
-        let items = value.get_ref().as_array().filter(|items| items.len() <= TYPES_MAX);
+        let items = value.get_ref().as_array().filter(|items| (least..=TYPES_MAX).contains(&items.len()));
         let kinds: Option<Vec<String>> = items.and_then(|items| {
             items.iter().map(|item| item.get_ref().as_str().filter(|kind| is_identifier(kind)).map(str::to_owned)).collect()
         });
         if kinds.is_none() {
-            self.fail(name, &value.span(), format!("write an array of at most {TYPES_MAX} types, such as [\"TRADE_EXECUTED\"]"));
+            self.fail(name, &value.span(), format!("write an array of {least} to {TYPES_MAX} types, such as [\"TRADE_EXECUTED\"]"));
         }
         kinds.unwrap_or_default()
     }
@@ -240,14 +240,11 @@ impl Reader<'_, '_, '_> {
 
     fn reset(&mut self) -> Option<Reset> {
         let (zone, at) = (self.read("reset_zone", |text| Ok(text.to_owned())), self.read("reset_at", |text| Ok(text.to_owned())));
-        let named = self.table.get("reset_zone").or_else(|| self.table.get("reset_at"))?.span();
-        match Reset::parse(zone.as_deref().unwrap_or("UTC"), at.as_deref().unwrap_or("00:00")) {
-            Ok(reset) => Some(reset),
-            Err(message) => {
-                self.fail("reset_zone", &named, message);
-                None
-            }
-        }
+        let (zone, midnight) = (zone.as_deref().unwrap_or("UTC"), "00:00");
+        let is_zone = Reset::parse(zone, midnight).is_ok();
+        let name = if is_zone { "reset_at" } else { "reset_zone" };
+        let span = self.table.get(name).or_else(|| self.table.get("reset_zone"))?.span();
+        Reset::parse(zone, at.as_deref().unwrap_or(midnight)).map_err(|message| self.fail(name, &span, message)).ok()
     }
 
     fn rules(&mut self, base: Option<&Rules>) -> Option<Rules> {

@@ -117,9 +117,15 @@ impl Parser<'_> {
 
     /// Refuses a key that no table has, naming the nearest one that it has.
     pub(super) fn unknown(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, known: impl Iterator<Item = String>) {
+        self.unknown_in("", name, known);
+    }
+
+    /// The same, in that table.
+    pub(super) fn unknown_in(&mut self, table: &str, name: &Spanned<std::borrow::Cow<'_, str>>, known: impl Iterator<Item = String>) {
         let known: Vec<String> = known.collect();
         let hint = suggest::hint(name.get_ref(), known.iter().map(String::as_str));
-        self.problem(&shown(name), &name.span(), format!("there is no such key{hint}"));
+        let key = if table.is_empty() { shown(name) } else { format!("{table}.{}", shown(name)) };
+        self.problem(&key, &name.span(), format!("there is no such key{hint}"));
     }
 
     /// Adds the problem that a table names a thing that there is not. What there is has no other place where one could look it up, so it is told.
