@@ -325,7 +325,12 @@ fn judge(
     surroundings: &Surroundings,
     mut problems: Vec<Problem>,
 ) -> Result<Loaded, ConfigError> {
-    let mut config = validate::validate(&settings, tables, surroundings.variable("CREDENTIALS_DIRECTORY"), &mut problems);
+    let file = config_path(args, surroundings);
+    let places = parse::Places {
+        credentials: surroundings.variable("CREDENTIALS_DIRECTORY").map(Path::new),
+        configuration: file.as_deref().and_then(Path::parent),
+    };
+    let mut config = validate::validate(&settings, tables, places, &mut problems);
     config.conformance_echo = args.conformance_echo;
     problems.extend(validate::check_conformance_echo(&config));
     if !problems.is_empty() {

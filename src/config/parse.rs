@@ -127,14 +127,27 @@ pub(super) fn file_mode(text: &str) -> Result<u32, String> {
     mode.ok_or_else(|| format!("`{text}` is no file mode: write octal digits up to 0777, such as `0660`"))
 }
 
-/// Looks a key file up: a relative name is first sought among the credentials that systemd passes.
-pub(super) fn key_file(text: &str, credentials: Option<&str>) -> Result<PathBuf, String> {
+/// Where a relative name of a key file is sought beside the working directory.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Places<'a> {
+    /// The credentials that systemd passes; before anything else.
+    pub credentials: Option<&'a Path>,
+    /// The configuration file's directory; after all else: `tickerd check` finds there what is a credential to the service.
+    pub configuration: Option<&'a Path>,
+}
+
+/// Looks a key file up.
+pub(super) fn key_file(text: &str, places: Places<'_>) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("a file name is empty: write the path of a key file".to_owned());
     }
     let given = PathBuf::from(text);
-    let credential = credentials.map(|dir| Path::new(dir).join(&given)).filter(|path| given.is_relative() && path.is_file());
-    Ok(credential.unwrap_or(given))
+    if given.is_absolute() {
+        return Ok(given);
+    }
+    let among = |dir: Option<&Path>| dir.map(|dir| dir.join(&given));
+    let mut found = [among(places.credentials), Some(given.clone()), among(places.configuration)].into_iter().flatten();
+    Ok(found.find(|path| path.is_file()).unwrap_or(given))
 }
 
 pub(super) fn nonempty(text: &str) -> Result<String, String> {

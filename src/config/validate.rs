@@ -13,7 +13,7 @@ use super::args::CONFORMANCE_ECHO;
 use super::error::{Origin, Problem};
 use super::file::Tables;
 use super::issuer::IssuerEntry;
-use super::parse;
+use super::parse::{self, Places};
 use super::resolve::{REACTORS_MAX, Setting};
 use super::{
     AuthorizerConfig, Config, IngestConfig, QUEUE_BYTES_LEAST, READER_WINDOW_LEAST, RedisConfig, TlsFiles, WebhookConfig, parse::duration,
@@ -29,11 +29,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn validate(
     settings: &[Setting],
     Tables { catalog, issuers, alerts, analytics }: Tables,
-    credentials: Option<&str>,
+    places: Places<'_>,
     problems: &mut Vec<Problem>,
 ) -> Config {
     let mut read = Reader { settings, problems };
-    let (tls_certificates, tls_keys) = (read.files("tls-cert", credentials), read.files("tls-key", credentials));
+    let (tls_certificates, tls_keys) = (read.files("tls-cert", places), read.files("tls-key", places));
     let config = Config {
         listen: read.list("listen", parse::address),
         admin_listen: read.admin_listen(),
@@ -45,20 +45,20 @@ pub(super) fn validate(
         require_origin: read.one("require-origin", false, parse::switch),
         behind_proxy: read.list("behind-proxy", Cidr::parse),
         client_address: read.one("client-address", ClientAddress::Peer, parse::name(ClientAddress::ALL, ClientAddress::name)),
-        jwt_keys: read.files("jwt-key", credentials),
+        jwt_keys: read.files("jwt-key", places),
         jwt_issuer: read.maybe("jwt-iss", parse::nonempty),
         jwt_audience: read.maybe("jwt-aud", parse::nonempty),
         jwt_user_claims: read.list("jwt-user-claim", parse::nonempty),
         jwt_age_max: read.maybe("jwt-max-age", duration(SECOND..=366 * DAY)),
-        issuers: issuers.into_iter().map(|issuer| read.issuer(issuer, credentials)).collect(),
+        issuers: issuers.into_iter().map(|issuer| read.issuer(issuer, places)).collect(),
         query_token: read.one("query-token", false, parse::switch),
-        authorizer: read.authorizer(credentials),
-        webhook: read.webhook(credentials),
+        authorizer: read.authorizer(places),
+        webhook: read.webhook(places),
         data_dir: read.maybe("data-dir", parse::directory),
         journal_bytes: read.one("journal-bytes", 1 << 20, size(1 << 20..=1 << 44)),
         journal_age: read.one("journal-age", MINUTE, duration(MINUTE..=3660 * DAY)),
-        redis: read.redis(credentials),
-        ingest: read.ingest(credentials),
+        redis: read.redis(places),
+        ingest: read.ingest(places),
         audit_age: read.one("audit-age", MINUTE, duration(Duration::ZERO..=3660 * DAY)),
         reactors: read.one("reactors", 1, number(1..=REACTORS_MAX)),
         pin_cores: read.one("pin-cores", false, parse::switch),
@@ -133,8 +133,8 @@ impl Reader<'_> {
     }
 
     /// The authorizer, if its URL is given.
-    fn authorizer(&mut self, credentials: Option<&str>) -> Option<AuthorizerConfig> {
-        let token_file = self.maybe("authorizer-token-file", |text| parse::key_file(text, credentials));
+    fn authorizer(&mut self, places: Places<'_>) -> Option<AuthorizerConfig> {
+        let token_file = self.maybe("authorizer-token-file", |text| parse::key_file(text, places));
         let timeout = self.one("authorizer-timeout", SECOND, duration(SECOND / 10..=MINUTE / 2));
         let ttl = self.one("authorizer-ttl", SECOND, duration(Duration::ZERO..=HOUR));
         let ca = self.maybe("authorizer-ca", parse::file);
@@ -143,8 +143,8 @@ impl Reader<'_> {
     }
 
     /// The webhook, if its URL is given.
-    fn webhook(&mut self, credentials: Option<&str>) -> Option<WebhookConfig> {
-        let secret_file = self.maybe("webhook-secret-file", |text| parse::key_file(text, credentials));
+    fn webhook(&mut self, places: Places<'_>) -> Option<WebhookConfig> {
+        let secret_file = self.maybe("webhook-secret-file", |text| parse::key_file(text, places));
         let ca = self.maybe("webhook-ca", parse::file);
         let after = self.one("escalate-after", SECOND, duration(SECOND..=7 * DAY));
         let url = self.maybe("webhook-url", parse::url("--webhook-secret-file"))?;
@@ -156,16 +156,16 @@ impl Reader<'_> {
     }
 
     /// Redis, if its URL is given.
-    fn redis(&mut self, credentials: Option<&str>) -> Option<RedisConfig> {
-        let password_file = self.maybe("redis-password-file", |text| parse::key_file(text, credentials));
-        let (ca, certificate) = (self.maybe("redis-ca", parse::file), self.maybe("redis-cert", |text| parse::key_file(text, credentials)));
+    fn redis(&mut self, places: Places<'_>) -> Option<RedisConfig> {
+        let password_file = self.maybe("redis-password-file", |text| parse::key_file(text, places));
+        let (ca, certificate) = (self.maybe("redis-ca", parse::file), self.maybe("redis-cert", |text| parse::key_file(text, places)));
         let replicas = self.one("redis-replicas", 0, number(0..=16));
         let url = self.maybe("redis", parse::redis_url);
         Some(RedisConfig { url: url?, password_file, ca, certificate, replicas })
     }
 
     /// Ingest from Redis, if a stream is named.
-    fn ingest(&mut self, credentials: Option<&str>) -> Option<IngestConfig> {
+    fn ingest(&mut self, places: Places<'_>) -> Option<IngestConfig> {
         let streams = self.list("ingest-stream", parse::stream);
         let own = self.maybe("ingest-redis", parse::redis_url);
         if streams.is_empty() {
@@ -176,7 +176,7 @@ impl Reader<'_> {
         }
         // What is wrong with the files is told where they are read for the nodes.
         let quiet = |flag: &str| self.setting(flag).values.first().cloned();
-        let key_file = |flag: &str| quiet(flag).and_then(|path| parse::key_file(&path, credentials).ok());
+        let key_file = |flag: &str| quiet(flag).and_then(|path| parse::key_file(&path, places).ok());
         let (password_file, certificate, ca) =
             (key_file("redis-password-file"), key_file("redis-cert"), quiet("redis-ca").map(PathBuf::from));
         let Some(url) = own.or_else(|| quiet("redis").and_then(|url| parse::redis_url(&url).ok())) else {
@@ -193,8 +193,8 @@ impl Reader<'_> {
     }
 
     /// Looks the key files of an issuer up.
-    fn issuer(&mut self, issuer: IssuerEntry, credentials: Option<&str>) -> IssuerEntry {
-        let found = issuer.keys.iter().map(|path| parse::key_file(&path.to_string_lossy(), credentials)).collect::<Result<Vec<_>, _>>();
+    fn issuer(&mut self, issuer: IssuerEntry, places: Places<'_>) -> IssuerEntry {
+        let found = issuer.keys.iter().map(|path| parse::key_file(&path.to_string_lossy(), places)).collect::<Result<Vec<_>, _>>();
         match found {
             Ok(keys) => IssuerEntry { keys, ..issuer },
             Err(message) => {
@@ -204,8 +204,8 @@ impl Reader<'_> {
         }
     }
 
-    fn files(&mut self, flag: &str, credentials: Option<&str>) -> Vec<PathBuf> {
-        self.list(flag, |text| parse::key_file(text, credentials))
+    fn files(&mut self, flag: &str, places: Places<'_>) -> Vec<PathBuf> {
+        self.list(flag, |text| parse::key_file(text, places))
     }
 
     /// Each certificate has its key at the same place in the other list, or in its own file.

@@ -414,7 +414,8 @@ fn start_authorizer(
 /// Says where the daemon can be reached.
 fn ready(config: &Config, listen: Vec<SocketAddr>, admin: SocketAddr) -> Ready {
     let ready = Ready { listen, admin: Some(admin), publish_socket: config.publish_socket.clone(), pid: std::process::id() };
-    tracing::info!(event = "ready", listen = ?ready.listen, admin = ?ready.admin, reactors = config.reactors);
+    let addresses = ready.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(event = "ready", listen = addresses, %admin, reactors = config.reactors);
     ready
 }
 

@@ -119,7 +119,7 @@ impl Watch {
             if !state.is_serving() || self.health.is_alive() {
                 self.notifier.feed();
             }
-            let status = format!("STATUS={}, {} clients", self.health.state().name(), self.registry.connections());
+            let status = format!("STATUS={}", self.health.status(self.registry.connections()));
             if status != told {
                 self.notifier.tell(&status);
                 told = status;

@@ -167,6 +167,19 @@ impl Health {
         self.inner.lock().components.iter().map(|component| component.finding.clone()).collect()
     }
 
+    /// One line for the service manager (`systemctl status`): the state, and what an operator had better look at.
+    pub fn status(&self, clients: usize) -> String {
+        let inner = self.inner.lock();
+        let mut said = vec![format!("{}, {clients} clients", inner.lifecycle.state().name())];
+        if !inner.firing.is_empty() {
+            said.push(format!("alerts: {}", inner.firing.join(", ")));
+        }
+        if let Some((Reloaded::Refused { reason }, _)) = &inner.reloaded {
+            said.push(format!("the last reload changed nothing: {}", reason.replace('\n', " ")));
+        }
+        said.join("; ")
+    }
+
     /// What `/healthz` says, and whether everything works without which the daemon is of no use.
     pub fn report(&self) -> (bool, Value) {
         let now = self.clock.mono();
@@ -276,6 +289,22 @@ mod tests {
         health.reloaded(Reloaded::Refused { reason: "a bad key".to_owned() });
         assert_eq!(health.report().1["reload"], json!({"result": "refused", "ago_ms": 0, "reason": "a bad key"}));
         assert_eq!(health.reloads(), [1, 1]);
+    }
+
+    /// OPS-01: `systemctl reload` does not wait for what becomes of it, and `systemctl status` says it.
+    #[test]
+    fn the_status_says_what_to_look_at() {
+        let health = Health::new(manual::start(Duration::ZERO));
+        health.enter(State::Ready);
+        health.reloaded(Reloaded::Applied { waiting: Vec::new() });
+        assert_eq!(health.status(7), "ready, 7 clients");
+        health.set_firing(vec!["slow_clients", "auth_failures"]);
+        health.reloaded(Reloaded::Refused { reason: "a bad key,\nand another".to_owned() });
+        let expected = "ready, 0 clients; alerts: slow_clients, auth_failures; the last reload changed nothing: a bad key, and another";
+        assert_eq!(health.status(0), expected);
+        health.set_firing(Vec::new());
+        health.reloaded(Reloaded::Applied { waiting: Vec::new() });
+        assert_eq!(health.status(0), "ready, 0 clients");
     }
 
     #[test]

@@ -117,12 +117,18 @@ def test_who_is_nearly_full_is_not_ready(serve):
 
 
 def test_the_service_manager_is_told(serve, tmp_path):
-    """OPS-04, HBT-11: ready, what it is doing, stopping; no sign of life where none is waited for."""
+    """OPS-04, HBT-11, OPS-01: ready, what it is doing, what became of a reload, stopping; no sign of life where none is waited for."""
     with Manager(tmp_path) as manager:
         daemon = serve(reactors=1, prefix=manager.environment())
         wait_until(lambda: manager.said("READY=1"), "it says when it is ready")
         daemon.connect()
         wait_until(lambda: manager.said("STATUS=ready, 1 clients"), "it says how many clients there are")
+        key = daemon.key_file.rename(tmp_path / "hidden.key")
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: manager.said("STATUS=ready, 1 clients; the last reload changed nothing: cannot read the key file"), "it says why")
+        key.rename(daemon.key_file)
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(manager.said("STATUS=ready, 1 clients")) == 3, "that is over")
         daemon.end()
         assert manager.said("STOPPING=1") and not manager.said("WATCHDOG=1")
 

@@ -14,6 +14,28 @@ fn a_relative_key_is_sought_among_the_credentials() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// OPS-05: what is a credential to the service is found beside the configuration by whoever checks it by hand; but not before what was meant: a credential,
+/// or a file where one is.
+#[test]
+fn a_relative_key_is_sought_beside_the_configuration_last() {
+    let dir = std::env::temp_dir().join(format!("tickerd-config-beside-{}", std::process::id()));
+    let (file, credentials) = (dir.join("tickerd.toml"), dir.join("credentials"));
+    std::fs::create_dir_all(&credentials).unwrap();
+    let write = |path: &Path| std::fs::write(path, "secret").unwrap();
+    let key = |name: &str, variables: &[(&str, &str)]| {
+        std::fs::write(&file, format!("jwt_key = [\"{name}\"]")).unwrap();
+        load_with(&["--config", file.to_str().unwrap()], variables, None).unwrap().config.jwt_keys.remove(0)
+    };
+    assert_eq!(key("a.key", &[]), PathBuf::from("a.key"), "there is none: messages name it as it was given");
+    write(&dir.join("a.key"));
+    assert_eq!(key("a.key", &[]), dir.join("a.key"));
+    write(&credentials.join("a.key"));
+    assert_eq!(key("a.key", &[("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())]), credentials.join("a.key"));
+    write(&dir.join("Cargo.toml"));
+    assert_eq!(key("Cargo.toml", &[]), PathBuf::from("Cargo.toml"), "the one of the working directory");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 /// Secrets are never flags (AUT-09): nothing but the file's name is.
 #[test]
 fn only_these_flags_exist() {

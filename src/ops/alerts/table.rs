@@ -117,7 +117,7 @@ pub const ALERTS: &[Definition] = &[
         Growth(|readings| readings.slow_warned + readings.slow_closed, s(60)),
         (1.0, 1.0),
         (0, 0),
-        "Clients that were warned of reading too slowly, or closed for it, in the last minute: `/v1/connections?sort=queued` says who they are.",
+        "Clients that were warned of reading too slowly, or closed for it, in the last minute: `/v1/connections?sort=queued` says who reads slowly now; the log and the audit trail (`slow_consumer`) say who was closed.",
     ),
     alert(
         "publish_refusals",
