@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
 import { ROOM, TOKEN, alert, equity, house, numbersOf, seen, startClient, toBeLive, toGet, upTo, view } from "./client-page.js";
-import { Daemon, LONG, certificate, mint, withoutLongTasks } from "./house.js";
+import { Daemon, LONG, certificate, freeze, mint, withoutLongTasks } from "./house.js";
 
 const tls = certificate();
 after(() => tls.end());
@@ -142,12 +142,11 @@ withDaemon("CLI-06, DLV-14: a page that was frozen over a restart shows that it 
   const page = await open(daemon);
   await daemon.publish(alert(1));
   await toGet(page, 1);
-  const devtools = await here.browser.context.newCDPSession(page);
-  await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+  const wake = await freeze(page);
   await daemon.publish(...upTo(10).map((n) => alert(1 + n)));
   await daemon.restart();
   await daemon.publish(...upTo(10).map((n) => alert(11 + n)));
-  await devtools.send("Page.setWebLifecycleState", { state: "active" });
+  await wake();
   await toGet(page, 21);
   await toBeLive(page);
   const { events, gaps, statuses, states } = await seen(page);

@@ -225,6 +225,25 @@ export async function withoutLongTasks(page, play, { limitMs = 50 } = {}) {
   throw new Error(`the longest task of each round, in ms: ${longest.join(", ")}`);
 }
 
+/**
+ * Freezes a page, as the browser does with those that nobody looks at; what it returns wakes the page. What can be seen is never frozen, and Playwright has
+ * each page think that it is: so that is taken back, and another tab shown.
+ */
+export async function freeze(page) {
+  const { _client: inner } = page._connection.toImpl(page).delegate._mainFrameSession;
+  const devtools = await page.context().newCDPSession(page);
+  await page.evaluate(() => document.addEventListener("freeze", () => (globalThis.wasFrozen = true), { once: true }));
+  await inner.send("Emulation.setFocusEmulationEnabled", { enabled: false });
+  await page.context().pages()[0].bringToFront();
+  await page.waitForFunction(() => document.visibilityState === "hidden");
+  await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+  return async () => {
+    await devtools.send("Page.setWebLifecycleState", { state: "active" });
+    await inner.send("Emulation.setFocusEmulationEnabled", { enabled: true });
+    if (!(await page.evaluate(() => globalThis.wasFrozen))) throw new Error("the page was not frozen");
+  };
+}
+
 /** The processes of that browser in which pages run. */
 function renderersOf(profile) {
   const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).flatMap((pid) => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { ROOM, TOKEN, alert, equity, house, numbersOf, seen, startClient, toBeLive, toGet, upTo } from "./client-page.js";
-import { Daemon, blockingProxy, mint, waitUntil } from "./house.js";
+import { Daemon, blockingProxy, freeze, mint, waitUntil } from "./house.js";
 
 const here = house();
 
@@ -137,17 +137,17 @@ withDaemon("CLI-09: the leading tab is closed, crashes, goes elsewhere: the othe
 
 withDaemon("CLI-09: the leading tab freezes: another leads; awake again, it follows and has all", async (daemon) => {
   const tabs = await openTabs(daemon, 3);
-  const devtools = await here.browser.context.newCDPSession(tabs[0]);
-  let count = await whilePublishing(daemon, () => devtools.send("Page.setWebLifecycleState", { state: "frozen" }));
+  let wake;
+  let count = await whilePublishing(daemon, async () => (wake = await freeze(tabs[0])));
   await toHaveAll(tabs.slice(1), count);
   await toShare(daemon);
-  count = await whilePublishing(daemon, () => devtools.send("Page.setWebLifecycleState", { state: "active" }), { from: count });
+  count = await whilePublishing(daemon, () => wake(), { from: count });
   await toHaveAll(tabs, count);
   await toShare(daemon);
   // And one that follows: nothing heaps up for it.
-  const follower = await here.browser.context.newCDPSession(tabs[2]);
-  await follower.send("Page.setWebLifecycleState", { state: "frozen" });
-  count = await whilePublishing(daemon, () => follower.send("Page.setWebLifecycleState", { state: "active" }), { from: count });
+  count = await whilePublishing(daemon, async () => (wake = await freeze(tabs[2])), { from: count });
+  await toHaveAll(tabs.slice(0, 2), count);
+  count = await whilePublishing(daemon, () => wake(), { from: count });
   await toHaveAll(tabs, count);
   await toShare(daemon);
 });
