@@ -1,5 +1,7 @@
 //! The scripts, what goes into a call, and what comes back.
 
+use std::time::Duration;
+
 use redis::{Cmd, Value};
 
 use crate::base::codes::{CATALOG_CONFLICT, OVER_CAPACITY, OWNER_CONFLICT, Refusal};
@@ -8,7 +10,7 @@ use crate::base::limits::REVOCATIONS_MAX;
 use crate::hub::journal::Epoch;
 use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed, Settled};
 
-use super::layout::{Keys, REVOCATIONS};
+use super::layout::{Keys, NODES, REVOCATIONS};
 use super::record::{self, Verdict};
 
 pub(super) const HELLO: &str = include_str!("lua/hello.lua");
@@ -16,6 +18,7 @@ pub(super) const APPEND: &str = include_str!("lua/append.lua");
 pub(super) const ROOM: &str = include_str!("lua/room.lua");
 pub(super) const LEASE: &str = include_str!("lua/lease.lua");
 pub(super) const RELEASE: &str = include_str!("lua/release.lua");
+pub(super) const NODES_SCRIPT: &str = include_str!("lua/nodes.lua");
 pub(super) const SET_ASIDE: &str = include_str!("lua/set_aside.lua");
 
 /// Events in a shard's feed: a node that is further behind reads the shard anew.
@@ -174,6 +177,18 @@ pub(super) fn settled(keys: &Keys, settled: &Settled) -> Cmd {
 
 fn known_stream<'a>(room: &'a mut KnownRoom, lane: &str) -> Option<&'a mut KnownStream> {
     Some(room.lanes.get_mut(lane.parse::<usize>().ok()?)?.get_or_insert_default())
+}
+
+/// Says that a node is there for so long, or, for no time, that it is not any more.
+pub(super) fn node(about: &str, during: Duration) -> Cmd {
+    let mut cmd = redis::cmd("EVAL");
+    cmd.arg(NODES_SCRIPT).arg(1).arg(NODES).arg(about).arg(during.as_millis() as u64);
+    cmd
+}
+
+/// What each node says of itself.
+pub(super) fn nodes(value: &Value) -> Option<Vec<Box<str>>> {
+    array(value)?.iter().map(|about| text(about).map(Box::from)).collect()
 }
 
 /// Adds a revocation to those of all nodes, which are as many as one node holds.

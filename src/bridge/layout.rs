@@ -14,6 +14,7 @@
 //! | `tickerd:{5}:waits:NAME` | hash: by `event_id`, what waits for its user's acknowledgment |
 //! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
 //! | `tickerd:{0}:revocations` | stream: all revocations, as JSON |
+//! | `tickerd:{0}:nodes` | sorted set: what each node that is there says of itself, as JSON, by when it had to say so again |
 //! | `tickerd:ingest:{STREAM}` | string: the node that publishes what comes by that stream |
 //! | `STREAM:refused` | stream: its entries that were refused, with the reason; in a cluster `{STREAM}:refused`, which is where the stream is |
 //! | `tickerd:{5}:answer:NODE` | string: the last answer to that node, for the case that it got lost |
@@ -24,6 +25,11 @@ use crate::base::lane::Lane;
 pub(super) const REVOCATIONS: &str = "tickerd:{0}:revocations";
 /// With which shard they are.
 pub(super) const REVOCATIONS_SHARD: u16 = 0;
+
+/// The nodes that are there.
+pub(super) const NODES: &str = "tickerd:{0}:nodes";
+/// With which shard they are.
+pub(super) const NODES_SHARD: u16 = 0;
 
 /// Who publishes what comes by a stream.
 pub(super) fn lease(stream: &str) -> String {

@@ -1,6 +1,9 @@
 //! The bridge's figures.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::base::counters::{Counter, DurationHistogram};
 
@@ -17,6 +20,8 @@ pub struct BridgeStats {
     pub fed: Counter,
     /// Shards that were read anew, because something was missed or another epoch began.
     pub resyncs: Counter,
+    /// What the nodes say of themselves that are there, and when the store was last asked.
+    nodes: Mutex<(Vec<Box<str>>, Option<Instant>)>,
     /// 0: all is well. 1: the store is left alone for a while, after failures. 2: one try is made to see.
     breaker: AtomicU64,
 }
@@ -24,6 +29,16 @@ pub struct BridgeStats {
 impl BridgeStats {
     pub(super) fn set_breaker(&self, code: u64) {
         self.breaker.store(code, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_nodes(&self, nodes: Vec<Box<str>>) {
+        *self.nodes.lock() = (nodes, Some(Instant::now()));
+    }
+
+    /// What the nodes say of themselves that are there, as JSON, and how long ago the store was asked, if ever.
+    pub fn nodes(&self) -> (Vec<Box<str>>, Option<Duration>) {
+        let nodes = self.nodes.lock();
+        (nodes.0.clone(), nodes.1.map(|at| at.elapsed()))
     }
 
     /// The state of the circuit breaker, as a code.

@@ -13,7 +13,7 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::client::{Client, Failure, nonsense};
-use super::layout::Keys;
+use super::layout::{Keys, NODES_SHARD};
 use super::{Shared, calls};
 
 /// Events in one batch.
@@ -30,6 +30,9 @@ const REST: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(100);
 /// When the publisher had better try again.
 const RETRY_MS: u32 = 1_000;
+/// How often the node says that it is there, and for how long that holds.
+const SAY_EVERY: Duration = Duration::from_secs(3);
+const SAID_FOR: Duration = Duration::from_secs(10);
 /// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,9 @@ pub struct Writer {
     batch: u64,
     /// Waits that are over, of which the store is to be told with the next batch.
     settled: Vec<Settled>,
+    /// What the node says of itself to the others, as JSON, and when it does so again.
+    about: String,
+    say_at: Instant,
 }
 
 /// Events of one shard on their way.
@@ -69,9 +75,16 @@ fn unsafe_yet(appended: Appended, have: i64, replicas: u32) -> Appended {
 
 impl Writer {
     /// A thread's work. `inbox` and `settles` lead to `door`.
-    pub fn new(shared: Shared, inbox: Arc<Link<Append>>, settles: Arc<Link<Settled>>, door: Arc<Door>, clock: Clock) -> Writer {
-        let breaker = Breaker::new(FAILURES_MAX, REST);
-        Writer { shared, inbox, settles, door, clock, breaker, client: None, batch: 0, settled: Vec::new() }
+    /// `about`: what the node says of itself to the others, as JSON.
+    pub fn new(
+        shared: Shared,
+        (inbox, settles): (Arc<Link<Append>>, Arc<Link<Settled>>),
+        door: Arc<Door>,
+        clock: Clock,
+        about: String,
+    ) -> Writer {
+        let (breaker, say_at) = (Breaker::new(FAILURES_MAX, REST), Instant::now());
+        Writer { shared, inbox, settles, door, clock, breaker, client: None, batch: 0, settled: Vec::new(), about, say_at }
     }
 
     /// Runs until told to stop, and everything is answered that it was given.
@@ -84,7 +97,9 @@ impl Writer {
             if !calls.is_empty() || (is_well && !self.settled.is_empty()) {
                 self.bring(calls);
             } else if self.shared.is_ending() {
-                return;
+                return self.say(Duration::ZERO);
+            } else if is_well && Instant::now() >= self.say_at {
+                self.say(SAID_FOR);
             } else if self.breaker.code() != 0 {
                 self.probe();
             }
@@ -140,6 +155,28 @@ impl Writer {
             }
             tracing::debug!(event = "redis_failed", %failure, "it is tried again");
             std::thread::park_timeout(RETRY);
+        }
+    }
+
+    /// Says for how long the node is there, and hears which are. Where the store gives no answer, it is said again later; a batch will find out why.
+    fn say(&mut self, during: Duration) {
+        self.say_at = Instant::now() + SAY_EVERY;
+        let said = calls::node(&self.about, during);
+        let heard = self.client().and_then(|client| calls::nodes(&client.ask(NODES_SHARD, &[said])?[0]).ok_or_else(nonsense));
+        match heard {
+            Ok(nodes) => self.shared.stats.set_nodes(nodes),
+            Err(failure) => {
+                self.client = None;
+                tracing::debug!(event = "redis_failed", %failure, "the node could not say that it is there");
+            }
+        }
+    }
+
+    /// The connection; a new one if there is none.
+    fn client(&mut self) -> Result<&mut Client, Failure> {
+        match &mut self.client {
+            Some(client) => Ok(client),
+            none => Ok(none.insert(self.shared.server.connect_all()?)),
         }
     }
 

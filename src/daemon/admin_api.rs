@@ -11,6 +11,7 @@ use super::audit::AdminTrail;
 use super::connections::Connections;
 use super::explain::Explainer;
 use super::metrics::Sources;
+use super::nodes::Nodes;
 use super::revoker::Revoker;
 use super::top_rooms::TopRooms;
 
@@ -24,18 +25,20 @@ pub(super) struct AdminApi {
     pub(super) explainer: Explainer,
     pub(super) rooms: TopRooms,
     pub(super) alerts: Arc<Alerts>,
+    pub(super) nodes: Nodes,
 }
 
 impl AdminApi {
     /// With all paths.
     pub(super) fn admin(self) -> Admin {
-        let AdminApi { health, sources, revoker, trail, connections, explainer, rooms, alerts } = self;
+        let AdminApi { health, sources, revoker, trail, connections, explainer, rooms, alerts, nodes } = self;
         let (list, stats) = (Arc::clone(&alerts), Arc::clone(&alerts));
         let disconnecter = Arc::clone(&revoker);
         let views: Vec<(&str, View)> = vec![
             ("/v1/stats", Box::new(move |query| stats.stats(query))),
             ("/v1/alerts", Box::new(move |query| list.list(query))),
             ("/v1/connections", Box::new(move |query| connections.list(query))),
+            ("/v1/nodes", Box::new(move |query| nodes.list(query))),
             ("/v1/rooms", Box::new(move |query| rooms.list(query))),
             ("/v1/explain", Box::new(move |query| explainer.explain(query))),
         ];

@@ -1,6 +1,7 @@
 //! The bridge to Redis: its threads, and what the hub gets of it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,6 +20,7 @@ use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::http_client::read_secret;
+use super::nodes;
 use super::options;
 use super::revoker::Revoker;
 use super::seat::{Crew, Seat, Work};
@@ -76,7 +78,14 @@ impl Bridge {
     }
 
     /// Starts the threads. The hub finds the shards among its first news.
-    pub(super) fn start(self, clock: Clock, hub: &Arc<Door>, revoker: Arc<Revoker>) -> Result<(BridgeHandle, BridgeLinks), String> {
+    /// `instance` and `listen` are told to the other nodes.
+    pub(super) fn start(
+        self,
+        clock: Clock,
+        (instance, listen): (u32, &[SocketAddr]),
+        hub: &Arc<Door>,
+        revoker: Arc<Revoker>,
+    ) -> Result<(BridgeHandle, BridgeLinks), String> {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
         let (writer, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-fetch")?);
         let parts = self.server.parts();
@@ -111,8 +120,9 @@ impl Bridge {
         }
         let (appends, settles) = (Arc::clone(&links.appends), Arc::clone(&links.settles));
         let (fetches, for_writer) = (Arc::clone(&links.fetches), shared.clone());
+        let about = nodes::about(instance, listen, clock.now().wall_ms);
         let mut threads = vec![
-            writer.occupy(|door| Writer::new(for_writer, appends, settles, door, clock))?,
+            writer.occupy(|door| Writer::new(for_writer, (appends, settles), door, clock, about))?,
             fetcher.occupy(|door| Fetcher::new(shared, fetches, door))?,
         ];
         for (seat, reader) in readers.into_iter().zip(reading) {

@@ -280,6 +280,7 @@ impl Sources {
         out.single(&table::REDIS_FAILURES, bridge.failures.value());
         out.single(&table::REDIS_BREAKER, bridge.breaker());
         out.single(&table::REDIS_FED, bridge.fed.value());
+        out.single(&table::REDIS_NODES, bridge.nodes().0.len() as u64);
         out.single(&table::REDIS_RESYNCS, bridge.resyncs.value());
         out.single(&table::REDIS_WAITING, hub.store_waiting);
         out.single(&table::REDIS_UNPLACED, hub.unplaced);

@@ -21,6 +21,7 @@ mod journal;
 mod listeners;
 mod lock;
 mod metrics;
+mod nodes;
 mod operators;
 mod options;
 mod performance;
@@ -221,13 +222,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
     let revoker = Arc::new(shared.revoker(revocation_file, bridge.as_ref().map(Bridge::server), controls.clone(), trail.clone()));
-    let (bridge, links) = bridge.map(|bridge| bridge.start(clock, &seat.door, Arc::clone(&revoker))).transpose()?.unzip();
+    let (bridge, links) =
+        bridge.map(|bridge| bridge.start(clock, (instance, &bound.addrs), &seat.door, revoker.clone())).transpose()?.unzip();
     let (ingest, analytics) = start_publishers(config, analytics, clock, &controls[0])?;
     let stores = Stores { journal: journal.as_ref(), bridge: bridge.as_ref(), ingest: ingest.as_ref(), analytics: analytics.as_ref() };
     let sources = shared.sources(&parts, stores, audit.as_ref(), desk(), config.data_dir.clone());
     let alerts = Arc::new(Alerts::new(clock, instance, sources.clone(), &shared, &config.alerts));
     let watch = shared.watch(&seat, &parts, stores, audit.as_ref(), desk(), Arc::clone(&alerts));
-    let api = shared.admin_api(&seat, &controls, (revoker, trail.clone()), sources.clone(), desk(), alerts.clone());
+    let api = shared.admin_api(&seat, &controls, (revoker, trail.clone()), sources.clone(), desk(), (alerts.clone(), instance));
     let reloader = shared.reloader(instance, controls.clone(), authorizer, alerts);
     let audit = audit.map(|audit| audit.occupy(config, instance, clock, sources)).transpose()?;
     let admin = operators::serve(api.admin(), bound.admin, &shared.desk, &controls)?;

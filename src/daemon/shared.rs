@@ -40,6 +40,7 @@ use super::hub_seat::HubSeat;
 use super::ingest::IngestHandle;
 use super::journal::JournalHandle;
 use super::metrics::Sources;
+use super::nodes::Nodes;
 use super::reload::Reloader;
 use super::revocation_file::RevocationFile;
 use super::revoker::Revoker;
@@ -176,7 +177,7 @@ impl Shared {
         (revoker, trail): (Arc<Revoker>, AdminTrail),
         sources: Sources,
         authorizer: Option<Arc<Authorizer>>,
-        alerts: Arc<Alerts>,
+        (alerts, instance): (Arc<Alerts>, u32),
     ) -> AdminApi {
         let connections = Arc::new(Connections::new(controls.to_vec()));
         let explainer = Explainer {
@@ -188,8 +189,9 @@ impl Shared {
             authorizer,
             audit_file: self.audit.as_ref().and(sources.data_dir.as_deref()).map(|dir| dir.join(audit::FILE)),
         };
+        let nodes = Nodes { instance, bridge: sources.bridge.clone() };
         let rooms = TopRooms::new(Arc::clone(&seat.questions), controls.to_vec());
-        AdminApi { health: Arc::clone(&self.health), sources, revoker, trail, connections, explainer, rooms, alerts }
+        AdminApi { health: Arc::clone(&self.health), sources, revoker, trail, connections, explainer, rooms, alerts, nodes }
     }
 
     /// What SIGHUP works on.

@@ -5,7 +5,7 @@ import random
 import threading
 
 import pytest
-from harness import LONG, PATIENCE_S, equity, figures, handshake_status, http_request, mint, note, risk_alert, wait_until
+from harness import LONG, PATIENCE_S, Daemon, equity, figures, handshake_status, http_request, mint, note, risk_alert, wait_until
 from redis_server import RedisServer
 from wire import TEXT, RawClient
 
@@ -254,3 +254,34 @@ def test_a_revocation_holds_on_all_nodes_and_on_those_that_come_later(nodes, nod
     for daemon in (a, b, c, late):
         assert handshake_status(daemon.address, token) == 401
     a.connect(mint("u1", jti="t2")).close()
+
+
+# ---- SCL-05: who is there ------------------------------------------------------------------------------------------
+
+
+def those_there(daemon):
+    status, _, body = http_request(daemon.admin, "GET", "/v1/nodes")
+    assert status == 200, body
+    return json.loads(body)
+
+
+def test_nodes_know_of_each_other(node, redis, tmp_path):
+    """SCL-05: each says of itself what it is; who ends is gone at once, who is killed within seconds, and Redis' absence forgets nobody."""
+    first, second, third = node(), Daemon(tmp_path / "second", redis=redis.url, reactors=1), node()
+    is_there = lambda daemon, *others: [each["pid"] for each in those_there(daemon)["nodes"]] == [other.process.pid for other in others]
+    for daemon in (first, second, third):
+        wait_until(lambda: is_there(daemon, first, second, third), "all are there", PATIENCE_S)
+    told = those_there(second)
+    assert told["instance"] == told["nodes"][1]["instance"] and told["asked_ms_ago"] < 10_000
+    with second.connect(mint()) as client:
+        assert client.welcome["data"]["session"].startswith(told["instance"])
+    assert told["nodes"][0]["listen"] == ["{}:{}".format(*first.address)]
+    assert second.metrics()["tickerd_redis_nodes"] == 3
+    third.end()
+    wait_until(lambda: is_there(first, first, second), "one has ended", PATIENCE_S)
+    second.process.kill()
+    second.process.wait()
+    wait_until(lambda: is_there(first, first), "one was killed", PATIENCE_S)
+    redis.end()
+    wait_until(lambda: those_there(first)["asked_ms_ago"] > 4_000, "Redis is not heard", PATIENCE_S)
+    assert is_there(first, first)
