@@ -84,7 +84,7 @@ impl Bridge {
         clock: Clock,
         (instance, listen): (u32, &[SocketAddr]),
         hub: &Arc<Door>,
-        revoker: Arc<Revoker>,
+        revoker: &Arc<Revoker>,
     ) -> Result<(BridgeHandle, BridgeLinks), String> {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
         let (writer, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-fetch")?);
@@ -109,6 +109,7 @@ impl Bridge {
             anew: Arc::default(),
             stop: Arc::clone(&stop),
         };
+        let revoker = Arc::clone(revoker);
         let mut on_revocation: Option<OnRevocation> = Some(Box::new(move |json| revoker.hear(json)));
         let reading = |(part, seat): (&Vec<u16>, &Seat<Reader>)| {
             Reader::new(shared.clone(), Arc::clone(&seat.door), clock, &self.begin, part, &mut on_revocation)

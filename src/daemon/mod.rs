@@ -222,8 +222,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
     let revoker = Arc::new(shared.revoker(revocation_file, bridge.as_ref().map(Bridge::server), controls.clone(), trail.clone()));
-    let (bridge, links) =
-        bridge.map(|bridge| bridge.start(clock, (instance, &bound.addrs), &seat.door, revoker.clone())).transpose()?.unzip();
+    let (bridge, links) = bridge.map(|bridge| bridge.start(clock, (instance, &bound.addrs), &seat.door, &revoker)).transpose()?.unzip();
     let (ingest, analytics) = start_publishers(config, analytics, clock, &controls[0])?;
     let stores = Stores { journal: journal.as_ref(), bridge: bridge.as_ref(), ingest: ingest.as_ref(), analytics: analytics.as_ref() };
     let sources = shared.sources(&parts, stores, audit.as_ref(), desk(), config.data_dir.clone());
