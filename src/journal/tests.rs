@@ -164,6 +164,20 @@ fn a_forgotten_room_has_no_past() {
     assert_eq!(read(&log, "a", 0, 9), expected("a", 1..=1));
 }
 
+/// The same if nothing tells that the former one was evicted: the first event of the room that was born later ends it, and the next ones are beside that.
+#[test]
+fn a_room_born_again_has_its_own_events_alone() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    let born = |born, seq| Entry::Event(EventEntry { born, ..event_entry("a", born, seq, &message("a", seq)) });
+    log.append(&[born(1, 1), born(1, 2), born(3, 1), born(3, 2), born(3, 3)]).unwrap();
+    let opened = scratch.open();
+    assert_eq!(stream(&opened.recovered, "a").starts, [(3, 1)]);
+    for log in [log, opened.log] {
+        assert_eq!(read(&log, "a", 0, 9), expected("a", 1..=3));
+    }
+}
+
 /// An event that the journal never got is a hole, and those around it are found.
 #[test]
 fn a_hole_is_left_out() {

@@ -318,6 +318,25 @@ fn local_rooms_need_no_store() {
     assert_eq!(node.bench.accept(alert("2")).unwrap().number, Number::Seq(2), "a shard has nothing to do with it");
 }
 
+/// SCL-01, promise 6: a key for which a room has no place on this node is counted, also when the shard is read anew; the others are there.
+#[test]
+fn states_without_a_place_are_counted() {
+    let mut store = Store::new();
+    let mut node = node(&store);
+    node.bench.hub.options.keys_per_room_max = 2;
+    node.join(None);
+    for key in ["a", "b", "c"] {
+        node.bench.publish(Event { key: key.into(), ..state(Lane::Update, "1") });
+        store.append(node.bench.out.appends.pop_front().unwrap());
+    }
+    node.hear(&store, 9);
+    assert_eq!(node.bench.hub.stats().unplaced, 1);
+    node.read_anew(&store, 9);
+    assert_eq!(node.bench.hub.stats().unplaced, 2);
+    node.take();
+    assert!(node.member.states.keys().eq(["a", "b"]), "{:?}", node.member.states);
+}
+
 /// A node that has missed a part of the feed: members get what is kept, and a `gap` for the rest.
 #[test]
 fn what_was_missed_comes_or_is_a_gap() {
