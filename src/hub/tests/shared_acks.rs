@@ -8,6 +8,7 @@ use super::acks::{TTL, notification};
 use super::*;
 use crate::base::codes::Refusal;
 use crate::hub::acks::ACKS_ROOM;
+use crate::hub::escalations::EscalationOptions;
 use crate::hub::journal::Epoch;
 use crate::hub::store::{Appended, EPOCHS_PER_SHARD, Fed, KnownRoom, KnownStream, KnownWait, News, Placed, SHARDS, Shard, shard_of};
 
@@ -77,7 +78,11 @@ struct Node {
 
 impl Node {
     fn new(store: &Store, now: Now, count: usize) -> Node {
-        let mut bench = Bench::new(HubOptions { history_events: 1000, ..options() });
+        Node::with(None, store, now, count)
+    }
+
+    fn with(escalation: Option<EscalationOptions>, store: &Store, now: Now, count: usize) -> Node {
+        let mut bench = Bench::new(HubOptions { history_events: 1000, escalation, ..options() });
         (bench.hub, bench.now) = (Hub::with_store(bench.hub.options.clone()), now);
         let mut node = Node { bench, places: [0; 2] };
         (0..SHARDS).for_each(|number| node.read(store, number, count));
@@ -217,6 +222,33 @@ fn what_has_ended_is_forgotten_whoever_missed_the_notice() {
     b.settle_down(&mut store);
     assert!(b.bench.acked()[0].outcome.is_ok());
     assert_eq!((store.notices().len(), store.waits.len()), (1, 0));
+}
+
+/// FUT-02, SCL-01: of what one node has told, no other tells; the user goes on being given it. A word about another event of that id changes nothing.
+#[test]
+fn what_one_node_has_told_no_other_tells() {
+    let (mut store, now) = (Store::default(), Bench::new(options()).now);
+    let escalation = EscalationOptions { after: Duration::from_secs(10), types: Vec::new() };
+    let [mut a, mut b, mut c] = [(); 3].map(|()| Node::with(Some(escalation.clone()), &store, now, 9));
+    a.bench.publish(notification("u1", "e1"));
+    for node in [&mut a, &mut b, &mut c] {
+        node.bench.out.takes = usize::MAX;
+        node.settle_down(&mut store);
+    }
+    a.bench.pass(14_000);
+    let overdue = a.bench.out.overdue.pop().expect("somebody is to be told");
+    let told = Escalated { room: overdue.room, event_id: overdue.event_id, outcome: EscalationOutcome::Told };
+    a.bench.hub.apply(a.bench.now, Input::Escalated(Box::new(told)), &mut a.bench.out);
+    a.give(&mut store, false);
+    assert_eq!(store.notices(), [("e1".to_owned(), "event.escalated".to_owned())]);
+    b.hear(&store, 1, 9);
+    let mut of_another = store.feeds[1][0].clone();
+    of_another.event.data = of_another.event.data.replace(r#""published":"#, r#""published":1"#).into();
+    c.bench.news(News::Fed(vec![of_another]));
+    for (node, ids) in [(&mut a, 0), (&mut b, 0), (&mut c, 1)] {
+        node.bench.pass(14_000);
+        assert_eq!((node.bench.out.overdue.len(), node.bench.redelivered()), (ids, vec!["e1".to_owned()]));
+    }
 }
 
 #[derive(Clone, Debug)]
