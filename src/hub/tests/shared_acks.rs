@@ -224,6 +224,17 @@ fn what_has_ended_is_forgotten_whoever_missed_the_notice() {
     assert_eq!((store.notices().len(), store.waits.len()), (1, 0));
 }
 
+/// SCL-01: a room that is read anew says what waits: all else is over, and who acknowledged it meanwhile hears so.
+#[test]
+fn what_the_store_does_not_know_waits_no_more() {
+    let (mut store, mut a, _) = two_nodes(&["e1", "e2", "e3"]);
+    assert_eq!(a.bench.ack_event("e1"), []);
+    store.waits.retain(|event_id, _| event_id == "e3");
+    a.read(&store, shard_of(ROOMS[0]), 9);
+    assert!(a.bench.acked()[0].outcome.is_ok());
+    assert_eq!(a.bench.redelivered(), ["e3"]);
+}
+
 /// FUT-02, SCL-01: of what one node has told, no other tells; the user goes on being given it. A word about another event of that id changes nothing.
 #[test]
 fn what_one_node_has_told_no_other_tells() {

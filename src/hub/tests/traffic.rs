@@ -65,3 +65,22 @@ fn rooms_are_ranked() {
     bench.hub.apply(bench.now, Input::Leave { room: bench.room(), conn: conn(0, 1), delta: false }, &mut bench.out);
     assert!(!names(&ranked(&bench, RankBy::Members, 100)).contains(&"r"), "a room with nothing to remember is gone");
 }
+
+/// OBS-14: also by rates that differ by a part of one a second; of equal rooms the newest comes first.
+#[test]
+fn small_rates_are_ranked() {
+    let mut bench = Bench::new(options());
+    let rooms = ["a", "b", "c", "d"];
+    let publish = |bench: &mut Bench, room, data: &str| bench.accept(of(room, event(Mode::Transient, Lane::Alert, data))).unwrap();
+    for (n, room) in (1..).zip(rooms) {
+        bench.join_room(room, "u1", None, None);
+        publish(&mut bench, room, &"1".repeat(5 - n));
+    }
+    assert_eq!(names(&ranked(&bench, RankBy::Bytes, 4)), rooms);
+    assert_eq!(names(&ranked(&bench, RankBy::Events, 4)), ["d", "c", "b", "a"]);
+    for (n, room) in (0..).zip(rooms) {
+        (n..4).for_each(|_| _ = publish(&mut bench, room, "1"));
+    }
+    assert_eq!(names(&ranked(&bench, RankBy::Events, 4)), rooms);
+    assert_eq!(names(&ranked(&bench, RankBy::Deliveries, 4)), rooms);
+}
