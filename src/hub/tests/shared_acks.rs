@@ -249,7 +249,8 @@ fn what_one_node_has_told_no_other_tells() {
     a.bench.pass(14_000);
     let overdue = a.bench.out.overdue.pop().expect("somebody is to be told");
     let told = Escalated { room: overdue.room, event_id: overdue.event_id, outcome: EscalationOutcome::Told };
-    a.bench.hub.apply(a.bench.now, Input::Escalated(Box::new(told)), &mut a.bench.out);
+    let told = Input::Escalated(Box::new(told));
+    a.bench.hub.apply(a.bench.now, told.clone(), &mut a.bench.out);
     a.give(&mut store, false);
     assert_eq!(store.notices(), [("e1".to_owned(), "event.escalated".to_owned())]);
     b.hear(&store, 1, 9);
@@ -260,6 +261,10 @@ fn what_one_node_has_told_no_other_tells() {
         node.bench.pass(14_000);
         assert_eq!((node.bench.out.overdue.len(), node.bench.redelivered()), (ids, vec!["e1".to_owned()]));
     }
+    // The third has told it as well, and cannot say so.
+    c.bench.news(News::Gone { reason: "it was unplugged".into() });
+    c.bench.hub.apply(c.bench.now, told, &mut c.bench.out);
+    assert_eq!((c.bench.out.appends.len(), c.bench.hub.stats().acks_untold), (0, 1));
 }
 
 #[derive(Clone, Debug)]

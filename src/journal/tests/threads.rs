@@ -87,7 +87,8 @@ fn audit_trail(is_mended: bool) -> (Vec<String>, Vec<String>) {
     let subscriber = logged.clone();
     let (work, thread, door) = seat(|auditor: Auditor| tracing::subscriber::with_default(subscriber, || auditor.run()));
     let (inbox, stop) = (Arc::new(Link::new(4, Arc::clone(&door))), Arc::new(AtomicBool::new(false)));
-    let stats = Arc::new(AuditStats::default());
+    let (stats, measured) = (Arc::new(AuditStats::default()), Arc::new(AtomicU32::new(0)));
+    let counted = Arc::clone(&measured);
     let auditor = Auditor {
         book: None,
         path: dir.join("audit.db"),
@@ -96,7 +97,10 @@ fn audit_trail(is_mended: bool) -> (Vec<String>, Vec<String>) {
         door,
         clock: Clock::start(),
         age: Duration::from_secs(1 << 40),
-        measure: Box::new(|ts_ms| Performance { ts_ms, ..Performance::default() }),
+        measure: Box::new(move |ts_ms| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Performance { ts_ms, ..Performance::default() }
+        }),
         stats: Arc::clone(&stats),
         stop: Arc::clone(&stop),
     };
@@ -117,6 +121,7 @@ fn audit_trail(is_mended: bool) -> (Vec<String>, Vec<String>) {
     stop.store(true, Ordering::Relaxed);
     thread.thread().unpark();
     thread.join().unwrap();
+    assert!((1..=2).contains(&measured.load(Ordering::Relaxed)), "once for each minute, which may have ended meanwhile, and at the end");
     let (mut lines, selection) = (Vec::new(), Selection { room: Some("a".into()), since_ms: 0 });
     if is_mended {
         let mut take = |line: &[u8]| {
