@@ -142,6 +142,19 @@ fn what_was_appended_is_there_after_a_restart() {
     assert!(read(&log, "nobody", 0, u64::MAX).is_empty());
 }
 
+/// DLV-14: a part of a replay has at most so many events and about so many bytes, and at least one event.
+#[test]
+fn a_part_is_as_long_as_it_may_be() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    log.append(&[event("a", 1), event("a", 2), event("a", 3)]).unwrap();
+    let (replay, two) = (ReplayId { slot: 0, generation: 0 }, message("a", 1).len() + message("a", 2).len());
+    let fetch = Fetch { replay, id: RoomId { slot: 1, generation: 2 }, room: "a".into(), lane: Lane::Alert, from: 1, to: 3 };
+    for (events_max, bytes_max, given) in [(9, 1 << 20, 3), (2, 1 << 20, 2), (9, two, 2), (9, two - 1, 1), (9, 0, 1)] {
+        assert_eq!(log.reader().read(&fetch, events_max, bytes_max).len(), given, "{events_max} events, {bytes_max} bytes");
+    }
+}
+
 #[test]
 fn only_young_event_ids_are_remembered() {
     let scratch = Scratch::new();
