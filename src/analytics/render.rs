@@ -287,7 +287,7 @@ fn event_id(alert: &RiskAlert) -> String {
 }
 
 fn number(value: f64) -> Option<Number> {
-    Number::from_f64(value)
+    Number::from_f64(value + 0.0) // there is no use for a zero below zero
 }
 
 fn text(data: &impl Serialize) -> String {

@@ -24,6 +24,7 @@ const SCHEMA: Schema = Schema {
         CREATE UNIQUE INDEX inputs_by_place ON inputs (account, lane, epoch, seq) WHERE seq IS NOT NULL;
         CREATE UNIQUE INDEX inputs_by_name ON inputs (account, name) WHERE name IS NOT NULL;
         CREATE INDEX inputs_by_symbol ON inputs (symbol, id) WHERE account IS NULL;
+        CREATE INDEX inputs_refused ON inputs (id) WHERE refused IS NOT NULL;
         CREATE TABLE exceptions (account TEXT NOT NULL, id INTEGER NOT NULL, ts INTEGER, PRIMARY KEY (account, id)) WITHOUT ROWID;
         CREATE TABLE accounts (account TEXT PRIMARY KEY, owner TEXT, began INTEGER NOT NULL, state BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE outbox (id INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, line TEXT NOT NULL);
@@ -166,7 +167,8 @@ impl Accounts {
             self.db.prepare("SELECT account, owner, began, state FROM accounts WHERE ?1 IS NULL OR account = ?1 ORDER BY account")?;
         let rows = select.query_map([only], |row| {
             let began_ms = row.get::<_, i64>(2)?.cast_unsigned();
-            Ok(KeptAccount { account: row.get(0)?, owner: row.get(1)?, began_ms, state: row.get(3)? })
+            // A state that is no blob is as good as none.
+            Ok(KeptAccount { account: row.get(0)?, owner: row.get(1)?, began_ms, state: row.get(3).unwrap_or_default() })
         })?;
         rows.collect()
     }
@@ -185,7 +187,8 @@ impl Accounts {
     /// Gives the inputs that count and are newer than that one, in their order.
     pub fn inputs_after(&self, id: u64, mut each: impl FnMut(u64, Input)) -> rusqlite::Result<()> {
         let mut select = self.db.prepare(
-            "SELECT id, account, kind, ts, symbol, quantity, price, fee, amount, name FROM inputs WHERE id > ?1 AND refused IS NULL ORDER BY id",
+            "SELECT id, account, kind, ts, symbol, quantity, price, fee, amount, name FROM inputs
+             WHERE id > ?1 AND refused IS NULL AND (seq IS NOT NULL OR account IS NULL) ORDER BY id",
         )?;
         let mut rows = select.query([id.cast_signed()])?;
         while let Some(row) = rows.next()? {
@@ -196,12 +199,13 @@ impl Accounts {
     }
 
     /// The inputs that count for one account, up to that one, in their order and with the times at which they count: its own, and the marks of each
-    /// symbol from its first fill in it on.
+    /// symbol from its first fill in it on. An account's own have a place in the journal, by which they are found.
     pub fn inputs_of(&self, account: &str, until: u64) -> rusqlite::Result<Vec<(u64, Input)>> {
         let mut select = self.db.prepare(
-            "WITH known AS (SELECT symbol, min(id) AS since FROM inputs WHERE account = ?1 AND kind = 'fill' AND refused IS NULL GROUP BY symbol)
+            "WITH known AS (SELECT symbol, min(id) AS since FROM inputs
+                           WHERE account = ?1 AND seq IS NOT NULL AND kind = 'fill' AND refused IS NULL GROUP BY symbol)
              SELECT id, account, kind, ts, symbol, quantity, price, fee, amount, name FROM inputs
-             WHERE account = ?1 AND id <= ?2 AND refused IS NULL
+             WHERE account = ?1 AND seq IS NOT NULL AND id <= ?2 AND refused IS NULL
              UNION ALL
              SELECT m.id, m.account, m.kind, coalesce(e.ts, m.ts), m.symbol, m.quantity, m.price, m.fee, m.amount, m.name
              FROM known CROSS JOIN inputs m ON m.account IS NULL AND m.symbol = known.symbol AND m.id > known.since AND m.id <= ?2
@@ -286,6 +290,15 @@ impl Batch<'_> {
     pub fn refuse(&self, id: u64, why: &str, data: &str) -> rusqlite::Result<()> {
         let mut update = self.all.prepare_cached("UPDATE inputs SET refused = ?2, data = ?3, name = NULL WHERE id = ?1")?;
         update.execute((id.cast_signed(), why, data)).map(drop)
+    }
+
+    /// Of those that do not count the newest are kept, so many.
+    pub fn trim_refused(&self, max: u32) -> rusqlite::Result<()> {
+        let mut delete = self.all.prepare_cached(
+            "DELETE FROM inputs WHERE refused IS NOT NULL
+             AND id <= (SELECT id FROM inputs WHERE refused IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+        )?;
+        delete.execute([max]).map(drop)
     }
 
     /// Nobody has a use for the input.
@@ -427,5 +440,38 @@ mod tests {
         assert_eq!(accounts.accounts(Some("a:1")).unwrap(), [kept]);
         assert_eq!(accounts.accounts(Some("a:2")).unwrap(), []);
         assert_eq!(accounts.outbox().unwrap(), [("e2".into(), "line 2".into())]);
+    }
+
+    /// What does not count is kept aside within a bound; what counts is not concerned.
+    #[test]
+    fn the_newest_of_what_was_refused_are_kept() {
+        let scratch = Scratch::new();
+        let mut store = Accounts::open(&scratch.0.join("a.db")).unwrap();
+        let batch = store.begin().unwrap();
+        for seq in 1..=30 {
+            let id = batch.keep(&fill("a:1", "X", None), Some(at(seq))).unwrap().unwrap();
+            if seq % 3 > 0 {
+                batch.refuse(id, "why", "data").unwrap();
+            }
+        }
+        batch.trim_refused(5).unwrap();
+        let count = |sql: &str| batch.all.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(
+            (count("SELECT count(*) FROM inputs WHERE refused IS NULL"), count("SELECT count(*) FROM inputs WHERE refused IS NOT NULL")),
+            (10, 5)
+        );
+        assert_eq!(count("SELECT min(seq) FROM inputs WHERE refused IS NOT NULL"), 23);
+        batch.trim_refused(5).unwrap();
+        assert_eq!(count("SELECT count(*) FROM inputs"), 15);
+        // An account's own inputs are found by an index.
+        let plan: Vec<String> = batch
+            .all
+            .prepare("EXPLAIN QUERY PLAN SELECT id FROM inputs WHERE account = 'a:1' AND seq IS NOT NULL AND id <= 9 AND refused IS NULL")
+            .unwrap()
+            .query_map([], |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert!(plan.iter().all(|step| step.contains("inputs_by_place")), "{plan:?}");
     }
 }

@@ -85,7 +85,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     (
         "analytics_recomputed",
         "warn",
-        "the numbers of an account are computed anew from what was kept: its state is of no use, or was made with other settings",
+        "the numbers of `accounts` are computed anew from what was kept: their states are of no use, or were made with other settings; `error` is the first one's",
     ),
     (
         "analytics_settled",

@@ -32,7 +32,7 @@ impl Work for Checker {
         let mut at = Instant::now() + self.every;
         while !self.stop.load(Ordering::Relaxed) {
             self.door.turn();
-            if Instant::now() >= at {
+            if Instant::now() >= at && self.stats.is_open() {
                 self.round();
                 at = Instant::now() + self.every;
             }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::analytics::{Account, Output, Status, Subject, SubjectKind, Taken, check_time};
+use crate::analytics::{Account, Output, RestoreError, Status, Subject, SubjectKind, Taken, check_time};
 use crate::base::limits::OWN_EVENT_IDS;
 use crate::config::AnalyticsConfig;
 use crate::journal::accounts::{Accounts, Batch, Input, InputKind, KeptAccount, Origin};
@@ -21,6 +21,9 @@ const ACCOUNTS_MAX: usize = 200_000;
 const PASSED_MS: u64 = 1_000;
 /// How much of the data of a refused input is kept, in bytes.
 const REFUSED_BYTES_MAX: usize = 4 * 1024;
+/// Refused inputs that are kept aside; after so many new ones the oldest are let go.
+const REFUSED_KEPT: u32 = 1_000;
+const REFUSED_SLACK: usize = 200;
 
 /// See the module.
 pub(super) struct Desk {
@@ -49,6 +52,8 @@ pub(super) struct Desk {
     heard: Option<HashSet<Box<str>>>,
     /// Refused inputs that were not logged yet.
     refusals: Vec<String>,
+    /// How many came since the oldest were let go.
+    untrimmed: usize,
     out: Vec<Output>,
 }
 
@@ -58,6 +63,8 @@ struct Held {
     owner: Option<Box<str>>,
     equity: Option<Output>,
     metrics: Option<Output>,
+    /// The newest metrics were published.
+    is_metrics_told: bool,
 }
 
 /// An event that is to be published.
@@ -70,8 +77,15 @@ pub(super) struct Post {
 }
 
 impl Desk {
-    /// The accounts as they were kept, with the inputs given to them that came later. Those whose state is of no use are computed anew.
-    pub(super) fn load(config: &AnalyticsConfig, stats: &Arc<AnalyticsStats>, store: &Accounts) -> rusqlite::Result<Desk> {
+    /// The accounts as they were kept, with the inputs given to them that came later. Those whose state is of no use are computed anew. `turn` is
+    /// called after each.
+    pub(super) fn load(
+        config: &AnalyticsConfig,
+        stats: &Arc<AnalyticsStats>,
+        store: &Accounts,
+        now_ms: u64,
+        turn: &dyn Fn(),
+    ) -> rusqlite::Result<Desk> {
         let mut desk = Desk {
             config: config.clone(),
             stats: Arc::clone(stats),
@@ -87,11 +101,22 @@ impl Desk {
             unsure: HashSet::new(),
             heard: Some(HashSet::new()),
             refusals: Vec::new(),
+            untrimmed: 0,
             out: Vec::new(),
         };
-        store.accounts(None)?.into_iter().try_for_each(|kept| desk.restore(store, kept))?;
-        for (account, _, began_ms) in store.without_state(None)? {
-            desk.restore(store, KeptAccount { account, owner: None, began_ms, state: Vec::new() })?;
+        let without_state = store.without_state(None)?;
+        let without_state =
+            without_state.into_iter().map(|(account, _, began_ms)| KeptAccount { account, owner: None, began_ms, state: Vec::new() });
+        let (mut anew, mut why) = (0_u64, None);
+        for kept in store.accounts(None)?.into_iter().chain(without_state) {
+            if let Some(error) = desk.restore(store, kept, now_ms)? {
+                anew += 1;
+                why.get_or_insert(error);
+            }
+            turn();
+        }
+        if let Some(error) = why {
+            tracing::warn!(event = "analytics_recomputed", accounts = anew, %error, "their numbers are computed anew from what was kept");
         }
         store.inputs_after(store.clean()?, |id, input| desk.replay(id, &input))?;
         desk.posts = store.outbox()?.into_iter().map(|(name, line)| Post { name, line }).collect();
@@ -106,26 +131,30 @@ impl Desk {
         Ok(desk)
     }
 
-    fn restore(&mut self, store: &Accounts, kept: KeptAccount) -> rusqlite::Result<()> {
+    /// Why the account was computed anew, if it was.
+    fn restore(&mut self, store: &Accounts, kept: KeptAccount, now_ms: u64) -> rusqlite::Result<Option<RestoreError>> {
         let settings = Arc::clone(self.config.settings_of(&kept.account));
+        let mut fault = None;
         let account = match Account::restore(Arc::clone(&settings), &kept.state) {
             Ok(account) => account,
             Err(error) => {
-                tracing::warn!(event = "analytics_recomputed", account = &*kept.account, %error, "its numbers are computed anew from what was kept");
+                fault = Some(error);
                 self.unsaved.insert(kept.account.clone());
-                let Some(subject) = subject(&kept.account, kept.owner.as_deref()) else { return Ok(()) };
+                let Some(subject) = subject(&kept.account, kept.owner.as_deref()) else { return Ok(fault) };
                 let mut account = Account::new(subject, settings, kept.began_ms);
                 for (id, input) in store.inputs_of(&kept.account, u64::MAX >> 1)? {
                     self.give_again(&mut account, &kept.account, id, &input);
                 }
+                // It was told, or the trade was that old when it came.
+                account.excuse_idleness(now_ms);
                 account
             }
         };
         for symbol in account.symbols() {
             self.symbols.entry(symbol.into()).or_default().push(kept.account.clone());
         }
-        self.accounts.insert(kept.account, Held { account, owner: kept.owner, equity: None, metrics: None });
-        Ok(())
+        self.accounts.insert(kept.account, Held { account, owner: kept.owner, equity: None, metrics: None, is_metrics_told: true });
+        Ok(fault)
     }
 
     /// What is to be published because of it was noted when it came first.
@@ -232,6 +261,7 @@ impl Desk {
         check_time(input.ts_ms, now_ms).map_err(|refusal| Refused(refusal.to_string()))?;
         let room = event.room;
         if let Some(held) = self.accounts.get_mut(room) {
+            held.learn_whose(event);
             let taken = inputs::give(&mut held.account, id, input, &mut self.out)?;
             self.learn(room, input);
             return Ok(taken);
@@ -246,7 +276,8 @@ impl Desk {
         let subject = Subject { user: user.or(subject.user), ..subject };
         let mut account = Account::new(subject, Arc::clone(self.config.settings_of(room)), input.ts_ms);
         let taken = inputs::give(&mut account, id, input, &mut self.out)?;
-        self.accounts.insert(room.into(), Held { account, owner: event.owner.map(Box::from), equity: None, metrics: None });
+        self.accounts
+            .insert(room.into(), Held { account, owner: event.owner.map(Box::from), equity: None, metrics: None, is_metrics_told: true });
         self.urgent.insert(room.into());
         self.learn(room, input);
         Ok(taken)
@@ -288,8 +319,14 @@ impl Desk {
     /// Keeps an input aside that does not count, and tells the room.
     fn refuse(&mut self, batch: &Batch<'_>, id: u64, event: &Followed<'_>, name: Option<&str>, message: &str) -> rusqlite::Result<()> {
         let data = event.data();
-        batch.refuse(id, message, data.get(..data.len().min(REFUSED_BYTES_MAX)).unwrap_or_default())?;
+        let end = (0..=data.len().min(REFUSED_BYTES_MAX)).rev().find(|end| data.is_char_boundary(*end)).unwrap_or_default();
+        batch.refuse(id, message, &data[..end])?;
         self.stats.refused.inc();
+        self.untrimmed += 1;
+        if self.untrimmed > REFUSED_SLACK {
+            self.untrimmed = 0;
+            batch.trim_refused(REFUSED_KEPT)?;
+        }
         self.post(batch, lines::refusal(event, name, message))?;
         self.refusals.push(format!("{} of {}: {message}", event.kind(), event.room));
         Ok(())
@@ -455,8 +492,11 @@ impl Desk {
         while states.len() < max {
             let Some(room) = self.unpublished.pop_first() else { break };
             let Some(held) = self.accounts.get(&room) else { continue };
-            let outputs = held.equity.iter().chain(&held.metrics);
+            let outputs = held.equity.iter().chain(held.metrics.iter().filter(|_| !held.is_metrics_told));
             let lines = outputs.map(|output| lines::state(&room, held.owner.as_deref(), &held.account.render(output))).collect();
+            if let Some(held) = self.accounts.get_mut(&room) {
+                held.is_metrics_told = true;
+            }
             states.push((room, lines));
         }
         states
@@ -464,6 +504,9 @@ impl Desk {
 
     /// They were not published after all.
     pub(super) fn unpublish(&mut self, room: Box<str>) {
+        if let Some(held) = self.accounts.get_mut(&room) {
+            held.is_metrics_told = false;
+        }
         self.unpublished.insert(room);
     }
 
@@ -487,9 +530,22 @@ impl Desk {
 impl Held {
     /// The newest of each kind of state is enough.
     fn note(&mut self, output: Output) {
-        match output {
-            Output::Equity(_) => self.equity = Some(output),
-            _ => self.metrics = Some(output),
+        if matches!(output, Output::Equity(_)) {
+            self.equity = Some(output);
+        } else {
+            (self.metrics, self.is_metrics_told) = (Some(output), false);
+        }
+    }
+
+    /// An event may be the first that says whose the account is.
+    fn learn_whose(&mut self, event: &Followed<'_>) {
+        if self.owner.is_none() {
+            self.owner = event.owner.map(Box::from);
+        }
+        if self.account.subject().user.is_none()
+            && let Some(user) = fields::user(event.data()).or_else(|| self.owner.as_deref().map(lines::decode))
+        {
+            self.account.set_user(&user);
         }
     }
 }

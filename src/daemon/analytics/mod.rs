@@ -295,7 +295,8 @@ impl Analyst {
             Err(OpenError::Other(told)) => return Err(told),
         };
         let begun = Instant::now();
-        let desk = Desk::load(&self.config, &self.stats, &store).map_err(|error| told(&error))?;
+        let now_ms = self.clock.now().wall_ms;
+        let desk = Desk::load(&self.config, &self.stats, &store, now_ms, &|| self.door.turn()).map_err(|error| told(&error))?;
         if !self.was_open {
             // Of what comes after a failure, `analytics_recovered` tells once it goes on.
             tracing::info!(event = "analytics_opened", accounts = desk.size().0, ms = begun.elapsed().as_millis() as u64);
@@ -316,6 +317,7 @@ impl Analyst {
         // States that were made with other settings are of no use to who verifies.
         office.desk.save(&batch, usize::MAX).map_err(|error| told(&error))?;
         batch.commit().map_err(|error| told(&error))?;
+        self.stats.set_open();
         Ok(office)
     }
 

@@ -39,6 +39,8 @@ pub(in crate::daemon) struct AnalyticsStats {
     pub(in crate::daemon) lag_ms: Counter,
     /// Segments of the journal that were gone before they were read.
     pub(in crate::daemon) missed: Counter,
+    /// Whether the file was opened, and has the states of all accounts.
+    open: AtomicBool,
     /// Whether the file cannot be used, or nothing be published.
     failing: AtomicBool,
     /// Accounts whose kept numbers are not those that come of a recomputation.
@@ -48,6 +50,14 @@ pub(in crate::daemon) struct AnalyticsStats {
 }
 
 impl AnalyticsStats {
+    pub(super) fn set_open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_failing(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
     }

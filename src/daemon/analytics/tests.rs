@@ -50,7 +50,7 @@ impl House {
     fn open(path: &Path) -> House {
         let config = AnalyticsConfig::from_text("[analytics]\n").unwrap();
         let store = Accounts::open(path).unwrap();
-        let desk = Desk::load(&config, &Arc::default(), &store).unwrap();
+        let desk = Desk::load(&config, &Arc::default(), &store, START_MS, &|| {}).unwrap();
         House { store, desk }
     }
 
@@ -155,7 +155,7 @@ fn what_is_kept_is_what_comes_of_a_recomputation() {
     };
     assert_eq!(verdicts(&path), [("account:a1".to_owned(), 0, true), ("challenge:c1".to_owned(), 0, true)]);
     let config = AnalyticsConfig::from_text("[analytics]\nmethod = \"fifo\"\n").unwrap();
-    let mut desk = Desk::load(&config, &Arc::default(), &house.store).unwrap();
+    let mut desk = Desk::load(&config, &Arc::default(), &house.store, START_MS, &|| {}).unwrap();
     let batch = house.store.begin().unwrap();
     desk.save(&batch, usize::MAX).unwrap();
     batch.set_settings(&config.text()).unwrap();
@@ -263,8 +263,48 @@ fn a_state_that_is_gone_is_drift() {
     rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM accounts", []).unwrap();
     assert_eq!(drifts().iter().map(|drift| (&*drift.field, &*drift.recomputed)).collect::<Vec<_>>(), [("state", "1 inputs")]);
     let mut house = House::open(&path);
+    follow(&mut house, &[(BOUGHT, None), (SOLD, None)]);
     let batch = house.store.begin().unwrap();
     house.desk.save(&batch, usize::MAX).unwrap();
     batch.commit().unwrap();
     assert_eq!(drifts(), []);
+    let states = house.desk.states(9).pop().unwrap().1;
+    assert!(
+        states.len() == 2 && states.iter().all(|line| line.contains(r#""user_id":"u1""#)),
+        "the next fill says whose it is: {states:?}"
+    );
+}
+
+/// MET-04, EVT-03: numbers that are made anew of what is kept, on purpose or for other settings, are whose they were, and what was told is not told
+/// again; figures are published when they change, not with each price.
+#[test]
+fn numbers_made_anew_tell_nothing_twice() {
+    let scratch = ScratchDir::new();
+    let path = scratch.path().join(FILE);
+    let mut house = House::open(&path);
+    follow(&mut house, &[(BOUGHT, None)]);
+    let batch = house.store.begin().unwrap();
+    house.desk.tick(&batch, START_MS + 3_600_000).unwrap();
+    house.desk.save(&batch, usize::MAX).unwrap();
+    batch.commit().unwrap();
+    assert!(names(&house).iter().any(|name| name.contains("INACTIVE_TRADING")), "{:?}", names(&house));
+    let told = names(&house).len();
+    drop(house);
+    rusqlite::Connection::open(&path).unwrap().execute("UPDATE accounts SET state = 7", []).unwrap();
+    let (config, store) = (AnalyticsConfig::from_text("[analytics]\n").unwrap(), Accounts::open(&path).unwrap());
+    let desk = Desk::load(&config, &Arc::default(), &store, START_MS + 3_700_000, &|| {}).unwrap();
+    let mut house = House { store, desk };
+    let states = house.desk.states(9).pop().unwrap().1;
+    assert!(states.len() == 2 && states.iter().all(|line| line.contains(r#""user_id":"u1""#)), "{states:?}");
+    let batch = house.store.begin().unwrap();
+    house.desk.tick(&batch, START_MS + 3_800_000).unwrap();
+    let price = format!(r#"{{"symbol":"X","price":"11","ts":{}}}"#, START_MS + 3_800_000);
+    let envelope = Envelope { room: "", event_id: None, ts_ms: START_MS };
+    house.desk.mark(&batch, &fields::read(InputKind::Mark, envelope, &price).unwrap(), START_MS + 3_800_000).unwrap();
+    batch.commit().unwrap();
+    assert_eq!(names(&house).len(), told);
+    let (room, states) = house.desk.states(9).pop().unwrap();
+    assert!(states.len() == 1 && states[0].contains("EQUITY_UPDATED"), "{states:?}");
+    house.desk.unpublish(room);
+    assert_eq!(house.desk.states(9).pop().unwrap().1.len(), 2, "what was not published after all");
 }
