@@ -4,6 +4,7 @@ mod acks;
 mod deltas;
 mod durable;
 mod escalations;
+mod held;
 mod joins;
 mod lagging;
 mod memory;
