@@ -339,6 +339,29 @@ mod tests {
         assert!(bytes_with(32) >= bytes_with(1) + 16 * size_of::<(u32, u64)>());
     }
 
+    /// LIM-06: a room without events takes itself, its name, and what tables and counts take beside them.
+    #[test]
+    fn a_room_takes_what_its_parts_take() {
+        let (room, name) = (Room::default(), "n".repeat(100));
+        let parts = size_of::<Room>() + TABLE_BYTES + SHARED_BYTES + allocated(100);
+        assert_eq!(room.bytes(&name), parts);
+        let mut with_stream = Room::default();
+        with_stream.lanes[0] = Some(Box::default());
+        assert_eq!(with_stream.bytes(&name), parts + Stream::default().bytes());
+    }
+
+    /// A hole that is larger than what stands before it, and a thousand more, leaves nothing before it.
+    #[test]
+    fn a_large_hole_is_not_filled() {
+        let places_after = |before: u64, missing: u64| {
+            let mut stream = Stream::default();
+            (1..=before).for_each(|n| stream.put((1, 1), n, Place { segment: 1, offset: n as u32 }));
+            stream.put((1, 1), before + missing + 1, Place { segment: 1, offset: 0 });
+            stream.places.len() as u64
+        };
+        assert_eq!([places_after(3, 1027), places_after(3, 1028), places_after(0, 5)], [3 + 1027 + 1, 1, 1]);
+    }
+
     proptest! {
         /// LIM-06: what is counted for the memory budget is what is there, whatever came and went.
         #[test]

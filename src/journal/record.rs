@@ -372,3 +372,18 @@ impl<'a> Fields<'a> {
 fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A length that no record has is damage, which more bytes would not mend; the longest one waits for its body.
+    #[test]
+    fn a_length_beyond_all_records_is_damage() {
+        let header = |len: usize| [&MAGIC[..], &(len as u32).to_le_bytes(), &[0; 4]].concat();
+        assert_eq!(read(&header(BODY_BYTES_MAX)), Found::Short);
+        for len in [BODY_BYTES_MAX + 1, u32::MAX as usize] {
+            assert_eq!(read(&header(len)), Found::Damage);
+        }
+    }
+}
