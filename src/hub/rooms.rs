@@ -273,7 +273,7 @@ mod tests {
         assert!(rooms.find_or_make("b", Eviction::Allowed).is_some());
     }
 
-    /// The first numbers of SplitMix64 from the state 0, as its authors' code gives them: the states are multiples of the golden gamma.
+    /// The first numbers of `SplitMix64` from the state 0, as its authors' code gives them: the states are multiples of the golden gamma.
     #[test]
     fn names_of_epochs_are_mixed_as_published() {
         let name = |n: u64| epoch_name(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_string();
