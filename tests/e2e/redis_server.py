@@ -1,11 +1,17 @@
-"""A real redis-server of the tests' own: started on a free port, with a directory of its own, ended with the test."""
+"""A real redis-server of the tests' own: started on a free port, with a directory of its own, ended with the test.
 
+With TICKERD_REDIS_SERVER it is that program: `valkey-server` takes the same commands and options.
+"""
+
+import os
 import signal
 import socket
 import subprocess
 import time
 
 from harness import DEADLINE_S, wait_until
+
+PROGRAM = os.environ.get("TICKERD_REDIS_SERVER", "redis-server")
 
 
 class RedisServer:
@@ -25,7 +31,7 @@ class RedisServer:
 
     def start(self):
         flags = [part for name, value in self.options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-        self.run("redis-server", *flags)
+        self.run(PROGRAM, *flags)
 
     def run(self, *command):
         with open(self.directory / "redis.log", "ab") as log:
@@ -97,7 +103,7 @@ class Sentinel(RedisServer):
             f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\nsentinel monitor desk 127.0.0.1 {self.master_port} 1\n"
             "sentinel down-after-milliseconds desk 1000\nsentinel failover-timeout desk 5000\n"
         )
-        self.run("redis-server", str(configuration), "--sentinel")
+        self.run(PROGRAM, str(configuration), "--sentinel")
 
 
 def free_port():

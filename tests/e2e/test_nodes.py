@@ -1,12 +1,14 @@
 """Several daemons over a real Redis act as one."""
 
 import json
+import os
 import random
+import shutil
 import threading
 
 import pytest
 from harness import LONG, PATIENCE_S, Daemon, equity, figures, handshake_status, http_request, mint, note, risk_alert, wait_until
-from redis_server import RedisServer
+from redis_server import PROGRAM, RedisServer
 from wire import TEXT, RawClient
 
 NODES = 3
@@ -40,6 +42,11 @@ def alerts(messages):
 
 def seqs(messages):
     return [message["seq"] for message in alerts(messages)]
+
+
+def test_the_store_is_the_program_that_was_asked_for(redis):
+    """SCL-08: what a run with Valkey in Redis' place says of it is said of Valkey."""
+    assert os.path.samefile(f"/proc/{redis.process.pid}/exe", shutil.which(PROGRAM))
 
 
 # ---- SCL-01: one order, each once ------------------------------------------------------------------------------------
