@@ -1,21 +1,17 @@
 //! `[[catalog]]` entries: how events of a type are routed, beyond the built-in table.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use crate::base::lane::{Lane, Mode};
 use crate::base::limits::{ACK_TTL, IDENT_BYTES_MAX};
 
+use super::entry::{EntryReader, Section, string, switch};
 use super::error::Origin;
 use super::file::Parser;
 use super::parse::duration;
-
-/// What an entry may have.
-const FIELDS: [&str; 11] =
-    ["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl", "escalate_after", "local"];
 
 /// The bounds of `ack_ttl`.
 const ACK_TTL_LEAST: Duration = Duration::from_secs(1);
@@ -48,148 +44,89 @@ pub struct CatalogEntry {
     pub origin: Origin,
 }
 
+const SECTION: Section<CatalogEntry> = Section {
+    name: "catalog",
+    entry: "entry",
+    fields: &["type", "room", "owner", "lane", "mode", "key", "history", "ack_required", "ack_ttl", "escalate_after", "local"],
+    key: ("type", |entry| &entry.kind),
+    remedy: "keep one of the two",
+    origin: |entry| &entry.origin,
+};
+
 /// Reads all entries, adding what is wrong to the parser's problems.
 pub(super) fn parse(parser: &mut Parser<'_>, value: &Spanned<DeValue<'_>>) -> Vec<CatalogEntry> {
-    let Some(items) = value.get_ref().as_array() else {
-        parser.problem("catalog", &value.span(), "write each entry as a table under `[[catalog]]`".to_owned());
-        return Vec::new();
+    SECTION.parse(parser, value, entry)
+}
+
+fn entry(mut reader: EntryReader<'_, '_, '_>) -> Option<CatalogEntry> {
+    reader.require(&["type", "room", "lane", "mode"], "this entry has none: every entry needs `type`, `room`, `lane` and `mode`");
+    let kind = reader.optional("type", text(type_pattern));
+    let room = reader.optional("room", text(template));
+    let owner = reader.optional("owner", text(field));
+    let lane = reader.optional("lane", text(|text| Lane::parse(text).ok_or_else(|| names(text, "lane", Lane::ALL.map(Lane::name)))));
+    let mode = reader.optional("mode", text(|text| Mode::parse(text).ok_or_else(|| names(text, "mode", Mode::ALL.map(Mode::name)))));
+    let key = reader.optional("key", text(field));
+    let history = reader.optional("history", history).unwrap_or(0);
+    only_with(&mut reader, "key", mode, Mode::State);
+    only_with(&mut reader, "history", mode, Mode::Stream);
+    let ack_ttl = ack_ttl(&mut reader);
+    only_with(&mut reader, "ack_required", mode, Mode::Stream);
+    let escalate_after = escalate_after(&mut reader, ack_ttl);
+    let is_local = is_local(&mut reader, room.as_deref());
+    let origin = reader.finish()?;
+    let (kind, room, lane, mode) = (kind?, room?, lane?, mode?);
+    Some(CatalogEntry { kind, room, owner, lane, mode, key, history, ack_ttl, escalate_after, is_local, origin })
+}
+
+fn history(value: &DeValue<'_>) -> Result<u16, String> {
+    let number = value.as_integer().and_then(|number| number.to_string().parse().ok());
+    number.ok_or_else(|| format!("write an integer from 0 to {}", u16::MAX))
+}
+
+/// How long an event waits for its acknowledgment, if it does.
+fn ack_ttl(reader: &mut EntryReader<'_, '_, '_>) -> Option<Duration> {
+    let ttl = reader.optional("ack_ttl", text(duration(ACK_TTL_LEAST..=ACK_TTL_MOST)));
+    let is_required = reader.get("ack_required").map(|_| reader.optional("ack_required", switch));
+    match is_required {
+        Some(Some(true)) => return Some(ttl.unwrap_or(ACK_TTL)),
+        Some(Some(false)) | None if reader.get("ack_ttl").is_some() => {
+            reader.fail("ack_ttl", "only types with `ack_required = true` have one: remove it, or require acknowledgments");
+        }
+        _ => {}
+    }
+    None
+}
+
+/// When the webhook is told, if the type has a time of its own.
+fn escalate_after(reader: &mut EntryReader<'_, '_, '_>, ack_ttl: Option<Duration>) -> Option<Duration> {
+    let after = reader.optional("escalate_after", text(duration(ACK_TTL_LEAST..=ACK_TTL_MOST)))?;
+    let problem = match ack_ttl {
+        None => "only types with `ack_required = true` have one: remove it, or require acknowledgments",
+        Some(ttl) if after >= ttl => "an event waits no longer than `ack_ttl`: give a shorter time, or lengthen that",
+        Some(_) => return Some(after),
     };
-    let mut entries: Vec<CatalogEntry> = Vec::new();
-    for item in items {
-        let Some(entry) = Reader::new(parser, item).and_then(Reader::entry) else { continue };
-        if let Some(first) = entries.iter().find(|first| first.kind == entry.kind) {
-            let message = format!("`{}` was already given at {}: keep one of the two", entry.kind, first.origin);
-            parser.problem("catalog.type", &item.span(), message);
-        }
-        entries.push(entry);
-    }
-    entries
+    reader.fail("escalate_after", problem);
+    None
 }
 
-/// Reads one entry. Every field is read before the entry is given up, so that all problems show at once.
-struct Reader<'p, 'a, 't> {
-    parser: &'p mut Parser<'a>,
-    table: &'t DeTable<'t>,
-    span: Range<usize>,
-    failed: bool,
+/// Whether the rooms are the node's own; their names must tell.
+fn is_local(reader: &mut EntryReader<'_, '_, '_>, room: Option<&str>) -> bool {
+    let is_local = reader.optional("local", switch).unwrap_or(false);
+    if is_local && room.is_some_and(|room| room.starts_with('{')) {
+        reader.fail("local", "the names of local rooms must begin alike: begin `room` with text, such as `desk:{id}`");
+    }
+    is_local
 }
 
-impl<'p, 'a, 't> Reader<'p, 'a, 't> {
-    fn new(parser: &'p mut Parser<'a>, item: &'t Spanned<DeValue<'t>>) -> Option<Reader<'p, 'a, 't>> {
-        let Some(table) = item.get_ref().as_table() else {
-            parser.problem("catalog", &item.span(), "write each entry as a table under `[[catalog]]`".to_owned());
-            return None;
-        };
-        for name in table.keys().filter(|name| !FIELDS.contains(&name.get_ref().as_ref())) {
-            parser.unknown(name, FIELDS.into_iter().map(str::to_owned));
-        }
-        Some(Reader { parser, table, span: item.span(), failed: false })
+fn only_with(reader: &mut EntryReader<'_, '_, '_>, name: &str, mode: Option<Mode>, wanted: Mode) {
+    if reader.get(name).is_some() && mode.is_some_and(|mode| mode != wanted) {
+        reader.fail(name, &format!("only mode `{}` has one: remove it, or change the mode", wanted.name()));
     }
+}
 
-    fn entry(mut self) -> Option<CatalogEntry> {
-        let kind = self.required("type", type_pattern);
-        let room = self.required("room", template);
-        let owner = self.optional("owner", field);
-        let lane = self.required("lane", |text| Lane::parse(text).ok_or_else(|| names(text, "lane", Lane::ALL.map(Lane::name))));
-        let mode = self.required("mode", |text| Mode::parse(text).ok_or_else(|| names(text, "mode", Mode::ALL.map(Mode::name))));
-        let key = self.optional("key", field);
-        let history = self.history();
-        self.only_with("key", mode, Mode::State);
-        self.only_with("history", mode, Mode::Stream);
-        let ack_ttl = self.ack_ttl();
-        self.only_with("ack_required", mode, Mode::Stream);
-        let escalate_after = self.escalate_after(ack_ttl);
-        let is_local = self.is_local(room.as_deref());
-        if self.failed {
-            return None;
-        }
-        let origin = self.parser.origin(&self.span);
-        let (kind, room, lane, mode) = (kind?, room?, lane?, mode?);
-        Some(CatalogEntry { kind, room, owner, lane, mode, key, history, ack_ttl, escalate_after, is_local, origin })
-    }
-
-    fn required<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        if !self.table.contains_key(name) {
-            self.fail(name, &self.span.clone(), "this entry has none: every entry needs `type`, `room`, `lane` and `mode`".to_owned());
-        }
-        self.optional(name, parse)
-    }
-
-    fn optional<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let value = self.table.get(name)?;
-        let parsed = match value.get_ref().as_str() {
-            Some(text) => parse(text),
-            None => Err(format!("found {} where a string belongs", value.get_ref().type_str())),
-        };
-        parsed.map_err(|message| self.fail(name, &value.span(), message)).ok()
-    }
-
-    fn history(&mut self) -> u16 {
-        let Some(value) = self.table.get("history") else { return 0 };
-        let number = value.get_ref().as_integer().and_then(|number| number.to_string().parse().ok());
-        if number.is_none() {
-            self.fail("history", &value.span(), format!("write an integer from 0 to {}", u16::MAX));
-        }
-        number.unwrap_or(0)
-    }
-
-    /// How long an event waits for its acknowledgment, if it does.
-    fn ack_ttl(&mut self) -> Option<Duration> {
-        let ttl = self.optional("ack_ttl", duration(ACK_TTL_LEAST..=ACK_TTL_MOST));
-        let value = self.table.get("ack_required");
-        let is_required = value.map(|value| value.get_ref().as_bool());
-        match is_required {
-            Some(None) => self.fail("ack_required", &value.map_or(0..0, Spanned::span), "write `true` or `false`".to_owned()),
-            Some(Some(true)) => return Some(ttl.unwrap_or(ACK_TTL)),
-            Some(Some(false)) | None if self.table.contains_key("ack_ttl") => {
-                let message = "only types with `ack_required = true` have one: remove it, or require acknowledgments".to_owned();
-                self.fail("ack_ttl", &self.table.get("ack_ttl").map_or(0..0, Spanned::span), message);
-            }
-            Some(Some(false)) | None => {}
-        }
-        None
-    }
-
-    /// When the webhook is told, if the type has a time of its own.
-    fn escalate_after(&mut self, ack_ttl: Option<Duration>) -> Option<Duration> {
-        let after = self.optional("escalate_after", duration(ACK_TTL_LEAST..=ACK_TTL_MOST))?;
-        let problem = match ack_ttl {
-            None => "only types with `ack_required = true` have one: remove it, or require acknowledgments",
-            Some(ttl) if after >= ttl => "an event waits no longer than `ack_ttl`: give a shorter time, or lengthen that",
-            Some(_) => return Some(after),
-        };
-        self.fail("escalate_after", &self.table.get("escalate_after").map_or(0..0, Spanned::span), problem.to_owned());
-        None
-    }
-
-    /// Whether the rooms are the node's own; their names must tell.
-    fn is_local(&mut self, room: Option<&str>) -> bool {
-        let Some(value) = self.table.get("local") else { return false };
-        let is_local = value.get_ref().as_bool();
-        if is_local.is_none() {
-            self.fail("local", &value.span(), "write `true` or `false`".to_owned());
-        }
-        if is_local == Some(true) && room.is_some_and(|room| room.starts_with('{')) {
-            self.fail(
-                "local",
-                &value.span(),
-                "the names of local rooms must begin alike: begin `room` with text, such as `desk:{id}`".to_owned(),
-            );
-        }
-        is_local == Some(true)
-    }
-
-    fn only_with(&mut self, name: &str, mode: Option<Mode>, wanted: Mode) {
-        let Some(value) = self.table.get(name) else { return };
-        if mode.is_some_and(|mode| mode != wanted) {
-            self.fail(name, &value.span(), format!("only mode `{}` has one: remove it, or change the mode", wanted.name()));
-        }
-    }
-
-    fn fail(&mut self, name: &str, span: &Range<usize>, message: String) {
-        self.failed = true;
-        self.parser.problem(&format!("catalog.{name}"), span, message);
-    }
+/// Reads a string as that.
+fn text<T>(parse: impl Fn(&str) -> Result<T, String>) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+    move |value| parse(string(value)?)
 }
 
 fn names<const N: usize>(text: &str, what: &str, names: [&str; N]) -> String {

@@ -8,6 +8,7 @@ mod alerts;
 mod analytics;
 mod args;
 mod catalog;
+mod entry;
 mod error;
 mod file;
 mod issuer;
