@@ -237,6 +237,19 @@ mod tests {
         assert_eq!(told[1], ("t.22".to_owned(), r#"{"n":22}"#.to_owned(), Some("u1".to_owned())));
     }
 
+    /// MET-12: one that keeps up has read a segment to its end before the next one is begun: it does not come again.
+    #[test]
+    fn one_that_keeps_up_gets_each_event_once() {
+        let scratch = Scratch::new();
+        let Opened { mut log, .. } = Log::open_with(&scratch.0, 0, 600).unwrap();
+        let mut follower = Follower::new(&scratch.0, log.end(), None);
+        for seq in 1..=20 {
+            log.append(&[entry(seq)]).unwrap();
+            assert_eq!(read_all(&mut follower), (vec![seq], Missed::default()));
+        }
+        assert!(follower.position().segment > 2, "{:?}", follower.position());
+    }
+
     /// What is let go before it was read is told; what was lost with the power is read again as far as it is there.
     #[test]
     fn what_is_not_there_any_more_is_told_or_read_again() {

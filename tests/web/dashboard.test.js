@@ -102,16 +102,16 @@ test("CLI-12: a desk of 500 updates a second keeps the page responsive", async (
       const fills = Array.from({ length: 25 }, (_, i) => each(i % 20, "TRADE_EXECUTED", { n, side: "BUY", realized_pnl: "1.00" }));
       await daemon.publish(...fills, ...Array.from({ length: 20 }, (_, i) => each(i, "EQUITY_UPDATED", { current_equity: `${n}.00` })));
     };
-    await withoutLongTasks(page, async (round) => {
+    const busyMs = await withoutLongTasks(page, async (round) => {
       const began = Date.now();
       for (let n = 0; n < ticks; n++) {
         await play(ticks * round + n);
         await page.waitForTimeout(Math.max(0, began + 50 * (n + 1) - Date.now()));
       }
-      assert.ok(Date.now() - began < 1.2 * 50 * ticks, "it was told 500 fills a second, and 400 values");
       const last = `${ticks * (round + 1) - 1}.00`;
       await page.waitForFunction((last) => document.querySelector("#figures b").textContent.replace(",", "") === last, last);
     });
+    assert.ok(busyMs < 0.5 * 50 * ticks, `half of its time is left, with 500 fills a second and 400 values: ${busyMs} ms of ${50 * ticks}`);
   } finally {
     await daemon.end();
   }

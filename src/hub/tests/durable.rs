@@ -82,7 +82,8 @@ fn a_duplicate_is_as_safe_as_the_first() {
 #[test]
 fn a_full_journal_refuses_and_keeps_places_for_alerts() {
     let mut bench = with_journal(Recovered::default());
-    for _ in 0..JOURNAL_ENTRIES_MAX - JOURNAL_ALERT_RESERVE_ENTRIES {
+    for n in 0..JOURNAL_ENTRIES_MAX - JOURNAL_ALERT_RESERVE_ENTRIES {
+        assert_eq!(bench.hub.is_lagging(), n * 5 > JOURNAL_ENTRIES_MAX * 4, "{n}");
         assert!(bench.outcome(update("1")).is_none());
     }
     assert_eq!(bench.refused(update("1")), "queue_full");

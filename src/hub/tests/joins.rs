@@ -204,3 +204,14 @@ fn answers_count_by_their_frames() {
     let replayed = Replayed { id, conn, room, frames, floor: None, is_done: true };
     assert_eq!(Output::Replayed(Box::new(replayed)).answer_frames(), 3);
 }
+
+/// CLI-08: what the operators' rooms are published for is who is there.
+#[test]
+fn members_of_the_operators_rooms_are_counted() {
+    let mut bench = Bench::new(options());
+    assert_eq!(bench.hub.stats().operators, [0, 0]);
+    let (room, _) = bench.join_room("admin:health", "op", None, None);
+    assert_eq!(bench.hub.stats().operators, [0, 1]);
+    bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1), delta: false }, &mut bench.out);
+    assert_eq!(bench.hub.stats().operators, [0, 0]);
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::hub::publish::KEY_BYTES;
+use crate::hub::unacknowledged::WAITING_BYTES;
 
 /// LIM-06: states conflate for half a second instead of a window, the last value comes all the same; and windows of both lengths end in time.
 #[test]
@@ -84,6 +85,36 @@ fn the_places_of_past_events_are_counted_and_given_back() {
     assert!(with_as_many_gone > kept);
     bench.pass(60_000);
     assert_eq!(bench.hub.memory_bytes(), empty);
+}
+
+/// LIM-06: the places of events that are gone are swept out once these are the most, and a thousand more.
+#[test]
+fn places_are_swept_out_when_most_are_of_events_that_are_gone() {
+    const KEPT: usize = 2_000;
+    let mut bench = Bench::new(HubOptions { history_events: KEPT, ..options() });
+    bench.join(conn(0, 1), None, None);
+    let empty = bench.hub.memory_bytes();
+    let mut bytes_after = |events: usize| {
+        (0..events).for_each(|_| _ = bench.accept(alert("1")).unwrap());
+        bench.hub.memory_bytes() - empty
+    };
+    let kept = bytes_after(KEPT);
+    let place = kept / KEPT - size_of::<Arc<Frame>>();
+    assert_eq!(bytes_after(KEPT + 1_024), kept + (KEPT + 1_024) * place);
+    assert_eq!(bytes_after(1), kept);
+}
+
+/// LIM-06: what waits to be acknowledged counts, each.
+#[test]
+fn what_waits_to_be_acknowledged_is_counted() {
+    let bytes_of_three = |ack_ttl| {
+        let mut bench = Bench::new(options());
+        for id in ["a", "b", "c"] {
+            bench.accept(Event { room: "user:u1".into(), event_id: Some(id.into()), ack_ttl, ..alert("1") }).unwrap();
+        }
+        bench.hub.memory_bytes()
+    };
+    assert_eq!(bytes_of_three(Some(Duration::from_secs(9))), bytes_of_three(None) + 3 * WAITING_BYTES);
 }
 
 #[test]

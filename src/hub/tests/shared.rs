@@ -337,6 +337,35 @@ fn states_without_a_place_are_counted() {
     assert!(node.member.states.keys().eq(["a", "b"]), "{:?}", node.member.states);
 }
 
+/// SCL-01: a shard that is read anew tells members of the states that are others than they have, and of no others.
+#[test]
+fn a_shard_that_is_read_anew_tells_only_what_is_new() {
+    let mut store = Store::new();
+    let (mut a, mut b) = (node(&store), node(&store));
+    b.join(None);
+    let mut publish = |key: &str, data: &str| {
+        a.bench.publish(Event { key: key.into(), ..state(Lane::Update, data) });
+        store.append(a.bench.out.appends.pop_front().unwrap());
+        store.clone()
+    };
+    publish("a", "1");
+    let told = publish("b", "2");
+    b.hear(&told, 9);
+    b.bench.pass(1_000);
+    assert_eq!(datas(&b.bench.live(0)), [1, 2]);
+    b.read_anew(&told, 9);
+    b.bench.pass(1_000);
+    assert!(b.bench.live(0).is_empty());
+    // A value may come back: what counts is its `rev` too.
+    for data in ["3", "1"] {
+        publish("a", data);
+    }
+    b.read_anew(&store, 9);
+    b.bench.pass(1_000);
+    let frames = b.bench.live(0);
+    assert_eq!((datas(&frames), frames[0]["rev"].as_u64()), (vec![1], Some(3)));
+}
+
 /// A node that has missed a part of the feed: members get what is kept, and a `gap` for the rest.
 #[test]
 fn what_was_missed_comes_or_is_a_gap() {
@@ -397,6 +426,8 @@ fn members_are_sent_back_when_the_store_has_lost_what_they_have() {
     a.bench.publish(alert("77"));
     replica.append(a.bench.out.appends.pop_front().unwrap());
     a.read_anew(&replica, 100);
+    let lost = a.bench.out.outputs.iter().filter_map(|(reactor, output)| matches!(output, Output::Lost(_)).then_some(*reactor));
+    assert_eq!(lost.collect::<Vec<_>>(), [0], "no reactor hears of it that has no member");
     a.take();
     assert!(a.member.lost);
     let since = Since { epoch: "e1".into(), seq: [Some(5), None, None] };

@@ -140,6 +140,27 @@ fn a_segment_that_is_gone_reads_as_nothing() {
     assert!(missing(&log, &model) > 10 && dropped.is_nothing());
 }
 
+/// Whole records that are not where they were written: an event is read only where it is itself.
+#[test]
+fn an_event_that_stands_in_anothers_place_is_not_taken_for_it() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    let written = |name: &str, lane, seq| Entry::Event(EventEntry { lane, ..event_entry(name, 1, seq, r#"{"data":1}"#) });
+    log.append(&[event("first", 1)]).unwrap();
+    for others in [written("b", Lane::Alert, 1), written("a", Lane::Update, 1), written("a", Lane::Alert, 2)] {
+        let before = bytes_of(&scratch.segments()[0]);
+        log.append(&[written("a", Lane::Alert, 1)]).unwrap();
+        let one = bytes_of(&scratch.segments()[0])[before.len()..].to_vec();
+        assert_eq!(read(&log, "a", 1, 1).len(), 1);
+        log.append(&[others]).unwrap();
+        let other = bytes_of(&scratch.segments()[0])[before.len() + one.len()..].to_vec();
+        assert_eq!(one.len(), other.len());
+        fs::write(&scratch.segments()[0], [before, other, one].concat()).unwrap();
+        assert!(read(&log, "a", 1, 1).is_empty());
+        log.append(&[Entry::Forget { room: "a".into() }, Entry::Forget { room: "b".into() }]).unwrap();
+    }
+}
+
 /// Damaged tables: a row whose checksum does not fit is left out, and a file that is none is known as such.
 #[test]
 fn a_damaged_row_is_left_out() {

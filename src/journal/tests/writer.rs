@@ -84,6 +84,38 @@ fn entries_are_counted_over_batches_and_none_is_left_behind() {
     assert_eq!(read(&scratch.open().log, "a", 0, 9), expected("a", 1..=9));
 }
 
+/// ERR-06, OBS-25: a batch that the disk does not take is tried again until it does; each try is told and counted.
+#[test]
+fn a_disk_that_fails_is_tried_again() {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().log;
+    log.append(&(1..=100).map(|seq| event("a", seq)).collect::<Vec<_>>()).unwrap(); // the next one begins a segment
+    let away = scratch.0.with_extension("away");
+    fs::rename(&scratch.0, &away).unwrap();
+    let shared = start(log);
+    shared.give([event("a", 101)].into_iter());
+    let mut told = 0;
+    let committed = loop {
+        match shared.reports.pop() {
+            Some(Report::Failing { reason }) => {
+                assert!(reason.contains("No such file"), "{reason}");
+                told += 1;
+                if told == 1 {
+                    fs::rename(&away, &scratch.0).unwrap();
+                }
+            }
+            Some(Report::Committed { entry }) => break entry,
+            Some(other) => panic!("{other:?}"),
+            None => std::thread::yield_now(),
+        }
+    };
+    assert!(told > 0 && (committed, shared.stats.failures.value()) == (1, told), "{committed} {told}");
+    shared.stop.store(true, Ordering::Relaxed);
+    shared.inbox.ring();
+    shared.thread.join().unwrap();
+    assert_eq!(read(&scratch.open().log, "a", 0, 200).len(), 101);
+}
+
 /// DLV-14, OBS-25: what is too much is let go after the batch, the hub hears of it, and the figure is of what is left.
 #[test]
 fn what_is_too_much_is_let_go_and_told() {
