@@ -1,5 +1,7 @@
 //! Every error code and close code, in one table each. Docs, clients and tests are made from these.
 
+use super::limits::OWN_EVENT_IDS;
+
 /// Why a command, a publish or a request was refused.
 ///
 /// The numbers are stable; new ones are added at the end of their range.
@@ -175,4 +177,10 @@ impl Refusal {
     pub fn passing(error: ErrorCode, message: impl Into<String>, retry_after_ms: u32) -> Refusal {
         Refusal { error, message: message.into(), retry_after_ms: Some(retry_after_ms) }
     }
+}
+
+/// An event has a name that only the daemon's own may have.
+pub fn own_event_id() -> Refusal {
+    let message = format!("`event_id` begins with `{OWN_EVENT_IDS}`, as those of the daemon's own events do: choose another");
+    Refusal::new(INVALID_FIELD, message)
 }

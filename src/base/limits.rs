@@ -245,6 +245,8 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 /// How the `event_id`s of events begin that the daemon publishes itself: nobody else may use such ones.
 pub const OWN_EVENT_IDS: &str = "tickerd:";
+/// How those begin that entries of streams get, which have none: nobody may take them before the entry comes.
+pub const ENTRY_EVENT_IDS: &str = "tickerd:entry:";
 
 const _: () = {
     assert!(ALERT_RESERVE_SLOTS < DELIVERY_SLOTS);

@@ -1,5 +1,6 @@
 //! The scripts, what goes into a call, and what comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -59,48 +60,66 @@ pub(super) fn welcomed(shard: u16, answer: &Value) -> Option<(Vec<Epoch>, u64)> 
     Some((epochs, text(feed)?.parse().ok()?))
 }
 
-/// A batch of events of one shard, named, so that one that is sent again is known.
-pub(super) fn append(sha: &str, keys: &Keys, node: u64, batch: u64, events: &[Append]) -> Cmd {
-    let mut cmd = script(sha, 4 + 5 * events.len());
-    cmd.arg(keys.meta()).arg(keys.feed()).arg(keys.rooms()).arg(keys.answer(node));
-    for Append { event, .. } in events {
-        let id = event.event_id.as_deref().unwrap_or_default();
-        cmd.arg(keys.room(&event.room)).arg(keys.log(event.lane, &event.room)).arg(keys.states(&event.room));
-        cmd.arg(keys.event_id(&event.room, id)).arg(keys.waits(&event.room));
+/// Events of one shard.
+pub(super) struct Part {
+    pub shard: u16,
+    pub events: Vec<Append>,
+}
+
+/// A batch of events, named, so that one that is sent again is known. In a cluster they are of one shard. A shard may have so many rooms.
+pub(super) fn append(sha: &str, node: u64, rooms_max: usize, batch: u64, parts: &[Part]) -> Cmd {
+    let keys: Vec<Keys> = parts.iter().map(|part| Keys::new(part.shard)).collect();
+    let mut cmd = script(sha, 1 + parts.iter().map(|part| 3 + 5 * part.events.len()).sum::<usize>());
+    cmd.arg(keys[0].answer(node));
+    for (part, keys) in parts.iter().zip(&keys) {
+        cmd.arg(keys.meta()).arg(keys.feed()).arg(keys.rooms());
+        for Append { event, .. } in &part.events {
+            let id = event.event_id.as_deref().unwrap_or_default();
+            cmd.arg(keys.room(&event.room)).arg(keys.log(event.lane, &event.room)).arg(keys.states(&event.room));
+            cmd.arg(keys.event_id(&event.room, id)).arg(keys.waits(&event.room));
+        }
     }
-    cmd.arg(batch).arg(FEED_EVENTS_MAX).arg(KEYS_PER_ROOM_MAX).arg(ID_MS);
+    cmd.arg(batch).arg(FEED_EVENTS_MAX).arg(KEYS_PER_ROOM_MAX).arg(ID_MS).arg(rooms_max);
     let mut body = String::new();
-    for append in events {
-        let event = &append.event;
-        body.clear();
-        let data_at = record::put_body(&mut body, node, append);
-        let state = if event.mode == Mode::State { record::state_name(&event.kind, &event.key) } else { String::new() };
-        cmd.arg(record::mode_letter(event.mode)).arg(event.lane.index()).arg(state).arg(event.owner.as_deref().unwrap_or_default());
-        cmd.arg(u8::from(event.event_id.is_some())).arg(event.version.map(|version| version.to_string()).unwrap_or_default());
-        cmd.arg(event.history).arg(LOG_EVENTS_MAX).arg(data_at).arg(&*event.room).arg(append.rev).arg(&body);
-        let event_id = event.event_id.as_deref().unwrap_or_default();
-        // Without an id there is nothing that could be acknowledged.
-        let waits = event.ack_ttl.filter(|_| event.mode == Mode::Stream && !event_id.is_empty());
-        cmd.arg(waits.map_or(0, |ttl| append.ts_ms.saturating_add(ttl.as_millis() as u64))).arg(event_id);
+    for part in parts {
+        cmd.arg(part.events.len());
+        part.events.iter().for_each(|append| put_event(&mut cmd, node, append, &mut body));
     }
     cmd
 }
 
+fn put_event(cmd: &mut Cmd, node: u64, append: &Append, body: &mut String) {
+    let event = &append.event;
+    body.clear();
+    let data_at = record::put_body(body, node, append);
+    let state = if event.mode == Mode::State { record::state_name(&event.kind, &event.key) } else { String::new() };
+    cmd.arg(record::mode_letter(event.mode)).arg(event.lane.index()).arg(state).arg(event.owner.as_deref().unwrap_or_default());
+    cmd.arg(u8::from(event.event_id.is_some())).arg(event.version.map(|version| version.to_string()).unwrap_or_default());
+    cmd.arg(event.history).arg(LOG_EVENTS_MAX).arg(data_at).arg(&*event.room).arg(append.rev).arg(&*body);
+    let event_id = event.event_id.as_deref().unwrap_or_default();
+    // Without an id there is nothing that could be acknowledged.
+    let waits = event.ack_ttl.filter(|_| event.mode == Mode::Stream && !event_id.is_empty());
+    cmd.arg(waits.map_or(0, |ttl| append.ts_ms.saturating_add(ttl.as_millis() as u64))).arg(event_id);
+}
+
 /// The answer to a batch: what became of each event. `None` if that is not an answer to it.
-pub(super) fn appended(batch: u64, events: &[Append], answer: &Value) -> Option<Vec<Appended>> {
+pub(super) fn appended(batch: u64, parts: &[Part], answer: &Value) -> Option<Vec<Appended>> {
     let mut words = text(answer)?.split(' ');
     if words.next()?.parse() != Ok(batch) {
         return None;
     }
-    let (_, epoch) = (words.next()?, words.next()?.into());
-    let mut each = |append: &Append| {
-        let outcome = match record::verdict(words.next()?)? {
-            Verdict::Placed(outcome, number) => Ok(Placed { outcome, number, epoch: std::sync::Arc::clone(&epoch) }),
-            refused => Err(refusal(refused, append)),
-        };
-        Some(Appended { id: append.id, outcome })
-    };
-    events.iter().map(&mut each).collect()
+    let mut appended = Vec::new();
+    for part in parts {
+        let (_, epoch): (_, Arc<str>) = (words.next()?, words.next()?.into());
+        for append in &part.events {
+            let outcome = match record::verdict(words.next()?)? {
+                Verdict::Placed(outcome, number) => Ok(Placed { outcome, number, epoch: Arc::clone(&epoch) }),
+                refused => Err(refusal(refused, append)),
+            };
+            appended.push(Appended { id: append.id, outcome });
+        }
+    }
+    Some(appended)
 }
 
 fn refusal(verdict: Verdict, Append { event, .. }: &Append) -> Refusal {
@@ -113,6 +132,13 @@ fn refusal(verdict: Verdict, Append { event, .. }: &Append) -> Refusal {
         Verdict::TooManyKeys => {
             let message =
                 format!("room `{}` has {KEYS_PER_ROOM_MAX} keys, which is all it may: delete some, or use more rooms", event.room);
+            Refusal::new(OVER_CAPACITY, message)
+        }
+        Verdict::TooManyRooms => {
+            let message = format!(
+                "Redis has as many rooms as the nodes may share, so that `{}` cannot be added: raise --max-rooms on all nodes, or use fewer rooms",
+                event.room
+            );
             Refusal::new(OVER_CAPACITY, message)
         }
         Verdict::OtherOwner | Verdict::Placed(..) => {

@@ -81,6 +81,8 @@ pub struct Begin {
     pub revocations: Vec<String>,
     /// The id of the last of them.
     pub revoked: String,
+    /// What Redis does when its memory is full, if it then throws away what it has.
+    pub evicts: Option<String>,
 }
 
 /// See the module.
@@ -243,8 +245,9 @@ impl Server {
         let (revocations, revoked) = calls::revoked(&answers[0]).ok_or_else(nonsense)?;
         let revocations = revocations.into_iter().map(str::to_owned).collect();
         let revoked = revoked.unwrap_or("0-0").to_owned();
+        let evicts = evicts(text(&client.ask(REVOCATIONS_SHARD, &[redis::cmd("INFO").arg("memory").clone()])?[0])?);
         let shards = (0..SHARDS).map(|shard| client.shard(shard)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Begin { shards, revocations, revoked })
+        Ok(Begin { shards, revocations, revoked, evicts })
     }
 
     /// Gives a revocation, as JSON, to all nodes, this one among them.
@@ -332,6 +335,11 @@ pub(super) fn ask(connection: &mut Connection, cmds: &[Cmd]) -> Result<Vec<Value
 fn no_error(answers: &[Value]) -> Result<(), Failure> {
     let error = answers.iter().find_map(|answer| if let Value::ServerError(error) = answer { Some(error) } else { None });
     error.map_or(Ok(()), |error| Err(Failure(format!("{} {}", error.code(), error.details().unwrap_or_default()))))
+}
+
+fn evicts(info: &str) -> Option<String> {
+    let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim);
+    policy.filter(|policy| *policy != "noeviction").map(str::to_owned)
 }
 
 fn run_id(info: &str) -> Result<&str, Failure> {

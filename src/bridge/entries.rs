@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::base::codes::{BAD_JSON, Refusal};
+use crate::base::codes::{BAD_JSON, Refusal, own_event_id};
+use crate::base::limits::{ENTRY_EVENT_IDS, OWN_EVENT_IDS};
 use crate::wire::event;
 
 /// The field of an entry that has the event, written as for the publish API.
@@ -60,10 +61,13 @@ pub(super) fn line(stream: &str, id: &str, fields: &Fields) -> Result<Vec<u8>, R
         }
     };
     let draft = event::parse(event, &[]).map_err(|rejected| Refused::from(rejected.refusal))?;
-    let mut line = Vec::with_capacity(event.len() + stream.len() + id.len() + 24);
+    if draft.event_id.as_ref().is_some_and(|given| given.starts_with(OWN_EVENT_IDS)) {
+        return Err(Refused::from(own_event_id()));
+    }
+    let mut line = Vec::with_capacity(event.len() + stream.len() + id.len() + 40);
     match event.strip_prefix(b"{") {
         Some(rest) if draft.event_id.is_none() => {
-            write!(line, "{{\"event_id\":\"{stream}:{id}\",").expect("writing to a Vec does not fail");
+            write!(line, "{{\"event_id\":\"{ENTRY_EVENT_IDS}{stream}:{id}\",").expect("writing to a Vec does not fail");
             line.extend_from_slice(rest);
         }
         _ => line.extend_from_slice(event),
@@ -106,7 +110,7 @@ mod tests {
     fn an_event_gets_the_id_of_its_entry_if_it_has_none() {
         let own = r#"{"type":"t","room":"r","event_id":"e1","data":{}}"#;
         assert_eq!(text(own).unwrap(), format!("{own}\n"));
-        let spliced = "{\"event_id\":\"orders:5-1\", \"type\" : \"t\",   \"data\":{\"a\":\"\\n\"}}\n";
+        let spliced = "{\"event_id\":\"tickerd:entry:orders:5-1\", \"type\" : \"t\",   \"data\":{\"a\":\"\\n\"}}\n";
         assert_eq!(text("\n { \"type\" : \"t\", \r\n\"data\":{\"a\":\"\\n\"}} ").unwrap(), spliced);
         let null = text(r#"{"event_id":null,"type":"t","data":1}"#);
         assert!(null.is_ok_and(|line| event::parse(line.as_bytes(), &[]).is_err()), "the daemon says that it is there twice");

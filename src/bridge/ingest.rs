@@ -22,8 +22,10 @@ use super::stats::IngestStats;
 
 /// The consumer group, and the one consumer in it.
 const GROUP: &str = "tickerd";
-/// Entries read at a time.
+/// Entries read at a time. After a failure, which may be for their length, fewer.
 const ENTRIES_PER_READ: usize = 256;
+/// How long an answer may take: entries may be long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a read waits for something to come.
 const WAIT_MS: u64 = 250;
 /// How long a lease holds: after a crash, the next node begins that much later.
@@ -81,16 +83,17 @@ impl Ingest {
     pub fn run(self) {
         let (mut session, mut publisher, mut is_told) = (None, None, false);
         // The group, if it is new, begins with what comes from now on. One that is gone later, with all of Redis, begins anew.
-        let mut begin = "$";
+        let (mut begin, mut count) = ("$", ENTRIES_PER_READ);
         while !self.is_ending() {
             self.door.turn();
-            match self.turn(begin, &mut session, &mut publisher) {
+            match self.turn((begin, count), &mut session, &mut publisher) {
                 Ok(()) => {
                     if std::mem::take(&mut is_told) {
                         tracing::info!(event = "ingest_back", "the streams can be read again");
                     }
                     self.stats.failing.store(false, Ordering::Relaxed);
                     begin = "0";
+                    count = (count * 2).min(ENTRIES_PER_READ);
                 }
                 Err(failure) => {
                     if !std::mem::replace(&mut is_told, true) {
@@ -98,6 +101,7 @@ impl Ingest {
                     }
                     self.stats.failing.store(true, Ordering::Relaxed);
                     (session, publisher) = (None, None);
+                    count = (count / 16).max(1);
                     self.stats.leases.set(0);
                     self.rest(RETRY);
                 }
@@ -121,7 +125,7 @@ impl Ingest {
         }
     }
 
-    fn turn(&self, begin: &str, session: &mut Option<Session>, publisher: &mut Option<Publisher>) -> Result<(), Failure> {
+    fn turn(&self, (begin, count): (&str, usize), session: &mut Option<Session>, publisher: &mut Option<Publisher>) -> Result<(), Failure> {
         let session = match session {
             Some(session) => session,
             none => none.insert(self.connect(begin)?),
@@ -131,7 +135,7 @@ impl Ingest {
             self.rest(RENEW_EVERY);
             return Ok(());
         }
-        let answers = ask(&mut session.redis, &[read(&session.streams)])?;
+        let answers = ask(&mut session.redis, &[read(&session.streams, count)])?;
         let Value::Array(streams) = &answers[0] else { return Ok(()) };
         for answer in streams {
             let Some([name, entries]) = calls::array(answer) else { return Err(nonsense()) };
@@ -148,6 +152,7 @@ impl Ingest {
 
     fn connect(&self, begin: &str) -> Result<Session, Failure> {
         let mut redis = self.server.plain(&self.streams[0])?;
+        redis.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         for name in &self.streams {
             let mut group = redis::cmd("XGROUP");
             group.arg("CREATE").arg(name).arg(GROUP).arg(begin).arg("MKSTREAM");
@@ -172,6 +177,9 @@ impl Ingest {
             stream.leased = (answer == Value::Int(1)).then_some(asked);
             if stream.is_held() && !was_held {
                 stream.is_caught_up = false;
+                if self.stats.failing.load(Ordering::Relaxed) {
+                    continue; // `ingest_back` will tell
+                }
                 tracing::info!(event = "ingest_begun", stream = stream.name, "this node publishes what comes by the stream");
             }
         }
@@ -284,12 +292,12 @@ fn failed(error: &io::Error) -> Failure {
 }
 
 /// What is new, and of a stream whose lease was just got, what was read before and not acknowledged.
-fn read(streams: &[Stream]) -> Cmd {
+fn read(streams: &[Stream], count: usize) -> Cmd {
     let held: Vec<&Stream> = streams.iter().filter(|stream| stream.is_held()).collect();
     let names: Vec<&str> = held.iter().map(|stream| stream.name.as_str()).collect();
     let from: Vec<&str> = held.iter().map(|stream| if stream.is_caught_up { ">" } else { "0" }).collect();
     let mut cmd = redis::cmd("XREADGROUP");
-    cmd.arg("GROUP").arg(GROUP).arg(GROUP).arg("COUNT").arg(ENTRIES_PER_READ).arg("BLOCK").arg(WAIT_MS).arg("STREAMS").arg(names).arg(from);
+    cmd.arg("GROUP").arg(GROUP).arg(GROUP).arg("COUNT").arg(count).arg("BLOCK").arg(WAIT_MS).arg("STREAMS").arg(names).arg(from);
     cmd
 }
 

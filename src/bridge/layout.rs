@@ -17,7 +17,7 @@
 //! | `tickerd:{0}:nodes` | sorted set: what each node that is there says of itself, as JSON, by when it had to say so again |
 //! | `tickerd:ingest:{STREAM}` | string: the node that publishes what comes by that stream |
 //! | `STREAM:refused` | stream: its entries that were refused, with the reason; in a cluster `{STREAM}:refused`, which is where the stream is |
-//! | `tickerd:{5}:answer:NODE` | string: the last answer to that node, for the case that it got lost |
+//! | `tickerd:{5}:answer:NODE` | string: the last answer to a call of that node that began with this shard, for the case that it got lost |
 
 use crate::base::lane::Lane;
 

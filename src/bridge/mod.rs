@@ -1,9 +1,9 @@
 //! The bridge to Redis: the store that several nodes share.
 //!
-//! A batch of events goes to Redis as one call of a script for each shard, which judges, numbers and keeps them, and puts them into the
-//! shard's feed, a stream; all of that at once or not at all. Every node reads all feeds, by one blocking `XREAD`, and pushes what comes: so each
-//! event comes to every node once, in one order, and a node whose connection broke goes on where it was. (Pub/sub would lose what is published
-//! meanwhile. That every node reads everything is what bounds the number of nodes.)
+//! A batch of events goes to Redis as one call of a script (in a cluster, one for each shard), which judges, numbers and keeps them, and puts them
+//! into their shards' feeds, which are streams; all of that at once or not at all. Every node reads all feeds, by one blocking `XREAD`, and pushes
+//! what comes: so each event comes to every node once, in one order, and a node whose connection broke goes on where it was. (Pub/sub would lose
+//! what is published meanwhile. That every node reads everything is what bounds the number of nodes.)
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -69,6 +69,8 @@ pub struct Shared {
     pub news: Arc<Link<News>>,
     /// The figures.
     pub stats: Arc<stats::BridgeStats>,
+    /// How many rooms a shard may have.
+    pub rooms_max: usize,
     /// By shard: something was missed that may be about any room in it, so that it is to be read anew.
     pub anew: Arc<[AtomicBool; SHARDS as usize]>,
     /// Set, and the doors rung, when the threads shall end.

@@ -145,6 +145,7 @@ pub(super) enum Verdict {
     OtherOwner,
     OtherLane,
     TooManyKeys,
+    TooManyRooms,
 }
 
 /// Reads a verdict.
@@ -157,6 +158,7 @@ pub(super) fn verdict(word: &str) -> Option<Verdict> {
         "o" => return Some(Verdict::OtherOwner),
         "c" => return Some(Verdict::OtherLane),
         "f" => return Some(Verdict::TooManyKeys),
+        "r" => return Some(Verdict::TooManyRooms),
         _ => return None,
     };
     let number = word.get(2..)?.parse().ok()?;

@@ -12,9 +12,10 @@ use crate::hub::store::{Append, Appended, News, SHARDS, Settled, shard_of};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
+use super::Shared;
+use super::calls::{self, Part};
 use super::client::{Client, Failure, nonsense};
 use super::layout::{Keys, NODES_SHARD};
-use super::{Shared, calls};
 
 /// Events in one batch.
 const BATCH_EVENTS: usize = 1024;
@@ -55,11 +56,17 @@ pub struct Writer {
     say_at: Instant,
 }
 
-/// Events of one shard on their way.
+/// Events on their way: in a cluster of one shard, else of as many as there are, for each call costs Redis as much as an event or two.
 struct Call {
-    shard: u16,
     batch: u64,
-    events: Vec<Append>,
+    parts: Vec<Part>,
+}
+
+impl Call {
+    /// It goes to where that shard is.
+    fn shard(&self) -> u16 {
+        self.parts[0].shard
+    }
 }
 
 /// What Redis has, but too few replicas: a failover might lose it. Its feed brings it all the same.
@@ -107,9 +114,9 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, by shard: of each one call at a time, so that the store need remember one answer alone.
+    /// Takes what waits, by shard. No two calls at a time begin with the same one, so that the store need remember one answer alone.
     fn calls(&mut self) -> Vec<Call> {
-        let mut calls: Vec<Call> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let mut of: [Option<usize>; SHARDS as usize] = [None; SHARDS as usize];
         let (mut events, mut bytes) = (0, 0);
         while events < BATCH_EVENTS && bytes < BATCH_BYTES {
@@ -117,11 +124,19 @@ impl Writer {
             (events, bytes) = (events + 1, bytes + append.event.bytes());
             let shard = shard_of(&append.event.room);
             let at = *of[usize::from(shard)].get_or_insert_with(|| {
-                self.batch += 1;
-                calls.push(Call { shard, batch: self.batch, events: Vec::new() });
-                calls.len() - 1
+                parts.push(Part { shard, events: Vec::new() });
+                parts.len() - 1
             });
-            calls[at].events.push(append);
+            parts[at].events.push(append);
+        }
+        let together = if self.shared.server.is_cluster() { 1 } else { usize::from(SHARDS) };
+        let mut named = |parts| {
+            self.batch += 1;
+            Call { batch: self.batch, parts }
+        };
+        let mut calls = Vec::new();
+        while !parts.is_empty() {
+            calls.push(named(parts.drain(..together.min(parts.len())).collect()));
         }
         calls
     }
@@ -186,22 +201,22 @@ impl Writer {
             Some(client) => client,
             none => none.insert(self.shared.server.connect_all()?),
         };
-        let node = self.shared.server.node;
+        let (node, rooms_max) = (self.shared.server.node, self.shared.rooms_max);
         let (begun, sha) = (Instant::now(), client.append_sha().to_owned());
-        let append = |call: &Call| (call.shard, calls::append(&sha, &Keys::new(call.shard), node, call.batch, &call.events));
+        let append = |call: &Call| (call.shard(), calls::append(&sha, node, rooms_max, call.batch, &call.parts));
         let settled = self.settled.iter().map(|settled| (shard_of(&settled.room), settled));
         let settled = settled.map(|(shard, settled)| (shard, calls::settled(&Keys::new(shard), settled)));
         let mut cmds: Vec<(u16, Cmd)> = calls.iter().map(append).chain(settled).collect();
         let replicas = self.shared.server.replicas;
         if replicas > 0 {
             // On the same connection, after what is waited for.
-            cmds.extend(calls.iter().map(|call| (call.shard, calls::wait(replicas))));
+            cmds.extend(calls.iter().map(|call| (call.shard(), calls::wait(replicas))));
         }
         let answers = client.ask_each(&cmds)?;
         let waited = &answers[answers.len().saturating_sub(calls.len())..];
         let mut appended = Vec::new();
         for ((call, answer), have) in calls.iter().zip(&answers).zip(waited) {
-            let outcomes = calls::appended(call.batch, &call.events, answer).ok_or_else(nonsense)?;
+            let outcomes = calls::appended(call.batch, &call.parts, answer).ok_or_else(nonsense)?;
             match (replicas, have) {
                 (0, _) => appended.extend(outcomes),
                 (_, Value::Int(have)) if *have >= i64::from(replicas) => appended.extend(outcomes),
@@ -226,7 +241,7 @@ impl Writer {
             "Redis does not answer ({failure}), and whether it took the event is not known: send it again with the same event_id after retry_after_ms"
         );
         let refusal = Refusal::passing(STORE_UNAVAILABLE, message, RETRY_MS);
-        let events = calls.into_iter().flat_map(|call| call.events);
+        let events = calls.into_iter().flat_map(|call| call.parts).flat_map(|part| part.events);
         let appended = events.map(|append| Appended { id: append.id, outcome: Err(refusal.clone()) }).collect();
         tracing::error!(event = "redis_gone", %failure, "Redis does not answer: publishes to shared rooms are refused until it does");
         self.shared.tell(News::Gone { reason: failure.to_string().into() }, &self.door);

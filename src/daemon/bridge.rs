@@ -15,7 +15,7 @@ use crate::bridge::writer::Writer;
 use crate::bridge::{Access, Begin, Failure, Server, Shared};
 use crate::config::RedisConfig;
 use crate::hub::journal::Fetch;
-use crate::hub::store::{Append, News, Settled};
+use crate::hub::store::{Append, News, SHARDS, Settled};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
@@ -35,6 +35,8 @@ const SETTLES_SLOTS: usize = 1024;
 pub(super) struct Bridge {
     server: Arc<Server>,
     begin: Begin,
+    /// How many rooms a shard may have.
+    rooms_max: usize,
 }
 
 /// The hub's ends of the links.
@@ -49,16 +51,23 @@ pub(super) struct BridgeLinks {
 pub(super) type BridgeHandle = Crew<BridgeStats>;
 
 impl Bridge {
-    /// Connects, and reads all that the nodes share; their revocations hold here from now on.
-    pub(super) fn open(config: &RedisConfig, revocations: &mut Revocations, clock: Clock) -> Result<Bridge, String> {
-        let told = |failure: Failure| format!("cannot use Redis at {}: {failure}; is it running, and --redis right?", config.url);
+    /// Connects, and reads all that the nodes share; their revocations hold here from now on. `rooms_max` is what this node has room for.
+    pub(super) fn open(config: &RedisConfig, rooms_max: usize, revocations: &mut Revocations, clock: Clock) -> Result<Bridge, String> {
+        let told = |failure: Failure| format!("cannot use Redis at {}: {failure}; {}", config.url, remedy(&failure));
         let begun = std::time::Instant::now();
         let server = Arc::new(Server::new(&config.url, access(config)?, options::random()?).map_err(told)?);
         let begin = server.read_all().map_err(told)?;
         Bridge::add_revocations(&begin.revocations, revocations, clock.now().wall_ms / 1000)?;
         let rooms: usize = begin.shards.iter().map(|shard| shard.rooms.len()).sum();
+        if let Some(policy) = begin.evicts.as_deref() {
+            tracing::warn!(
+                event = "redis_evicts",
+                policy,
+                "when its memory is full, Redis throws away rooms and their numbers: set maxmemory-policy noeviction"
+            );
+        }
         tracing::info!(event = "redis_read", rooms, ms = begun.elapsed().as_millis() as u64);
-        Ok(Bridge { server, begin })
+        Ok(Bridge { server, begin, rooms_max: shared_rooms_of_shard(rooms_max) })
     }
 
     /// Where revocations are given to all nodes.
@@ -106,6 +115,7 @@ impl Bridge {
             server: self.server,
             news: Arc::clone(&links.news),
             stats: Arc::clone(&stats),
+            rooms_max: self.rooms_max,
             anew: Arc::default(),
             stop: Arc::clone(&stop),
         };
@@ -131,6 +141,21 @@ impl Bridge {
         }
         Ok((Crew { threads, doors, stop, stats }, links))
     }
+}
+
+/// Of the rooms that each node has place for, an eighth is left for those that are its own, or have had no event. The others are shared out evenly, for
+/// in a cluster nobody counts those of all shards.
+fn shared_rooms_of_shard(rooms_max: usize) -> usize {
+    (rooms_max / 8 * 7 / usize::from(SHARDS)).max(1)
+}
+
+/// What to do about a Redis that is of no use.
+fn remedy(failure: &Failure) -> &'static str {
+    let is_about = |what: &str| failure.0.to_ascii_lowercase().contains(what);
+    if is_about("noauth") || is_about("wrongpass") || is_about("authentication") {
+        return "--redis-password-file has the password, and the URL the user, if there is one";
+    }
+    "is it running, and --redis right?"
 }
 
 /// Reads what Redis wants to see, and what we want to see of it.

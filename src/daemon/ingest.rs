@@ -37,7 +37,7 @@ impl IngestHandle {
             .map_err(|failure| format!("cannot use Redis at {}: {failure}", config.redis.url))?;
         let seat = Seat::start("ingest")?;
         let (door, stop, stats) = (Arc::clone(&seat.door), Arc::new(AtomicBool::new(false)), Arc::new(IngestStats::default()));
-        let (streams, publish) = (config.streams.clone(), publisher(reactor, false));
+        let (streams, publish) = (config.streams.clone(), publisher(reactor, true)); // for the ids that it gives; what entries may not do it sees to
         let ingest = Ingest { server, streams, door: Arc::clone(&door), stop: Arc::clone(&stop), stats: Arc::clone(&stats), publish };
         Ok(IngestHandle { thread: seat.occupy(|_| ingest)?, stop, door, stats })
     }

@@ -345,7 +345,7 @@ fn open_store(
     clock: Clock,
 ) -> Result<(Option<Journal>, Option<Bridge>), String> {
     if let Some(redis) = &config.redis {
-        return Ok((None, Some(Bridge::open(redis, revocations, clock)?)));
+        return Ok((None, Some(Bridge::open(redis, config.rooms_max, revocations, clock)?)));
     }
     Ok((data_dir.map(|dir| Journal::open(dir, clock)).transpose()?, None))
 }

@@ -14,7 +14,7 @@ use crate::base::limits::{APPEND_BYTES_MAX, APPENDS_ALERT_RESERVE, APPENDS_MAX};
 use crate::base::time::{Mono, Now};
 
 use super::journal::KeptState;
-use super::ports::{Accepted, Event, Outlet, Output, PendingId, Publish, Safety};
+use super::ports::{Accepted, Event, Number, Outlet, Output, PendingId, Publish, Safety};
 use super::room::{HeldEvent, HeldState, Key};
 use super::rooms::Eviction;
 use super::shared_acks::{Ended, is_notice};
@@ -64,7 +64,6 @@ struct Asked {
     asker: Asker,
     room: Arc<str>,
     lane: Lane,
-    mode: Mode,
     bytes: usize,
 }
 
@@ -106,7 +105,7 @@ impl Shared {
 
     /// Notes that the store is about to be given that event.
     pub(super) fn ask(&mut self, asker: Asker, event: &Event) -> (u32, u32) {
-        let asked = Asked { asker, room: (*event.room).into(), lane: event.lane, mode: event.mode, bytes: event.bytes() };
+        let asked = Asked { asker, room: (*event.room).into(), lane: event.lane, bytes: event.bytes() };
         self.bytes += asked.bytes;
         self.asked.insert(|_, _| asked)
     }
@@ -216,7 +215,8 @@ impl Hub {
     fn placed(&self, asked: &Asked, placed: Placed) -> Accepted {
         let Placed { outcome, number, epoch } = placed;
         let members = self.rooms.id_of(&asked.room).and_then(|id| self.rooms.by_id(id)).map_or(0, super::room::Room::members_total);
-        let safety = if asked.mode == Mode::Stream { Safety::Durable } else { Safety::Memory };
+        // What is a duplicate of an event that was not kept is not kept either.
+        let safety = if matches!(number, Number::Seq(_)) { Safety::Durable } else { Safety::Memory };
         Accepted { outcome, room: Arc::clone(&asked.room), lane: asked.lane, number, epoch, safety, members }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, schema: Schema) -> Result<Connection, OpenError>
         if is_damage(&error) {
             OpenError::Damaged(error)
         } else {
-            OpenError::Other(format!("cannot open {}: {error}; give --data-dir a directory that this user may write", path.display()))
+            OpenError::Other(format!("cannot open {}: {error}; is it a file, in a --data-dir that this user may write?", path.display()))
         }
     };
     // Made here, for SQLite would let everybody read it, and what it puts beside it has the same mode. What is wrong with the place, it tells.

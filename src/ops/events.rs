@@ -54,6 +54,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("certificate", "info", "a certificate is served"),
     ("certificate_doubtful", "warn", "something about a certificate is most likely not meant"),
     ("certificate_expires", "warn", "a certificate expires within 14 days"),
+    ("redis_evicts", "warn", "Redis throws away what it has when its memory is full: set `maxmemory-policy noeviction`"),
     ("redis_read", "info", "all shards were read at the start"),
     ("redis_gone", "error", "Redis does not answer: publishes are refused"),
     ("redis_back", "info", "it does again"),

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::auth::Grants;
-use crate::base::codes::{FORBIDDEN, INVALID_FIELD, Refusal, SHUTTING_DOWN, TOO_LARGE};
+use crate::base::codes::{FORBIDDEN, Refusal, SHUTTING_DOWN, TOO_LARGE, own_event_id};
 use crate::base::ids::{ConnId, Ticket};
-use crate::base::limits::{CREDIT_WINDOW, OWN_EVENT_IDS, PUBLISH_BYTES_MAX};
+use crate::base::limits::{CREDIT_WINDOW, PUBLISH_BYTES_MAX};
 use crate::hub::ports::{Accepted, Event, Publish, Safety};
 use crate::wire::event::{self, Draft};
 use crate::wire::request_id::RequestId;
@@ -135,8 +135,7 @@ fn admit(draft: &Draft<'_>, grants: &Grants, core: &Core) -> Result<Event, Refus
     }
     let event = core.catalog.resolve(draft)?;
     if event.event_id.as_deref().is_some_and(|event_id| !grants.may_name(event_id)) {
-        let message = format!("`event_id` begins with `{OWN_EVENT_IDS}`, as those of the daemon's own events do: choose another");
-        return Err(Refusal::new(INVALID_FIELD, message));
+        return Err(own_event_id());
     }
     if !grants.may_publish(&event.room) {
         let message = format!(

@@ -64,7 +64,7 @@ def test_what_is_added_to_the_stream_is_published(node, redis):
     first = add(redis, risk_alert(n=1))
     add(redis, risk_alert(n=2) | {"event_id": "own"})
     alerts = member.recv_many(2)
-    assert [(alert["data"]["n"], alert["seq"], alert["event_id"]) for alert in alerts] == [(1, 1, f"{STREAM}:{first}"), (2, 2, "own")]
+    assert [(alert["data"]["n"], alert["seq"], alert["event_id"]) for alert in alerts] == [(1, 1, f"tickerd:entry:{STREAM}:{first}"), (2, 2, "own")]
     for n in range(500):
         add(redis, note("r:1", data={"n": n}))
     assert [member.recv()["data"]["n"] for _ in range(500)] == list(range(500))
@@ -94,6 +94,22 @@ def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(node, redis):
     assert "`event`" in by_id[ids[-1]]["message"] and by_id[ids[-1]]["payload"] == "{}"
     assert daemon.metric("ingest_entries_total", "refused") == len(ids)
     assert daemon.stderr().count('"event":"ingest_refused"') == len(ids)
+
+
+def test_nobody_takes_the_id_of_an_entry_before_it_comes(node, redis):
+    """DLV-08: whoever may publish in the room cannot guess what an entry will be called, and so suppress it; nor does an entry name itself as
+    the daemon's own events are named."""
+    daemon = begins(node())
+    member = daemon.member("challenge:c1", token=mint(rooms=["*"]))
+    for guess in (f"{STREAM}:99999999999999-0", "99999999999999-0"):
+        assert daemon.publish(note("challenge:c1", "metric", "transient") | {"event_id": guess})[0]["ok"]
+    (answer,) = daemon.publish_unix(note("challenge:c1", "metric", "transient") | {"event_id": f"tickerd:entry:{STREAM}:99999999999999-0"})
+    assert (answer["ok"], answer["name"]) == (False, "invalid_field")
+    redis.ask("XADD", STREAM, "99999999999999-0", "event", json.dumps(risk_alert(n=1)))
+    redis.ask("XADD", STREAM, "99999999999999-1", "event", json.dumps(risk_alert(n=2) | {"event_id": "tickerd:FAILED"}))
+    wait_until(lambda: is_published(redis), "all is acknowledged")
+    assert [message["data"]["n"] for message in [member.recv() for _ in range(3)] if message["type"] == "RISK_ALERT"] == [1]
+    assert "tickerd:" in redis.ask("XRANGE", REFUSED, "-", "+")[0][1][5]
 
 
 def test_entries_that_were_cut_off_are_told(node, redis):

@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import re
 import shutil
+import subprocess
 import threading
 
 import pytest
-from harness import LONG, PATIENCE_S, Daemon, equity, figures, handshake_status, http_request, mint, note, risk_alert, wait_until
+from harness import LONG, PATIENCE_S, ROOT, Daemon, equity, figures, handshake_status, http_request, mint, note, risk_alert, wait_until
 from redis_server import PROGRAM, RedisServer
 from wire import TEXT, RawClient
 
@@ -40,6 +42,10 @@ def alerts(messages):
     return [message for message in messages if message.get("lane") == "alert" and "seq" in message]
 
 
+def updates(messages):
+    return [message for message in messages if message.get("lane") == "update" and "seq" in message]
+
+
 def seqs(messages):
     return [message["seq"] for message in alerts(messages)]
 
@@ -47,6 +53,79 @@ def seqs(messages):
 def test_the_store_is_the_program_that_was_asked_for(redis):
     """SCL-08: what a run with Valkey in Redis' place says of it is said of Valkey."""
     assert os.path.samefile(f"/proc/{redis.process.pid}/exe", shutil.which(PROGRAM))
+
+
+def test_what_is_published_at_once_is_one_call_whatever_the_rooms(node, redis):
+    """SCL-01: a call costs Redis as much as several events, so that it had better not be one for each shard of rooms."""
+    daemon, rooms = node(), 64
+    # Each call keeps its answer by a SET, and nothing else here does.
+    calls = lambda: int(redis.ask("INFO", "commandstats").partition("cmdstat_set:calls=")[2].partition(",")[0] or 0)
+    before, answers = calls(), []
+    redis.stall()
+    publisher = threading.Thread(target=lambda: answers.extend(daemon.publish_unix(*(note(f"r:{n}", data={"n": n}) for n in range(rooms)))))
+    publisher.start()
+    wait_until(lambda: daemon.metrics()["tickerd_redis_waiting_publishes"] == rooms, "all wait for Redis")
+    redis.go_on()
+    publisher.join()
+    assert all(answer["ok"] and answer["seq"] == 1 for answer in answers) and len({answer["epoch"] for answer in answers}) == 16
+    assert 1 <= calls() - before <= 8
+
+
+def test_rooms_that_nodes_share_are_as_many_as_each_node_has_place_for(node):
+    """LIM-06, SCL-01: a publish that needs one more is refused, and what was answered `ok` can be joined on every node."""
+    one, two = node(max_rooms=300), node(max_rooms=300)
+    answers = one.publish_unix(*(note(f"r:{n}", "update", "stream", {"n": n}) for n in range(500)))
+    taken = [n for n, answer in enumerate(answers) if answer["ok"]]
+    assert {answer["name"] for answer in answers if not answer["ok"]} == {"over_capacity"}
+    assert len(taken) == 300 * 7 // 8 // 16 * 16, "five hundred names fill all shards"
+    wait_until(lambda: two.metrics()["tickerd_rooms"] >= len(taken), "the other node knows them")
+    newcomer = two.connect(mint("u1", **EVERYTHING))
+    for n in taken[:: len(taken) // 20]:
+        assert [event["data"]["n"] for event in updates(newcomer.subscribe(f"r:{n}", since={"epoch": answers[n]["epoch"], "seq": {"update": 0}})[1])] == [n]
+    newcomer.subscribe("user:u1")
+    assert one.publish(note(f"r:{taken[0]}", "update", "stream", {"n": "more"}))[0]["ok"], "in a room that is there it goes on"
+    assert one.metrics()["tickerd_redis_unplaced_total"] == two.metrics()["tickerd_redis_unplaced_total"] == 0
+
+
+def test_all_rooms_go_as_readme_says(tmp_path, redis):
+    """LIM-06: what has become of no use is removed by one command, and what comes then begins anew."""
+    command = re.search(r"`(redis-cli --scan .*?)`", (ROOT / "README.md").read_text()).group(1).replace("redis-cli", f"redis-cli -p {redis.port}")
+    epochs = []
+    for start in range(2):
+        daemon = Daemon(tmp_path / f"start-{start}", redis=redis.url, reactors=1)
+        (answer,) = daemon.publish(note("r:1"))
+        assert answer["seq"] == 1
+        epochs.append(answer["epoch"])
+        daemon.end()
+        subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        assert redis.ask("DBSIZE") == 0
+    assert epochs[0] != epochs[1]
+
+
+def test_a_duplicate_of_what_was_not_kept_is_not_said_to_be_safe(node):
+    """DLV-08: the answer to a duplicate says how safe the event is that it is a duplicate of."""
+    daemon = node()
+    (first,) = daemon.publish(note("r:1", "metric", "transient", event_id="e1"))
+    (again,) = daemon.publish(note("r:1", "alert", "stream", event_id="e1"))
+    assert (first["result"], first["ack"], again["result"], again["ack"]) == ("accepted", "memory", "duplicate", "memory")
+    kept, again = daemon.publish(note("r:1", "alert", "stream", event_id="e2"), note("r:1", "alert", "stream", event_id="e2"))
+    assert (kept["ack"], again["result"], again["ack"]) == ("durable", "duplicate", "durable")
+
+
+def test_a_redis_that_throws_rooms_away_is_told_of(node, redis):
+    """DLV-12: rooms and their numbers are to stay."""
+    assert "redis_evicts" not in node().stderr()
+    redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    assert "redis_evicts" in node().stderr()
+
+
+def test_a_wrong_password_is_said_to_be_one(serve, redis, tmp_path):
+    """AUT-09: whoever starts a daemon hears which option to mend."""
+    redis.ask("CONFIG", "SET", "requirepass", "secret")
+    (tmp_path / "password").write_text("wrong")
+    for flags in ({}, {"redis_password_file": tmp_path / "password"}):
+        with pytest.raises(AssertionError, match="--redis-password-file"):
+            serve(redis=redis.url, **flags)
 
 
 # ---- SCL-01: one order, each once ------------------------------------------------------------------------------------

@@ -1,26 +1,35 @@
--- Numbers a batch of events of one shard, keeps them, and puts them into the feed: all of it, or nothing.
+-- Numbers a batch of events, keeps them, and puts them into the feeds of their shards: all of it, or nothing.
 --
--- KEYS: meta, feed, rooms, the node's last answer; then for each event: room, log, states, id, waits
--- ARGV: the batch's name, events in the feed, keys of a room, milliseconds that ids are remembered; then for each event:
+-- KEYS: the node's last answer; then for each shard: meta, feed, rooms, and for each of its events: room, log, states, id, waits
+-- ARGV: the batch's name, events in a feed, keys of a room, milliseconds that ids are remembered, rooms of a shard; then for each shard how many events, and for each:
 --       mode (s: stream, k: state, t: transient), lane (0 to 2), type and key of a state, owner, whether it has an id, version, what a late
 --       joiner gets unasked, events in the log, where `data` begins in the body, the room's name,
 --       0, or the rev of a state that a node has changed by itself, the body, until when it waits for an acknowledgment (0: it does not),
 --       its `event_id`
--- Returns: the batch's name, the epoch's number and name, and a word for each event, all with spaces between:
+-- Returns: the batch's name, and for each shard its epoch's number and name, and a word for each event, all with spaces between:
 --       a: accepted, d: seen before, s: stale, u: unchanged, each with s, k or t and the number; o: another's room, c: a state of another
---       lane, f: too many keys
-local FIXED_KEYS, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 4, 5, 4, 14
+--       lane, f: too many keys, r: too many rooms
+local KEYS_SHARD, KEYS_EACH, FIXED_ARGS, ARGS_EACH = 3, 5, 5, 14
 local STARTS_MAX = 32
 
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'name', 'feed')
-if not meta[1] then return redis.error_reply('NOEPOCH the shard has no epoch') end
 -- Sent again because the answer was lost: it is the same answer.
-local last = redis.call('GET', KEYS[4])
+local last = redis.call('GET', KEYS[1])
 if last and string.sub(last, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' then return last end
 
-local epoch, feed = meta[1], tonumber(meta[3])
-local answer = {ARGV[1], epoch, meta[2]}
-local feed_max, keys_max, id_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+-- Where each shard's keys and arguments begin. All are looked at before anything is written.
+local shards, key, arg = {}, 2, FIXED_ARGS + 1
+while arg <= #ARGV do
+    local meta = redis.call('HMGET', KEYS[key], 'epoch', 'name', 'feed')
+    if not meta[1] then return redis.error_reply('NOEPOCH a shard has no epoch') end
+    local events = tonumber(ARGV[arg])
+    shards[#shards + 1] = {key = key, arg = arg + 1, events = events, epoch = meta[1], name = meta[2], feed = tonumber(meta[3])}
+    key, arg = key + KEYS_SHARD + events * KEYS_EACH, arg + 1 + events * ARGS_EACH
+end
+
+local answer = {ARGV[1]}
+local feed_max, keys_max, id_ms, rooms_max = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+-- Of the shard whose turn it is.
+local epoch, feed, feed_key, rooms_key
 
 -- The epochs in which the lane had events, with the first number of each, and with one more.
 local function started(starts, seq)
@@ -33,13 +42,15 @@ end
 
 local function to_feed(number, oldest, body)
     feed = feed + 1
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', feed_max, feed .. '-0', 'b', number .. '\0' .. oldest .. '\0' .. epoch .. '\0' .. body)
+    redis.call('XADD', feed_key, 'MAXLEN', '~', feed_max, feed .. '-0', 'b', number .. '\0' .. oldest .. '\0' .. epoch .. '\0' .. body)
 end
 
 local function append(k, a)
     local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, alone, body, wait_until, event_id = unpack(ARGV, a, a + ARGS_EACH - 1)
     local known = redis.call('HMGET', KEYS[k], 'born', 'owner', 'h' .. lane, 'e' .. lane, 'y' .. lane)
     if owner ~= '' and known[2] and known[2] ~= owner then return 'o' end
+    -- The daemon's own rooms are few, and must be there.
+    if not known[1] and redis.call('SCARD', rooms_key) >= rooms_max and string.sub(room, 1, 7) ~= 'system:' then return 'r' end
     if has_id == '1' then
         local seen = redis.call('GET', KEYS[k + 3])
         if seen then return 'd' .. seen end
@@ -93,7 +104,7 @@ local function append(k, a)
     end
 
     if not known[1] then
-        redis.call('SADD', KEYS[3], room)
+        redis.call('SADD', rooms_key, room)
         changes[#changes + 1] = 'born'
         changes[#changes + 1] = epoch
     end
@@ -107,10 +118,15 @@ local function append(k, a)
     return 'a' .. mode .. number
 end
 
-for event = 0, (#ARGV - FIXED_ARGS) / ARGS_EACH - 1 do
-    answer[#answer + 1] = append(FIXED_KEYS + 1 + event * KEYS_EACH, FIXED_ARGS + 1 + event * ARGS_EACH)
+for _, shard in ipairs(shards) do
+    epoch, feed, feed_key, rooms_key = shard.epoch, shard.feed, KEYS[shard.key + 1], KEYS[shard.key + 2]
+    answer[#answer + 1] = epoch
+    answer[#answer + 1] = shard.name
+    for event = 0, shard.events - 1 do
+        answer[#answer + 1] = append(shard.key + KEYS_SHARD + event * KEYS_EACH, shard.arg + event * ARGS_EACH)
+    end
+    redis.call('HSET', KEYS[shard.key], 'feed', feed)
 end
-redis.call('HSET', KEYS[1], 'feed', feed)
 local text = table.concat(answer, ' ')
-redis.call('SET', KEYS[4], text, 'PX', 600000)
+redis.call('SET', KEYS[1], text, 'PX', 600000)
 return text

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::analytics::{Account, Output, RestoreError, Status, Subject, SubjectKind, Taken, check_time};
-use crate::base::limits::OWN_EVENT_IDS;
+use crate::base::limits::{ENTRY_EVENT_IDS, OWN_EVENT_IDS};
 use crate::config::AnalyticsConfig;
 use crate::journal::accounts::{Accounts, Batch, Input, InputKind, KeptAccount, Origin};
 use crate::journal::follow::Followed;
@@ -397,7 +397,8 @@ impl Desk {
 
     /// An event of the daemon's own that stands in the journal is published, whoever was told so; and a status that was, holds. Whether it is one.
     pub(super) fn is_in_journal(&mut self, batch: &Batch<'_>, event: &Followed<'_>) -> rusqlite::Result<bool> {
-        let Some((event_id, own)) = event.event_id.and_then(|id| Some((id, id.strip_prefix(OWN_EVENT_IDS)?))) else { return Ok(false) };
+        let id = event.event_id.filter(|id| !id.starts_with(ENTRY_EVENT_IDS));
+        let Some((event_id, own)) = id.and_then(|id| Some((id, id.strip_prefix(OWN_EVENT_IDS)?))) else { return Ok(false) };
         if let Ok(status) = Status::parse(own) {
             self.settle(batch, event, status)?;
         }
