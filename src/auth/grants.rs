@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::claims::Times;
+use super::tickets::Written;
 use crate::base::ident::encode_segment;
 use crate::base::limits::{IDENT_BYTES_MAX, OWN_EVENT_IDS};
 
@@ -121,6 +122,40 @@ impl Grants {
     /// Does it have this scope?
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes & scope.bit() != 0
+    }
+
+    pub(super) fn written(&self) -> Written {
+        let scopes = Scope::ALL.into_iter().filter(|scope| self.has(*scope)).map(|scope| scope.name().to_owned());
+        let text = |patterns: &Patterns| (*patterns.0).to_owned();
+        Written {
+            user: (*self.user).to_owned(),
+            expires_at_ms: self.expires_at_ms,
+            jti: self.token_id.as_deref().map(str::to_owned),
+            issued_at_s: self.issued_at_s,
+            scopes: scopes.collect(),
+            rooms: self.rooms.as_ref().map(text),
+            publish_rooms: self.publish_rooms.as_ref().map(text),
+        }
+    }
+
+    /// `None` if a token could not have granted that.
+    pub(super) fn read(written: Written) -> Option<Grants> {
+        let Written { user, expires_at_ms, jti, issued_at_s, scopes, rooms, publish_rooms } = written;
+        let patterns = |text: Option<String>| {
+            let read = |text: String| text.split_terminator(' ').map(Pattern::parse).collect::<Option<Patterns>>();
+            text.map_or(Some(None), |text| read(text).map(Some))
+        };
+        let scopes = scopes.iter().try_fold(0, |bits, scope| Some(bits | Scope::from_name(scope)?.bit()))?;
+        is_user(&user).then_some(())?;
+        Some(Grants {
+            user: user.into(),
+            expires_at_ms,
+            token_id: jti.map(String::into_boxed_str),
+            issued_at_s,
+            scopes,
+            rooms: Some(patterns(rooms)??),
+            publish_rooms: patterns(publish_rooms)?,
+        })
     }
 
     fn is_own(&self, room: &str) -> bool {
@@ -252,6 +287,42 @@ mod tests {
         }
         for room in ["challenge:8", "challenge:8f ", "challenge:8f quote:", "8f quote:1", " ", "", "*", "x x"] {
             assert!(!grants.may_read(room), "{room:?}");
+        }
+    }
+
+    /// AUT-03: what one node leaves in the store for a ticket grants the same on another, no more and no less; and who writes nonsense there gets nothing.
+    #[test]
+    fn what_passes_through_the_store_grants_what_it_did() {
+        let times = Times { issued_at_ms: Some(5_000), expires_at_ms: 1_700_000_000_000 };
+        let allowed = |publish_rooms| Allowed {
+            scopes: vec![Scope::Publish, Scope::Admin],
+            rooms: patterns(&["quote:*", "x", "user:u2"]),
+            publish_rooms,
+        };
+        let rooms = ["quote:1", "x", "y", "user:u2", "user:u3", "user:a%40b", "system:x", "system:alerts", "challenge:8f"];
+        for publish_rooms in [None, Some(patterns(&[])), Some(patterns(&["x*"]))] {
+            let grants = Grants::new("a@b", times, Some("t1".into()), allowed(publish_rooms));
+            let again = Grants::from_store(&grants.to_store()).unwrap();
+            assert_eq!(
+                (&*again.user, again.expires_at_ms, again.token_id.as_deref(), again.issued_at_s),
+                ("a@b", 1_700_000_000_000, Some("t1"), 5)
+            );
+            for room in rooms {
+                assert_eq!((again.may_read(room), again.may_publish(room)), (grants.may_read(room), grants.may_publish(room)), "{room}");
+            }
+            assert!(Scope::ALL.into_iter().all(|scope| again.has(scope) == grants.has(scope)));
+        }
+        assert!(!Grants::from_store(&reader("u1", &[]).to_store()).unwrap().may_read("challenge:8f"));
+        let good = reader("u1", &["x"]).to_store();
+        for bad in [
+            "",
+            "{}",
+            &good.replace("\"u1\"", "\"\""),
+            &good.replace("\"x \"", "\"** \""),
+            &good.replace("\"x \"", "null"),
+            &good.replace('{', "{\"scopes\":[\"daemon\"],"),
+        ] {
+            assert!(Grants::from_store(bad).is_none(), "{bad}");
         }
     }
 

@@ -29,6 +29,7 @@ mod pem;
 mod revocation;
 #[cfg(test)]
 mod testing;
+mod tickets;
 mod verify;
 mod webhook;
 
@@ -41,6 +42,7 @@ pub use inquiries::{Answer, Failure, Inquiries, Inquiry, InquiryOptions, Inquiry
 pub use keys::{KeyError, KeyProblem, KeySet};
 pub use mint::{MintClaims, MintError, SigningKey, mint};
 pub use revocation::{Full, Revocation, Revocations, Whom};
+pub use tickets::{Ticket, TicketAsk, TicketSaid, TicketWord};
 pub use verify::{TokenError, Verifier};
 pub use webhook::WebhookSecrets;
 

@@ -32,6 +32,8 @@ pub const TICKET_TTL: Duration = Duration::from_secs(30);
 pub const TICKETS_MAX: usize = 32 * 1024;
 /// The same for one user.
 pub const TICKETS_PER_USER_MAX: usize = 100;
+/// Questions about tickets that one reactor may have put to the store that nodes share; the link back has as many slots.
+pub const TICKETS_PENDING_PER_REACTOR: usize = 256;
 /// How long a poll waits for something new, unless it says.
 pub const POLL_TIMEOUT: Duration = Duration::from_secs(25);
 /// The longest time that it may say.

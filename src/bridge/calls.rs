@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
+use crate::auth::Ticket;
 use crate::base::codes::{CATALOG_CONFLICT, OVER_CAPACITY, OWNER_CONFLICT, Refusal};
 use crate::base::lane::{Lane, Mode};
-use crate::base::limits::REVOCATIONS_MAX;
+use crate::base::limits::{REVOCATIONS_MAX, TICKET_TTL, TICKETS_PER_USER_MAX};
 use crate::hub::journal::Epoch;
 use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed, Settled};
 
-use super::layout::{Keys, NODES, REVOCATIONS};
+use super::layout::{self, Keys, NODES, REVOCATIONS};
 use super::record::{self, Verdict};
 
 pub(super) const HELLO: &str = include_str!("lua/hello.lua");
@@ -20,6 +21,8 @@ pub(super) const ROOM: &str = include_str!("lua/room.lua");
 pub(super) const LEASE: &str = include_str!("lua/lease.lua");
 pub(super) const RELEASE: &str = include_str!("lua/release.lua");
 pub(super) const NODES_SCRIPT: &str = include_str!("lua/nodes.lua");
+pub(super) const GIVE_TICKET: &str = include_str!("lua/give_ticket.lua");
+pub(super) const TAKE_TICKET: &str = include_str!("lua/take_ticket.lua");
 pub(super) const SET_ASIDE: &str = include_str!("lua/set_aside.lua");
 
 /// Events in a shard's feed: a node that is further behind reads the shard anew.
@@ -215,6 +218,21 @@ pub(super) fn node(about: &str, during: Duration) -> Cmd {
 /// What each node says of itself.
 pub(super) fn nodes(value: &Value) -> Option<Vec<Box<str>>> {
     array(value)?.iter().map(|about| text(about).map(Box::from)).collect()
+}
+
+/// Has the store keep what a user's ticket stands for, if the user may have one more.
+pub(super) fn give_ticket(sha: &str, ticket: Ticket, user: &str, what: &str) -> Cmd {
+    let mut cmd = script(sha, 2);
+    cmd.arg(layout::ticket(&ticket.store_name())).arg(layout::tickets_of(user));
+    cmd.arg(what).arg(TICKET_TTL.as_millis() as u64).arg(TICKETS_PER_USER_MAX);
+    cmd
+}
+
+/// Has the store give up a ticket.
+pub(super) fn take_ticket(sha: &str, ticket: Ticket) -> Cmd {
+    let mut cmd = script(sha, 1);
+    cmd.arg(layout::ticket(&ticket.store_name()));
+    cmd
 }
 
 /// Adds a revocation to those of all nodes, which are as many as one node holds.

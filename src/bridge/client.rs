@@ -342,11 +342,11 @@ fn evicts(info: &str) -> Option<String> {
     policy.filter(|policy| *policy != "noeviction").map(str::to_owned)
 }
 
-fn run_id(info: &str) -> Result<&str, Failure> {
+pub(super) fn run_id(info: &str) -> Result<&str, Failure> {
     info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim).ok_or_else(nonsense)
 }
 
-fn text(value: &Value) -> Result<&str, Failure> {
+pub(super) fn text(value: &Value) -> Result<&str, Failure> {
     match value {
         Value::VerbatimString { text, .. } => Ok(text),
         other => calls::text(other).ok_or_else(nonsense),

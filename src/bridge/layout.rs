@@ -15,6 +15,8 @@
 //! | `tickerd:{5}:id:NAME ID` | string: the number of the event with that `event_id`, for a minute |
 //! | `tickerd:{0}:revocations` | stream: all revocations, as JSON |
 //! | `tickerd:{0}:nodes` | sorted set: what each node that is there says of itself, as JSON, by when it had to say so again |
+//! | `tickerd:{0}:ticket:HASH` | string: what the ticket with that SHA-256 stands for, behind the id of the run that it was given on, while it is good |
+//! | `tickerd:{0}:tickets:USER` | sorted set: the tickets that a user was given lately, used ones too, by when they end |
 //! | `tickerd:ingest:{STREAM}` | string: the node that publishes what comes by that stream |
 //! | `STREAM:refused` | stream: its entries that were refused, with the reason; in a cluster `{STREAM}:refused`, which is where the stream is |
 //! | `tickerd:{5}:answer:NODE` | string: the last answer to a call of that node that began with this shard, for the case that it got lost |
@@ -30,6 +32,19 @@ pub(super) const REVOCATIONS_SHARD: u16 = 0;
 pub(super) const NODES: &str = "tickerd:{0}:nodes";
 /// With which shard they are.
 pub(super) const NODES_SHARD: u16 = 0;
+
+/// With what is about users.
+pub(super) const USERS: &str = "tickerd:{0}:users";
+
+/// What the ticket of that name stands for.
+pub(super) fn ticket(name: &str) -> String {
+    format!("tickerd:{{0}}:ticket:{name}")
+}
+
+/// Those that a user was given lately.
+pub(super) fn tickets_of(user: &str) -> String {
+    format!("tickerd:{{0}}:tickets:{user}")
+}
 
 /// Who publishes what comes by a stream.
 pub(super) fn lease(stream: &str) -> String {

@@ -16,6 +16,7 @@
 //! | [`reader`] | the thread that reads the feeds |
 //! | [`fetcher`] | the thread that reads past events for those who come back |
 //! | `entries` | entries of a stream as publish lines |
+//! | [`users`] | the thread that asks about users: their tickets |
 //! | [`ingest`] | the thread that publishes what backends put into streams |
 //! | [`publisher`] | how it publishes them, and whoever else publishes from inside |
 //! | [`stats`] | the figures |
@@ -31,6 +32,7 @@ pub mod reader;
 mod record;
 pub mod stats;
 mod topology;
+pub mod users;
 pub mod writer;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::auth::TicketSaid;
 use crate::base::counters::{Counter, DurationHistogram};
 
 /// Each is written by one thread alone.
@@ -20,6 +21,8 @@ pub struct BridgeStats {
     pub fed: Counter,
     /// Shards that were read anew, because something was missed or another epoch began.
     pub resyncs: Counter,
+    /// Tickets that the store was given, gave up, and did not have, and questions that it did not answer.
+    pub tickets: [Counter; 4],
     /// What the nodes say of themselves that are there, and when the store was last asked.
     nodes: Mutex<(Vec<Box<str>>, Option<Instant>)>,
     /// 0: all is well. 1: the store is left alone for a while, after failures. 2: one try is made to see.
@@ -29,6 +32,16 @@ pub struct BridgeStats {
 impl BridgeStats {
     pub(super) fn set_breaker(&self, code: u64) {
         self.breaker.store(code, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_ticket(&self, said: &TicketSaid) {
+        match said {
+            TicketSaid::Given => self.tickets[0].inc(),
+            TicketSaid::Taken(_) => self.tickets[1].inc(),
+            TicketSaid::Unknown => self.tickets[2].inc(),
+            TicketSaid::Unavailable => self.tickets[3].inc(),
+            TicketSaid::TooMany { .. } => {} // counted as a refusal
+        }
     }
 
     pub(super) fn set_nodes(&self, nodes: Vec<Box<str>>) {

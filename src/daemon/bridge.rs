@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::auth::{Revocation, Revocations};
+use crate::auth::{Revocation, Revocations, TicketAsk, TicketWord};
 use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX, REVOCATIONS_MAX};
 use crate::bridge::fetcher::Fetcher;
 use crate::bridge::reader::{OnRevocation, Reader};
 use crate::bridge::stats::BridgeStats;
+use crate::bridge::users::Users;
 use crate::bridge::writer::Writer;
 use crate::bridge::{Access, Begin, Failure, Server, Shared};
 use crate::config::RedisConfig;
@@ -18,18 +19,23 @@ use crate::hub::journal::Fetch;
 use crate::hub::store::{Append, News, SHARDS, Settled};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
+use crate::reactor::ReactorParts;
 
 use super::http_client::read_secret;
 use super::nodes;
 use super::options;
 use super::revoker::Revoker;
 use super::seat::{Crew, Seat, Work};
+use super::shared::Shared as Daemon;
 
 /// News that may wait for the hub. The shards that it begins with fit.
 const NEWS_SLOTS: usize = 256;
 
 /// Waits that are over, on their way to Redis; where there is no place the other nodes tell it.
 const SETTLES_SLOTS: usize = 1024;
+
+/// Questions about tickets on their way to Redis, of all reactors: a reactor that finds no place says that Redis does not answer.
+const TICKETS_SLOTS: usize = 1024;
 
 /// Redis, found and read.
 pub(super) struct Bridge {
@@ -87,23 +93,26 @@ impl Bridge {
     }
 
     /// Starts the threads. The hub finds the shards among its first news.
-    /// `instance` and `listen` are told to the other nodes.
+    /// `instance` and `listen` are told to the other nodes; `parts` are shown the way to the tickets.
     pub(super) fn start(
         self,
-        clock: Clock,
+        daemon: &Daemon,
         (instance, listen): (u32, &[SocketAddr]),
         hub: &Arc<Door>,
         revoker: &Arc<Revoker>,
+        parts: &mut [ReactorParts],
     ) -> Result<(BridgeHandle, BridgeLinks), String> {
-        let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
-        let (writer, fetcher) = (Seat::start("redis-write")?, Seat::start("redis-fetch")?);
-        let parts = self.server.parts();
-        let names: Vec<String> = match &parts[..] {
+        let (clock, stop, stats) = (daemon.clock, Arc::new(AtomicBool::new(false)), Arc::new(BridgeStats::default()));
+        let (writer, fetcher, users) = (Seat::start("redis-write")?, Seat::start("redis-fetch")?, Seat::start("redis-users")?);
+        let shards = self.server.parts();
+        let names: Vec<String> = match &shards[..] {
             [_] => vec!["redis-read".to_owned()],
             several => (0..several.len()).map(|number| format!("redis-read-{number}")).collect(),
         };
         let readers = names.iter().map(|name| Seat::start(name)).collect::<Result<Vec<_>, _>>()?;
-        let mut doors = vec![("redis-write".to_owned(), Arc::clone(&writer.door)), ("redis-fetch".to_owned(), Arc::clone(&fetcher.door))];
+        let mut doors = [("redis-write", &writer.door), ("redis-fetch", &fetcher.door), ("redis-users", &users.door)]
+            .map(|(name, door)| (name.to_owned(), Arc::clone(door)))
+            .to_vec();
         doors.extend(names.into_iter().zip(readers.iter().map(|reader| Arc::clone(&reader.door))));
         let links = BridgeLinks {
             appends: Arc::new(Link::new(APPENDS_MAX, Arc::clone(&writer.door))),
@@ -124,17 +133,18 @@ impl Bridge {
         let reading = |(part, seat): (&Vec<u16>, &Seat<Reader>)| {
             Reader::new(shared.clone(), Arc::clone(&seat.door), clock, &self.begin, part, &mut on_revocation)
         };
-        let reading: Vec<Reader> = parts.iter().zip(&readers).map(reading).collect();
+        let reading: Vec<Reader> = shards.iter().zip(&readers).map(reading).collect();
         for shard in self.begin.shards {
             let pushed = links.news.push(News::Shard(Box::new(shard)));
             assert!(pushed.is_ok(), "nothing was pushed before");
         }
         let (appends, settles) = (Arc::clone(&links.appends), Arc::clone(&links.settles));
-        let (fetches, for_writer) = (Arc::clone(&links.fetches), shared.clone());
+        let (fetches, for_writer, for_fetcher) = (Arc::clone(&links.fetches), shared.clone(), shared.clone());
         let about = nodes::about(instance, listen, clock.now().wall_ms);
         let mut threads = vec![
             writer.occupy(|door| Writer::new(for_writer, (appends, settles), door, clock, about))?,
-            fetcher.occupy(|door| Fetcher::new(shared, fetches, door))?,
+            fetcher.occupy(|door| Fetcher::new(for_fetcher, fetches, door))?,
+            users.occupy(|door| Users::new(shared, share_tickets(parts, &door), words_of(parts), door))?,
         ];
         for (seat, reader) in readers.into_iter().zip(reading) {
             threads.push(seat.occupy(|_| reader)?);
@@ -156,6 +166,20 @@ fn remedy(failure: &Failure) -> &'static str {
         return "--redis-password-file has the password, and the URL the user, if there is one";
     }
     "is it running, and --redis right?"
+}
+
+/// Shows every reactor the way to the tickets.
+fn share_tickets(parts: &mut [ReactorParts], door: &Arc<Door>) -> Arc<Link<TicketAsk>> {
+    let asks = Arc::new(Link::new(TICKETS_SLOTS, Arc::clone(door)));
+    for parts in parts {
+        parts.tickets = Some(Arc::clone(&asks));
+    }
+    asks
+}
+
+/// The way back.
+fn words_of(parts: &[ReactorParts]) -> Vec<Arc<Link<TicketWord>>> {
+    parts.iter().map(|parts| Arc::clone(&parts.ticket_words)).collect()
 }
 
 /// Reads what Redis wants to see, and what we want to see of it.
@@ -180,6 +204,14 @@ impl Work for Reader {
 
     fn run(self) {
         Reader::run(self);
+    }
+}
+
+impl Work for Users {
+    const NICE: i32 = 0;
+
+    fn run(self) {
+        Users::run(self);
     }
 }
 

@@ -282,6 +282,8 @@ impl Sources {
         out.single(&table::REDIS_FED, bridge.fed.value());
         out.single(&table::REDIS_NODES, bridge.nodes().0.len() as u64);
         out.single(&table::REDIS_RESYNCS, bridge.resyncs.value());
+        let tickets = ["given", "taken", "unknown", "unanswered"].into_iter().zip(&bridge.tickets);
+        out.samples(&table::REDIS_TICKETS, tickets.map(|(result, count)| (label("result", result), count.value())));
         out.single(&table::REDIS_WAITING, hub.store_waiting);
         out.single(&table::REDIS_UNPLACED, hub.unplaced);
     }

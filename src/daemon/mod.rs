@@ -69,7 +69,7 @@ use self::alerts::Alerts;
 use self::analytics::{AnalyticsHandle, AnalyticsSeat};
 use self::audit::{AdminTrail, AuditHandle, AuditSeat};
 use self::authorizer::{Client, CurrentClient};
-use self::bridge::{Bridge, BridgeHandle};
+use self::bridge::{Bridge, BridgeHandle, BridgeLinks};
 use self::certificates::Served;
 use self::data_dir::DataDir;
 use self::hub_seat::{HubHandle, HubSeat};
@@ -78,6 +78,7 @@ use self::journal::{ForHub, Journal, JournalHandle};
 use self::lock::AddressLock;
 use self::reload::Reloader;
 use self::revocation_file::RevocationFile;
+use self::revoker::Revoker;
 use self::shared::{Shared, Stores};
 use self::webhook::WebhookHandle;
 
@@ -222,7 +223,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let controls: Vec<_> = parts.iter().map(|parts| Arc::clone(&parts.control)).collect();
     let trail = AdminTrail::new(audit.as_ref(), config, clock);
     let revoker = Arc::new(shared.revoker(revocation_file, bridge.as_ref().map(Bridge::server), controls.clone(), trail.clone()));
-    let (bridge, links) = bridge.map(|bridge| bridge.start(clock, (instance, &bound.addrs), &seat.door, &revoker)).transpose()?.unzip();
+    let (bridge, links) = start_bridge(bridge, &shared, (instance, &bound.addrs), &seat.door, &revoker, &mut parts)?;
     let (ingest, analytics) = start_publishers(config, analytics, clock, &controls[0])?;
     let stores = Stores { journal: journal.as_ref(), bridge: bridge.as_ref(), ingest: ingest.as_ref(), analytics: analytics.as_ref() };
     let sources = shared.sources(&parts, stores, audit.as_ref(), desk(), config.data_dir.clone());
@@ -381,6 +382,18 @@ fn start_journal(
     let start = |journal: Journal| journal.start(config, shared.clock, hub, Arc::clone(&shared.memory), analytics.as_ref());
     let (journal, for_hub) = journal.map(start).transpose()?.unzip();
     Ok((journal, for_hub, analytics))
+}
+
+/// Starts the bridge's threads, if there is one, and shows every reactor what nodes share.
+fn start_bridge(
+    bridge: Option<Bridge>,
+    shared: &Shared,
+    (instance, listen): (u32, &[SocketAddr]),
+    hub: &Arc<Door>,
+    revoker: &Arc<Revoker>,
+    parts: &mut [ReactorParts],
+) -> Result<(Option<BridgeHandle>, Option<BridgeLinks>), String> {
+    Ok(bridge.map(|bridge| bridge.start(shared, (instance, listen), hub, revoker, parts)).transpose()?.unzip())
 }
 
 /// Starts the threads that publish from inside, by that reactor.

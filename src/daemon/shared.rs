@@ -8,7 +8,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::auth::{Revocations, Verifier};
 use crate::base::audit::Entry;
-use crate::base::limits::{AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX};
+use crate::base::limits::{
+    AUTHORIZER_PENDING_PER_REACTOR, DELIVERY_SLOTS, OUTSTANDING_PER_REACTOR, REPLAY_FETCHES_MAX, TICKETS_PENDING_PER_REACTOR,
+};
 use crate::base::memory::Memory;
 use crate::bridge::Server;
 use crate::hub::HubStats;
@@ -101,6 +103,8 @@ impl Shared {
             poll,
             inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR + REPLAY_FETCHES_MAX, Arc::clone(&door))),
             control: Arc::new(Link::new(controls::SLOTS, Arc::clone(&door))),
+            tickets: None,
+            ticket_words: Arc::new(Link::new(TICKETS_PENDING_PER_REACTOR, Arc::clone(&door))),
             words: Arc::new(Link::new(AUTHORIZER_PENDING_PER_REACTOR, Arc::clone(&door))),
             authorizer: None,
             admin: Arc::clone(&self.desk),

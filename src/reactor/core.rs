@@ -28,6 +28,7 @@ use super::rooms::Rooms;
 use super::runs::Runs;
 use super::samples::Samples;
 use super::stats::{ConnKind, ReactorStats};
+use super::tickets::TicketDesk;
 use super::tokens::Tokens;
 use super::uplink::Uplink;
 
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub(super) tls: Option<ServerTls>,
     pub(super) registry: Arc<Registry>,
     pub(super) inquirer: Inquirer,
+    pub(super) ticket_desk: TicketDesk,
     /// Where what operators ask is left.
     pub(super) admin: Arc<AdminDesk>,
     pub(super) stats: Arc<ReactorStats>,

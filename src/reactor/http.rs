@@ -28,9 +28,11 @@ mod admin;
 pub(super) mod answers;
 mod polling;
 mod streams;
+mod ticketing;
 
 use admin::Asking;
 use answers::{answer, bad_origin, not_allowed, refuse, shutting_down, status, too_many_handshakes, unauthorized};
+use ticketing::Ticketing;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub(super) struct Http {
     acking: Option<bool>,
     /// An operator's request is not answered yet.
     asking: Option<Box<Asking>>,
+    /// The request is about a ticket, and nodes share them.
+    ticketing: Option<Box<Ticketing>>,
     /// A request with a good token came since [`Http::take_useful`] was asked.
     was_useful: bool,
     /// No request has come yet.
@@ -70,6 +74,8 @@ enum Route {
     Answer(Vec<u8>),
     /// The answer comes from elsewhere.
     Wait,
+    /// It is to be looked at again when something has come from elsewhere.
+    Later,
 }
 
 impl Http {
@@ -83,6 +89,7 @@ impl Http {
             poll: None,
             acking: None,
             asking: None,
+            ticketing: None,
             due: now.plus(HANDSHAKE_TIMEOUT),
             was_useful: false,
             is_new: true,
@@ -169,6 +176,7 @@ impl Http {
                 }
                 Took { used, more: used < input.len(), whole: true, then: Then::Go }
             }
+            Ok(Route::Later) => Took { used: 0, more: false, whole: true, then: Then::Go },
             Ok(Route::Answer(json)) => Took { used, ..self.give_answer(&json, &request, used < input.len(), core, outbox) },
             Ok(Route::Publish(body)) => {
                 if request.expects_continue() && used == input.len() {
@@ -205,6 +213,7 @@ impl Http {
         if matches!(request.path, "/v1/ws" | "/v1/events") {
             self.end_polling("upgraded", core);
         }
+        let Some(is_counted) = self.settle_ticket(request, id, client, core)? else { return Ok(Route::Later) };
         match request.path {
             "/v1/ws" => {
                 let routed = upgrade(request, id, client, core, outbox);
@@ -220,10 +229,10 @@ impl Http {
                 })
             }
             "/v1/publish" => publish(request, client, core).map(Route::Publish),
-            "/v1/events" => streams::events(request, id, client, core).map(Route::Events),
-            "/v1/poll" => self.poll(request, id, client, core).map(|known| known.map_or(Route::Wait, Route::Answer)),
+            "/v1/events" => streams::events(request, id, client, !is_counted, core).map(Route::Events),
+            "/v1/poll" => self.poll(request, id, client, is_counted, core).map(|known| known.map_or(Route::Wait, Route::Answer)),
             "/v1/ack" => self.ack(request, id, client, core).map(|()| Route::Wait),
-            "/v1/ticket" => streams::ticket(request, client, core).map(Route::Answer),
+            "/v1/ticket" => self.give_ticket(request, id, client, core),
             path if path.starts_with(admin::PREFIX) => self.ask(request, id, client, core).map(|()| Route::Wait),
             _ => Err(Refusal::new(NOT_FOUND, NO_SUCH_PATH).into()),
         }
@@ -327,12 +336,16 @@ impl Http {
 
     /// Whether no request is being served.
     pub(super) fn is_idle(&self) -> bool {
-        self.body.is_none() && self.acking.is_none() && self.asking.is_none() && !self.is_polling()
+        self.body.is_none() && self.acking.is_none() && self.asking.is_none() && self.ticketing.is_none() && !self.is_polling()
     }
 
     /// Whether the request is read, and only answers are missing.
     pub(super) fn awaits_answers(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.is_read()) || self.acking.is_some() || self.is_asking() || self.is_polling()
+        self.body.as_ref().is_some_and(|body| body.is_read())
+            || self.acking.is_some()
+            || self.is_asking()
+            || self.awaits_store()
+            || self.is_polling()
     }
 
     /// When the client has taken too long: for a head (LIM-10), for a body, between two requests.

@@ -85,6 +85,20 @@ impl Reactor {
         }
     }
 
+    /// Takes what the store said of tickets.
+    pub(super) fn take_ticket_words(&mut self) {
+        for _ in 0..self.ticket_words.len() {
+            let Some(word) = self.ticket_words.pop() else { return };
+            self.core.ticket_desk.heard();
+            let id = word.conn;
+            if let Some(conn) = self.conns.by_id(id) {
+                conn.on_ticket_word(word.said, &mut self.core);
+            }
+            self.enlist(id.slot);
+            self.schedule(id.slot);
+        }
+    }
+
     fn take_answers(&mut self, answers: Vec<Answer>) {
         self.core.uplink.answered_publishes(answers.len());
         for answer in answers {

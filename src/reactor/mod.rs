@@ -55,7 +55,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::auth::Grants;
+use crate::auth::{Grants, TicketWord};
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::limits::{MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST, STRANGERS_REST};
 use crate::base::memory::Level;
@@ -84,6 +84,7 @@ use self::samples::Samples;
 use self::slots::Slots;
 use self::stats::Reason;
 use self::strangers::{Standing, Strangers};
+use self::tickets::TicketDesk;
 use self::tokens::Tokens;
 use self::uplink::Uplink;
 use self::websocket::WebSocket;
@@ -106,6 +107,7 @@ pub struct Reactor {
     inbox: Arc<Link<Output>>,
     control: Arc<Link<Control>>,
     words: Arc<Link<Word>>,
+    ticket_words: Arc<Link<TicketWord>>,
     listeners: Listeners,
     conns: Slots,
     core: Core,
@@ -145,6 +147,7 @@ impl Reactor {
             tls: parts.tls,
             registry: parts.registry,
             inquirer: Inquirer::new(parts.authorizer),
+            ticket_desk: TicketDesk::new(parts.tickets),
             admin: parts.admin,
             stats: parts.stats,
             unix_grants: Arc::new(Grants::unix_socket()),
@@ -171,6 +174,7 @@ impl Reactor {
             inbox: parts.inbox,
             control: parts.control,
             words: parts.words,
+            ticket_words: parts.ticket_words,
             listeners,
             conns: Slots::default(),
             core,
@@ -238,6 +242,7 @@ impl Reactor {
         self.go_on_weighing();
         self.take_inbox();
         self.take_words();
+        self.take_ticket_words();
         self.fire_timers();
         self.core.uplink.retry_leaves();
         self.flush();
@@ -278,7 +283,7 @@ impl Reactor {
     }
 
     fn has_mail(&self) -> bool {
-        !self.inbox.is_empty() || !self.control.is_empty() || !self.words.is_empty()
+        !self.inbox.is_empty() || !self.control.is_empty() || !self.words.is_empty() || !self.ticket_words.is_empty()
     }
 
     fn wake_at(&self, now: Mono) -> Mono {

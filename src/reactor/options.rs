@@ -10,7 +10,7 @@ use crossbeam::channel::Sender;
 use mio::{Poll, Token};
 use parking_lot::RwLock;
 
-use crate::auth::{Revocations, Verifier, Whom};
+use crate::auth::{Revocations, TicketAsk, TicketWord, Verifier, Whom};
 use crate::base::audit::Entry;
 use crate::base::bucket::Rate;
 use crate::base::cidr::Cidr;
@@ -123,7 +123,7 @@ pub struct ReactorParts {
     pub registry: Arc<Registry>,
     /// Its poll, from [`ReactorPoll::new`].
     pub poll: ReactorPoll,
-    /// The door made with that poll's waker; `inbox`, `control` and `words` lead to it.
+    /// The door made with that poll's waker; `inbox`, `control`, `words` and `ticket_words` lead to it.
     pub door: Arc<Door>,
     /// From the hub.
     pub inbox: Arc<Link<Output>>,
@@ -131,6 +131,10 @@ pub struct ReactorParts {
     pub control: Arc<Link<Control>>,
     /// From the authorizer, with [`AUTHORIZER_PENDING_PER_REACTOR`](crate::base::limits::AUTHORIZER_PENDING_PER_REACTOR) slots.
     pub words: Arc<Link<Word>>,
+    /// To the store of the tickets that nodes share, if they do.
+    pub tickets: Option<Arc<Link<TicketAsk>>>,
+    /// From there, with [`TICKETS_PENDING_PER_REACTOR`](crate::base::limits::TICKETS_PENDING_PER_REACTOR) slots.
+    pub ticket_words: Arc<Link<TicketWord>>,
     /// Who is asked about joins that neither pattern nor ownership allows.
     pub authorizer: Option<Arc<Authorizer>>,
     /// Where what operators ask is left; answers come by `control`.

@@ -62,6 +62,8 @@ impl House {
             tls: None,
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2, per_ip_max: None, handshakes: None })),
             poll,
+            tickets: None,
+            ticket_words: Arc::new(Link::new(1, Arc::clone(&door))),
             words: Arc::new(Link::new(8, Arc::clone(&door))),
             door,
             inbox,

@@ -100,6 +100,7 @@ metrics! {
     REDIS_FED = Counter "redis_fed_total" [] "Events that came from Redis, this node's own among them.";
     REDIS_RESYNCS = Counter "redis_resyncs_total" [] "Shards that were read anew, because something was missed or another epoch began.";
     REDIS_NODES = Gauge "redis_nodes" [] "Nodes that are there, this one among them, as Redis was told in the last ten seconds.";
+    REDIS_TICKETS = Counter "redis_tickets_total" [result] "Tickets for EventSource that Redis was given, that it gave up for this node (taken), and that it did not have (unknown); unanswered: questions that it did not answer.";
     REDIS_WAITING = Gauge "redis_waiting_publishes" [] "Publishes that wait for Redis.";
     REDIS_UNPLACED = Counter "redis_unplaced_total" [] "Events from Redis that found no place here: --max-rooms, or --state-bytes, is too low for what the nodes share.";
     INGEST_ENTRIES = Counter "ingest_entries_total" [result] "Entries of the streams of --ingest-stream: published, set aside in STREAM:refused, or to be tried again, each try counted.";

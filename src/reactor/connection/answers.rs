@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::TicketSaid;
 use crate::hub::ports::{AckAnswer, Answer, Join, Joined};
 use crate::net::outbox::Outbox;
 use crate::reactor::admin_desk::AdminText;
@@ -51,6 +52,18 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http(http) if self.ending.is_none() => {
                 let then = http.on_admin_answer(said, core, &mut self.outbox);
+                self.apply(then, core);
+            }
+            _ => {}
+        }
+    }
+
+    /// The store has said something of a ticket. A request that came with one is looked at now.
+    pub(in crate::reactor) fn on_ticket_word(&mut self, said: TicketSaid, core: &mut Core) {
+        match &mut self.protocol {
+            Protocol::Http(http) if self.ending.is_none() => {
+                self.more |= http.is_redeeming();
+                let then = http.on_ticket_word(said, core, &mut self.outbox);
                 self.apply(then, core);
             }
             _ => {}

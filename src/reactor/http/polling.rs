@@ -27,19 +27,20 @@ use super::answers::not_allowed;
 use super::streams::{admitted, caller, check_no_body, check_open, history, room, since};
 
 impl Http {
-    /// A poll: what is known at once, or nothing yet.
+    /// A poll: what is known at once, or nothing yet. `is_counted`: the request has been counted.
     pub(super) fn poll(
         &mut self,
         request: &Request<'_>,
         id: ConnId,
         client: Option<IpAddr>,
+        is_counted: bool,
         core: &mut Core,
     ) -> Result<Option<Vec<u8>>, HttpRefusal> {
         if request.method != "GET" {
             return Err(not_allowed("Allow: GET", "a poll is a GET"));
         }
         request.check_params(&["room", "since", "history", "timeout_ms", "ticket", "token"])?;
-        let grants = admitted(request, client, "poll", self.poll.is_none(), core)?;
+        let grants = admitted(request, client, "poll", self.poll.is_none() && !is_counted, core)?;
         let left = Duration::from_millis(grants.expires_at_ms.saturating_sub(core.now.wall_ms));
         let is_same = |poll: &&mut Box<Poll>| poll.session.user().is_some_and(|user| *user == grants.user);
         if let Some(poll) = self.poll.as_mut().filter(is_same) {

@@ -1,4 +1,4 @@
-//! Requests of clients that speak no WebSocket: `GET /v1/events`, and the ticket that lets an `EventSource` in, which cannot send a token.
+//! Requests of clients that speak no WebSocket: `GET /v1/events`, and what a request has to bring.
 
 use std::net::IpAddr;
 
@@ -6,12 +6,10 @@ use crate::auth::{Grants, Scope};
 use crate::base::codes::{AUTH_FAILED, FORBIDDEN, INVALID_FIELD, OVER_CAPACITY, Refusal};
 use crate::base::ident::is_identifier;
 use crate::base::ids::ConnId;
-use crate::base::limits::TICKET_TTL;
 use crate::reactor::core::Core;
 use crate::reactor::events::Events;
 use crate::reactor::memory::Demand;
 use crate::reactor::session::Wish;
-use crate::reactor::tickets;
 use crate::wire::command::SinceText;
 use crate::wire::cursor::Cursor;
 use crate::wire::http::{BodyLen, HttpRefusal, Request, token_of};
@@ -20,13 +18,19 @@ use crate::wire::sample::Sample;
 use super::answers::{bad_origin, not_allowed, shutting_down, too_many_handshakes, unauthorized};
 use super::is_listed;
 
-/// A client that is to get the events of a room.
-pub(super) fn events(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, core: &mut Core) -> Result<Box<Events>, HttpRefusal> {
+/// A client that is to get the events of a room. `is_new`: it has not been counted.
+pub(super) fn events(
+    request: &Request<'_>,
+    id: ConnId,
+    client: Option<IpAddr>,
+    is_new: bool,
+    core: &mut Core,
+) -> Result<Box<Events>, HttpRefusal> {
     if request.method != "GET" {
         return Err(not_allowed("Allow: GET", "events are read by GET"));
     }
     request.check_params(&["room", "since", "history", "every_ms", "types", "keys", "ticket", "token"])?;
-    let grants = admitted(request, client, "events", true, core)?;
+    let grants = admitted(request, client, "events", is_new, core)?;
     let room = room(request)?;
     let position = match request.header("last-event-id")? {
         Some(id) if !id.is_empty() => Some(Cursor::parse(id)?), // newer than the address, which an `EventSource` keeps
@@ -34,23 +38,6 @@ pub(super) fn events(request: &Request<'_>, id: ConnId, client: Option<IpAddr>, 
     };
     let wish = Wish { since: position.map(since_text), history: history(request)?, sample: sample(request)?, ..Wish::default() };
     Events::open(id, client, grants, (&room, wish), core)
-}
-
-/// Gives a ticket for the token's identity: for an `EventSource`, which cannot send the token.
-pub(super) fn ticket(request: &Request<'_>, client: Option<IpAddr>, core: &mut Core) -> Result<Vec<u8>, HttpRefusal> {
-    if request.method != "POST" {
-        return Err(not_allowed("Allow: POST", "a ticket is made by POST"));
-    }
-    request.check_params(&["ticket", "token"])?;
-    check_no_body(request)?;
-    check_open(request, client, true, core)?;
-    if request.param("ticket")?.is_some() {
-        return Err(Refusal::new(INVALID_FIELD, "a ticket is had for a token, not for another ticket").into());
-    }
-    let grants = caller(request, client, "ticket", core)?;
-    let ticket = core.registry.tickets.issue(tickets::random()?, grants, core.now.mono)?;
-    let expires_in_ms = TICKET_TTL.as_millis();
-    Ok(format!(r#"{{"ok":true,"ticket":"{ticket}","expires_in_ms":{expires_in_ms}}}"#).into_bytes())
 }
 
 /// Who may read a room's events, as far as the request tells. `is_new`: it is one client more.

@@ -17,6 +17,7 @@ use crate::reactor::rooms::Rooms;
 use crate::reactor::runs::Runs;
 use crate::reactor::samples::Samples;
 use crate::reactor::stats::ReactorStats;
+use crate::reactor::tickets::TicketDesk;
 use crate::reactor::tokens::Tokens;
 use crate::reactor::uplink;
 use crate::wire::deflate::Inflater;
@@ -92,6 +93,7 @@ impl Desk {
             tokens: Tokens::new(verifier(), Arc::default()),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1, per_ip_max: None, handshakes: None })),
             inquirer: Inquirer::new(None),
+            ticket_desk: TicketDesk::new(None),
             admin: Arc::default(),
             stats: Arc::new(ReactorStats::default()),
             unix_grants: Arc::new(Grants::unix_socket()),

@@ -47,6 +47,8 @@ impl Bench {
             poll,
             inbox: Arc::clone(&inbox),
             control: Arc::new(Link::new(8, Arc::clone(&door))),
+            tickets: None,
+            ticket_words: Arc::new(Link::new(1, Arc::clone(&door))),
             words: Arc::new(Link::new(8, Arc::clone(&door))),
             authorizer: None,
             admin: Arc::default(),

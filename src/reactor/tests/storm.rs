@@ -90,13 +90,11 @@ type Seen = BTreeMap<String, u64>;
 impl Storm {
     fn new(seed: u64, is_of_states: bool) -> Storm {
         let mut random = Random::new(seed);
-        let step = Duration::from_nanos(random.pick(&[0, 200, 5_000, 100_000]));
-        let clock = manual::start(step);
+        let clock = manual::start(Duration::from_nanos(random.pick(&[0, 200, 5_000, 100_000])));
         let (poll, waker) = ReactorPoll::new().unwrap();
         let door = Door::new(Waker::Poll(waker));
         let (inbox, control) = (Arc::new(Link::new(INBOX_SLOTS, Arc::clone(&door))), Arc::new(Link::new(8, Arc::clone(&door))));
-        let slots = random.pick(&[2, 16, 300]);
-        let ingest = random.pick(&[4, 64, 256]);
+        let (slots, ingest) = (random.pick(&[2, 16, 300]), random.pick(&[4, 64, 256]));
         let (urgent, bulk) = (Arc::new(Link::new(ingest, Arc::clone(&door))), Arc::new(Link::new(ingest, Arc::clone(&door))));
         let registry = Arc::new(Registry::new(RegistryLimits { connections_max: 6, per_user_max: 3, per_ip_max: None, handshakes: None }));
         let (stats, tcp, unix) = (Arc::new(ReactorStats::default()), Accepts::default(), Accepts::default());
@@ -119,6 +117,8 @@ impl Storm {
             tls: None,
             registry: Arc::clone(&registry),
             poll,
+            tickets: None,
+            ticket_words: Arc::new(Link::new(1, Arc::clone(&door))),
             words: Arc::new(Link::new(8, Arc::clone(&door))),
             door,
             inbox: Arc::clone(&inbox),
