@@ -50,6 +50,8 @@ struct Recorder {
     needs: VecDeque<NeedSeq>,
     journal: Vec<Entry>,
     facts: Vec<Fact>,
+    /// The tables take no more of them for now.
+    facts_full: bool,
     fetches: Vec<Fetch>,
     appends: VecDeque<Append>,
     settled: Vec<Settled>,
@@ -79,7 +81,7 @@ impl Outlet for Recorder {
     }
 
     fn can_keep(&self) -> bool {
-        true
+        !self.facts_full
     }
 
     fn keep(&mut self, fact: Fact) {

@@ -222,7 +222,8 @@ mod tests {
         for seq in 1..=20 {
             log.append(&[entry(seq)]).unwrap();
         }
-        assert!(follower.behind_bytes() > 0);
+        let end = log.end().position();
+        assert_eq!(follower.behind_bytes(), u64::from(end.segment) * (16 << 20) + u64::from(end.offset));
         assert_eq!(read_all(&mut follower), ((1..=20).collect(), Missed::default()));
         assert_eq!((follower.behind_bytes(), follower.is_behind()), (0, false));
         let at = follower.position();

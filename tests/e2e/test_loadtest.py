@@ -290,7 +290,7 @@ def test_a_handful_of_connections_is_as_fast_as_it_is(daemon1, tmp_path):
     connect = record["connect"]
     slowest_s = Histogram(connect["took_us"]).max / 1e6
     assert connect["joined"] == 5
-    assert slowest_s * 0.99 <= connect["seconds"] <= 4 / 1000 + slowest_s * 1.01 + 0.005, (connect["seconds"], slowest_s)
+    assert slowest_s * 0.99 <= connect["seconds"] <= 4 / 1000 + slowest_s * 1.01 + 0.05, (connect["seconds"], slowest_s)
 
 
 def test_what_flags_scaled_is_said(daemon1):

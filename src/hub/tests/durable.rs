@@ -187,6 +187,21 @@ fn facts_are_given_when_they_have_settled() {
     assert!(matches!(&bench.out.facts[1..], [Fact::State { state, .. }] if state.data.is_none()), "{:?}", bench.out.facts);
 }
 
+/// Tables that are busy are asked again soon, but only while there is something for them.
+#[test]
+fn facts_wait_for_tables_that_are_busy() {
+    let mut bench = with_journal(Recovered::default());
+    let next = |bench: &mut Bench| bench.hub.tick(bench.now, &mut bench.out);
+    bench.out.facts_full = true;
+    assert_eq!(next(&mut bench), Mono::NEVER);
+    bench.outcome(Event { owner: Some("u1".into()), ..state(Lane::Alert, "1") });
+    assert_eq!(next(&mut bench).since(bench.now.mono), Duration::from_millis(10));
+    assert!(bench.out.facts.is_empty());
+    bench.out.facts_full = false;
+    assert_eq!(next(&mut bench).since(bench.now.mono), Duration::from_secs(1), "the state is to settle");
+    assert!(matches!(&bench.out.facts[..], [Fact::Owner { .. }]), "{:?}", bench.out.facts);
+}
+
 /// ERR-05: a hub that begins again has the states, their versions, the owner, and goes on counting.
 #[test]
 fn a_hub_begins_where_the_journal_ends() {

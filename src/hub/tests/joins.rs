@@ -215,3 +215,25 @@ fn members_of_the_operators_rooms_are_counted() {
     bench.hub.apply(bench.now, Input::Leave { room, conn: conn(0, 1), delta: false }, &mut bench.out);
     assert_eq!(bench.hub.stats().operators, [0, 0]);
 }
+
+/// OBS-27: what an operator is told of a room: where its lanes are, who is there, whose it is.
+#[test]
+fn a_room_is_told_as_it_is() {
+    let mut bench = Bench::new(options());
+    assert_eq!(bench.hub.inspect("u1", "r").told(), Value::Null);
+    for data in 1..=6 {
+        bench.accept(Event { owner: Some("u2".into()), ..alert(&data.to_string()) }).unwrap();
+    }
+    bench.accept(state(Lane::Update, "1")).unwrap();
+    bench.join(conn(1, 1), None, None);
+    let epoch = bench.hub.rooms.by_id(bench.room()).unwrap().epoch.name.to_string();
+    let told = serde_json::json!({
+        "epoch": epoch,
+        "owner": "u2",
+        "members": 1,
+        "seq": { "alert": 6, "update": 0, "metric": 0 },
+        "oldest_in_memory": { "alert": 3, "update": 1, "metric": 1 },
+        "state_keys": 1,
+    });
+    assert_eq!(bench.hub.inspect("u1", "r").told(), told);
+}

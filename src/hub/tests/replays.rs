@@ -37,6 +37,22 @@ impl Bench {
     }
 }
 
+/// DLV-14: a replay whose reactor has no room is tried again soon; one that waits for the journal is not, for that will speak.
+#[test]
+fn a_replay_waits_for_a_reactor_that_is_full() {
+    let mut bench = bench();
+    bench.join(conn(0, 1), Some(since("e1", 2)), None);
+    bench.out.free[0] = 0;
+    let next = |bench: &mut Bench| bench.hub.tick(bench.now, &mut bench.out);
+    for _ in 0..3 {
+        let due = next(&mut bench);
+        assert!(due > bench.now.mono && due.since(bench.now.mono) < Duration::from_millis(100), "{due:?}");
+        assert!(bench.out.fetches.is_empty());
+    }
+    bench.out.free[0] = usize::MAX;
+    assert_eq!((next(&mut bench), bench.out.fetches.len()), (Mono::NEVER, 1));
+}
+
 /// DLV-14: the next part is read when the last one is taken; a hole is told, and counted; a replay counts until it ends.
 #[test]
 fn a_replay_comes_in_parts_and_tells_of_holes() {
