@@ -407,6 +407,7 @@ class Client:
         self.websocket = websocket_connect(
             url, ssl=tls, origin=origin, subprotocols=protocols, additional_headers=headers, compression=None, proxy=None,
             open_timeout=DEADLINE_S, ping_interval=None, close_timeout=DEADLINE_S, max_size=None, legacy=True,  # one connection, no reconnecting
+            max_queue=None,  # what is not read is in nobody's way: not in that of the answer to a Close, for which it would wait in vain
         )  # fmt: skip
         self.pending, self.last_id, self.fenced, self.welcome, self.last_word = [], 0, False, None, None
         if by == "first_message":

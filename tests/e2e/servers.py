@@ -26,7 +26,7 @@ def environment():
 
 def run(name, *arguments, **options):
     """Runs a program to its end; what it printed, both streams together, and its exit code."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "timeout": 60} | options
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "timeout": 300} | options
     done = subprocess.run([tool(name), *map(str, arguments)], env=environment(), **options)
     return done.returncode, done.stdout.decode()
 

@@ -172,6 +172,19 @@ fn a_damaged_row_is_left_out() {
     let mut recovered = Recovered::default();
     assert_eq!(Tables::open(&path).unwrap().read(&mut recovered).unwrap(), 1);
     assert_eq!(recovered.rooms.iter().map(|room| &*room.name).collect::<Vec<_>>(), ["b"]);
+    let state = |key: &str| {
+        let (kind, data) = ("T".into(), Some("1".into()));
+        Fact::State {
+            room: "a".into(),
+            state: KeptState { kind, key: key.into(), lane: Lane::Update, rev: 1, version: None, ts_ms: 1, data },
+        }
+    };
+    Tables::open(&path).unwrap().write(&[state("k"), state("l")]).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute("UPDATE states SET data = '2' WHERE key = 'k'", []).unwrap();
+    let mut recovered = Recovered::default();
+    assert_eq!(Tables::open(&path).unwrap().read(&mut recovered).unwrap(), 2, "the owner and the state");
+    let keys: Vec<_> = recovered.rooms.iter().flat_map(|room| &room.states).map(|state| &*state.key).collect();
+    assert_eq!(keys, ["l"]);
     fs::write(&path, [7; 5000]).unwrap();
     let told = format!("{:?}", Tables::open(&path).map(drop).unwrap_err());
     assert!(told.starts_with("Damaged"), "{told}");

@@ -47,6 +47,43 @@ fn facts_are_written_before_the_thread_ends() {
     assert_eq!(recovered.rooms.len(), 2, "{recovered:?}");
 }
 
+/// ERR-05: facts that the disk does not take are tried until it does; that is told once, and when it is over.
+#[test]
+fn facts_wait_for_a_file_that_is_locked() {
+    let (scratch, logged) = (Scratch::new(), Logged::default());
+    let path = scratch.0.join("state.db");
+    let subscriber = logged.clone();
+    let (work, thread, door) = seat(|keeper: Keeper| tracing::subscriber::with_default(subscriber, || keeper.run()));
+    let (inbox, stop) = (Arc::new(Link::new(4, Arc::clone(&door))), Arc::new(AtomicBool::new(false)));
+    let tables = Tables::open(&path).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let tries = Arc::clone(&door);
+    assert!(work.send(Keeper { tables, inbox: Arc::clone(&inbox), door, stop: Arc::clone(&stop) }).is_ok());
+    assert!(inbox.push(Fact::Owner { room: "a".into(), owner: "u1".into(), born: 0 }).is_ok());
+    inbox.ring();
+    let until = |is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(!thread.is_finished(), "it does not give up");
+            thread.thread().unpark();
+            std::thread::yield_now();
+        }
+    };
+    until(&|| !logged.0.lock().is_empty());
+    let first = tries.turns();
+    until(&|| tries.turns() > first + 1);
+    assert_eq!(*logged.0.lock(), ["tables_failing"], "once, however often it is tried");
+    other.execute_batch("ROLLBACK").unwrap();
+    until(&|| logged.0.lock().len() > 1);
+    stop.store(true, Ordering::Relaxed);
+    inbox.ring();
+    thread.join().unwrap();
+    assert_eq!(*logged.0.lock(), ["tables_failing", "tables_recovered"]);
+    let mut recovered = Recovered::default();
+    Tables::open(&path).unwrap().read(&mut recovered).unwrap();
+    assert_eq!(recovered.rooms.len(), 1);
+}
+
 /// The names of what is logged on a thread.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<String>>>);
