@@ -100,6 +100,7 @@ impl Shared {
             revocations: Arc::clone(&self.revocations),
             tls: self.tls.clone(),
             registry: Arc::clone(&self.registry),
+            ready_sign: self.health.sign(),
             poll,
             inbox: Arc::new(Link::new(DELIVERY_SLOTS + OUTSTANDING_PER_REACTOR + REPLAY_FETCHES_MAX, Arc::clone(&door))),
             control: Arc::new(Link::new(controls::SLOTS, Arc::clone(&door))),

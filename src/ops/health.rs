@@ -1,10 +1,13 @@
 //! The daemon's state and that of its parts, as `/livez`, `/readyz`, `/healthz`, the log and the metrics tell it.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::base::time::Mono;
 use crate::net::clock::Clock;
+use crate::reactor::ready_sign::ReadySign;
 
 use super::lifecycle::{Lifecycle, State};
 
@@ -53,6 +56,8 @@ pub const RELOADS: [&str; 2] = ["applied", "refused"];
 pub struct Health {
     clock: Clock,
     inner: Mutex<Inner>,
+    /// What reactors say to load balancers.
+    sign: Arc<ReadySign>,
 }
 
 #[derive(Debug)]
@@ -81,7 +86,7 @@ impl Health {
         let lifecycle = Lifecycle::new(clock.mono());
         let inner =
             Inner { lifecycle, components: Vec::new(), is_full: false, firing: Vec::new(), reloads: [0; RELOADS.len()], reloaded: None };
-        Health { clock, inner: Mutex::new(inner) }
+        Health { clock, inner: Mutex::new(inner), sign: Arc::default() }
     }
 
     /// The state now.
@@ -91,10 +96,17 @@ impl Health {
 
     /// Goes on to another state.
     pub fn enter(&self, to: State) {
-        match self.inner.lock().lifecycle.enter(to, self.clock.mono()) {
+        let mut inner = self.inner.lock();
+        match inner.lifecycle.enter(to, self.clock.mono()) {
             Ok(from) => tell_state(from, to),
             Err(illegal) => tracing::error!(event = "state_illegal", "{illegal}: a defect of ours"),
         }
+        self.sign.show(inner.readiness().word);
+    }
+
+    /// Says what [`Health::readiness`] was when something changed last.
+    pub fn sign(&self) -> Arc<ReadySign> {
+        Arc::clone(&self.sign)
     }
 
     /// Takes what was found at all parts, and how many connections there are of so many that there may be.
@@ -107,6 +119,7 @@ impl Health {
         if let Some(from) = inner.lifecycle.judge(is_well, now) {
             tell_state(from, inner.lifecycle.state());
         }
+        self.sign.show(inner.readiness().word);
     }
 
     /// Notes what came of reading the configuration again, and tells the log.
@@ -151,15 +164,7 @@ impl Health {
 
     /// Whether load balancers should send clients here.
     pub fn readiness(&self) -> Readiness {
-        let inner = self.inner.lock();
-        let state = inner.lifecycle.state();
-        let (is_ready, word) = match state {
-            _ if !state.is_serving() => (false, state.name()),
-            _ if inner.has_critical_fault() => (false, "stalled"),
-            _ if inner.is_full => (false, "full"),
-            _ => (true, state.name()),
-        };
-        Readiness { is_ready, word }
+        self.inner.lock().readiness()
     }
 
     /// All parts with what is wrong with them.
@@ -224,6 +229,17 @@ impl Inner {
             _ => {}
         }
         Component { finding, since }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let state = self.lifecycle.state();
+        let (is_ready, word) = match state {
+            _ if !state.is_serving() => (false, state.name()),
+            _ if self.has_critical_fault() => (false, "stalled"),
+            _ if self.is_full => (false, "full"),
+            _ => (true, state.name()),
+        };
+        Readiness { is_ready, word }
     }
 
     fn has_critical_fault(&self) -> bool {

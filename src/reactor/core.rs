@@ -22,6 +22,7 @@ use super::admin_desk::AdminDesk;
 use super::audit::Audit;
 use super::authorizer::Inquirer;
 use super::options::ReactorOptions;
+use super::ready_sign::ReadySign;
 use super::refusals::Refusals;
 use super::registry::Registry;
 use super::rooms::Rooms;
@@ -40,6 +41,8 @@ pub(super) struct Core {
     /// What TCP connections speak, if not plaintext.
     pub(super) tls: Option<ServerTls>,
     pub(super) registry: Arc<Registry>,
+    /// Whether load balancers should send clients here.
+    pub(super) ready_sign: Arc<ReadySign>,
     pub(super) inquirer: Inquirer,
     pub(super) ticket_desk: TicketDesk,
     /// Where what operators ask is left.

@@ -60,7 +60,10 @@ pub(super) struct Http {
 }
 
 const NO_SUCH_PATH: &str =
-    "no such path: there are GET /, /client.js, /v1/ws, /v1/events and /v1/poll, and POST /v1/publish, /v1/ack and /v1/ticket";
+    "no such path: there are GET /, /client.js, /readyz, /v1/ws, /v1/events and /v1/poll, and POST /v1/publish, /v1/ack and /v1/ticket";
+
+/// Where load balancers ask, on any host.
+const READINESS: &str = "/readyz";
 
 /// Says that a body may come.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -159,6 +162,10 @@ impl Http {
         if let Some(page) = pages::page(request.path) {
             let has_more = used < input.len();
             return Took { used, ..self.give_page(page, &request, has_more, core, outbox) };
+        }
+        if request.path == READINESS {
+            let has_more = used < input.len();
+            return Took { used, ..self.give_readiness(&request, has_more, core, outbox) };
         }
         let has_polled = self.poll.is_some();
         match self.route(&request, id, *client, core, outbox) {
@@ -293,19 +300,40 @@ impl Http {
     }
 
     fn give_page(&mut self, page: &Page, request: &Request<'_>, has_more: bool, core: &Core, outbox: &mut Outbox) -> Took {
+        self.reader = None; // all may read it
+        self.give_to_read(request, has_more, core, outbox, |keep_alive, out| page.write(request, keep_alive, out))
+    }
+
+    /// Says whether load balancers should send clients here. As with pages, whoever asks is no client by that.
+    fn give_readiness(&mut self, request: &Request<'_>, has_more: bool, core: &Core, outbox: &mut Outbox) -> Took {
+        let (word, are_welcome) = if core.is_draining() { ("draining", false) } else { core.ready_sign.read() };
+        let (status, text) = (if are_welcome { 200 } else { 503 }, format!("{word}\n"));
+        self.give_to_read(request, has_more, core, outbox, |keep_alive, out| {
+            write_response(out, status, "text/plain; charset=utf-8", keep_alive, &[("Cache-Control", "no-store")], text.as_bytes());
+        })
+    }
+
+    /// Gives what has no other method than GET and HEAD.
+    fn give_to_read(
+        &mut self,
+        request: &Request<'_>,
+        has_more: bool,
+        core: &Core,
+        outbox: &mut Outbox,
+        write: impl FnOnce(bool, &mut Vec<u8>),
+    ) -> Took {
         // A body that nobody reads would be taken for the next request.
         let keep_alive = request.keep_alive() && !core.is_draining() && matches!(request.body_len(), Ok(BodyLen::None | BodyLen::Bytes(0)));
-        self.reader = None; // all may read it
         if matches!(request.method, "GET" | "HEAD") {
             self.answer(core, outbox, |out| {
                 let start = out.len();
-                page.write(request, keep_alive, out);
+                write(keep_alive, out);
                 if request.method == "HEAD" {
                     strip_body(out, start);
                 }
             });
         } else {
-            self.refuse(&not_allowed("Allow: GET, HEAD", "this is a file: it can be read"), keep_alive, request.method, core, outbox);
+            self.refuse(&not_allowed("Allow: GET, HEAD", "this can only be read"), keep_alive, request.method, core, outbox);
         }
         self.due = core.now.mono.plus(HTTP_IDLE_TIMEOUT);
         Took { used: 0, more: keep_alive && has_more, whole: true, then: if keep_alive { Then::Go } else { Then::Finish } }

@@ -31,6 +31,7 @@ mod patience;
 mod poll;
 mod pressure;
 mod publisher;
+pub mod ready_sign;
 mod refusals;
 pub mod registry;
 mod replays;
@@ -146,6 +147,7 @@ impl Reactor {
             tokens: Tokens::new(parts.verifier, parts.revocations),
             tls: parts.tls,
             registry: parts.registry,
+            ready_sign: parts.ready_sign,
             inquirer: Inquirer::new(parts.authorizer),
             ticket_desk: TicketDesk::new(parts.tickets),
             admin: parts.admin,

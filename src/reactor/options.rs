@@ -29,6 +29,7 @@ use crate::wire::http::Request;
 use super::admin_desk::{AdminAccess, AdminAnswer, AdminDesk};
 use super::authorizer::{Authorizer, Word};
 use super::listing::ListConnections;
+use super::ready_sign::ReadySign;
 use super::registry::Registry;
 use super::stats::ReactorStats;
 use super::weighing::WeighRooms;
@@ -121,6 +122,8 @@ pub struct ReactorParts {
     pub tls: Option<ServerTls>,
     /// Caps over all reactors.
     pub registry: Arc<Registry>,
+    /// Whether load balancers should send clients here.
+    pub ready_sign: Arc<ReadySign>,
     /// Its poll, from [`ReactorPoll::new`].
     pub poll: ReactorPoll,
     /// The door made with that poll's waker; `inbox`, `control`, `words` and `ticket_words` lead to it.

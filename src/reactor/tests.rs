@@ -61,6 +61,7 @@ impl House {
             revocations: Arc::default(),
             tls: None,
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2, per_ip_max: None, handshakes: None })),
+            ready_sign: Arc::default(),
             poll,
             tickets: None,
             ticket_words: Arc::new(Link::new(1, Arc::clone(&door))),

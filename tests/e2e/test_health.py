@@ -21,7 +21,12 @@ def healthz(daemon):
 
 
 def readyz(daemon):
-    status, _, body = http_request(daemon.admin, "GET", "/readyz")
+    return readyz_at(daemon.admin)
+
+
+def readyz_at(address):
+    """What load balancers hear there: on other hosts they ask the listener of the clients."""
+    status, _, body = http_request(address, "GET", "/readyz")
     return status, body.decode().strip()
 
 
@@ -60,7 +65,7 @@ def test_an_idle_daemon_is_not_taken_for_a_stalled_one(serve):
     daemon = serve(reactors=2)
     began = healthz(daemon)[1]["for_ms"]
     wait_until(lambda: healthz(daemon)[1]["for_ms"] > began + 7_000, "longer than a stall takes")
-    assert (readyz(daemon), faults(daemon)) == ((200, "ready"), {})
+    assert (readyz(daemon), readyz_at(daemon.address), faults(daemon)) == ((200, "ready"), (200, "ready"), {})
     assert events(daemon, "component_failed") == []
 
 
@@ -75,6 +80,8 @@ def test_a_thread_that_stands_still_is_named(serve, tmp_path, name):
             wait_until(lambda: name in faults(daemon), "it is found", STALL_DEADLINE_S[name])
             assert faults(daemon).keys() == {name}, "it alone"
             assert (healthz(daemon)[0], readyz(daemon), http_request(daemon.admin, "GET", "/livez")[0]) == (503, (503, "stalled"), 200)
+            if not name.startswith("reactor"):
+                assert readyz_at(daemon.address) == (503, "stalled")
             assert (state(daemon), daemon.metric("component_up", f'"{name}"')) == ("degraded", 0)
             failed = events(daemon, "component_failed")
             assert [(line["component"], line["critical"], line["level"]) for line in failed] == [(name, True, "ERROR")]
@@ -99,7 +106,7 @@ def test_without_what_is_not_critical_it_is_degraded_and_ready(serve):
             assert client.refused(type="subscribe", room=f"other:{number}") == "auth_backend_unavailable"
         wait_until(lambda: state(daemon) == "degraded", "it is noticed")
         assert faults(daemon).keys() == {"authorizer"}
-        assert (healthz(daemon)[0], readyz(daemon)) == (200, (200, "degraded"))
+        assert (healthz(daemon)[0], readyz(daemon), readyz_at(daemon.address)) == (200, (200, "degraded"), (200, "degraded"))
         client.subscribe("r:1")
         wait_until(lambda: state(daemon) == "ready", "it may be asked again", 20)
 
@@ -112,6 +119,7 @@ def test_who_is_nearly_full_is_not_ready(serve):
     assert readyz(daemon) == (200, "ready")
     clients.append(daemon.connect())
     wait_until(lambda: readyz(daemon) == (503, "full"), "it is full")
+    assert readyz_at(daemon.address)[0] == 503
     clients.pop().close()
     wait_until(lambda: readyz(daemon) == (200, "ready"), "there is room again")
 
@@ -139,6 +147,8 @@ def test_who_drains_says_so_until_the_last_has_left(serve):
     with RawClient(daemon.address, mint()):
         daemon.process.send_signal(signal.SIGTERM)
         wait_until(lambda: readyz(daemon) == (503, "draining"), "it drains")
+        with pytest.raises(ConnectionRefusedError):
+            readyz_at(daemon.address)
         assert (healthz(daemon)[0], state(daemon)) == (200, "draining")
     assert daemon.process.wait(10) == 0
     assert [line["to"] for line in events(daemon, "state")] == ["ready", "draining", "stopped"]

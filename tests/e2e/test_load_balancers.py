@@ -90,8 +90,8 @@ class House:
         both.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
         name, backends = ("haproxy-tcp.cfg", ("8443", "8444")) if self.tls_in_daemon else ("haproxy.cfg", ("8080", "8081"))
         replaced = {"bind :443": f"bind 127.0.0.1:{self.address[1]}", "log /dev/log local0": "log stdout format raw local0", "maxconn 100000": "maxconn 1000"}
-        for backend, admin, ports in zip(backends, ("9100", "9101"), self.ports, strict=True):
-            replaced |= {f"127.0.0.1:{backend} port {admin}": f"127.0.0.1:{ports[0]} port {ports[1]}"}
+        for backend, (port, _) in zip(backends, self.ports, strict=True):
+            replaced |= {f"127.0.0.1:{backend}": f"127.0.0.1:{port}"}
         if not self.tls_in_daemon:
             replaced |= {"/etc/ssl/tickerd.pem": str(both)}
         file = self.sample(name, replaced)
@@ -235,6 +235,8 @@ def test_over_redis_a_client_resumes_at_whichever_daemon_it_comes_to(shared_hous
             lost += 1
             client = wait_until(lambda n=n: try_to_connect(house, n), "it is taken by the other", PATIENCE_S)
             subscribed, missed = client.subscribe("r:1", since=since)
+            # What its own node has not read of the feed yet comes live.
+            missed += [client.recv_type("note") for _ in range(2 - len(missed))]
             assert subscribed["recovered"] and [message["data"] for message in missed] == [2, 3]
     assert lost == CLIENTS / 2
 

@@ -92,6 +92,7 @@ impl Desk {
             catalog: Arc::new(Catalog::with(Vec::new()).unwrap()),
             tokens: Tokens::new(verifier(), Arc::default()),
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 10, per_user_max: 1, per_ip_max: None, handshakes: None })),
+            ready_sign: Arc::default(),
             inquirer: Inquirer::new(None),
             ticket_desk: TicketDesk::new(None),
             admin: Arc::default(),

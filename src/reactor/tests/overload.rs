@@ -44,6 +44,7 @@ impl Bench {
             revocations: Arc::default(),
             tls: None,
             registry: Arc::new(Registry::new(RegistryLimits { connections_max: 3, per_user_max: 2, per_ip_max: None, handshakes: None })),
+            ready_sign: Arc::default(),
             poll,
             inbox: Arc::clone(&inbox),
             control: Arc::new(Link::new(8, Arc::clone(&door))),

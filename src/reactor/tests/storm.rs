@@ -2,8 +2,7 @@
 //! byte, resets, half closes, spurious events and late ones, slots that are reused at once, links and queues that are small.
 //!
 //! Clients come and go, join, leave, flood, publish, and check what they get; in the end, all must have all, and then nothing may be left.
-//! A failure names its seed: `TICKERD_SIM_SEED=17 cargo test --lib storm` runs that one again, the same in every step.
-//! `TICKERD_SIM_SEEDS=100000` runs more than the usual number.
+//! A failure names its seed; `TICKERD_SIM_SEED=17 cargo test --lib storm` runs that again, step by step; `TICKERD_SIM_SEEDS=100000` runs more.
 
 mod client;
 mod deltas;
@@ -116,6 +115,7 @@ impl Storm {
             revocations: Arc::default(),
             tls: None,
             registry: Arc::clone(&registry),
+            ready_sign: Arc::default(),
             poll,
             tickets: None,
             ticket_words: Arc::new(Link::new(1, Arc::clone(&door))),
