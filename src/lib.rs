@@ -31,7 +31,8 @@
 //! - **analytics**, only with `[analytics]`: follows the journal's files, makes the numbers of accounts of the fills in them, and publishes by a pair of sockets like any
 //!   publisher; **verify** computes them again every few minutes. See [`daemon::analytics`].
 //! - **redis-write**, **redis-read** (in a cluster one for each shard), **redis-fetch**, only with `--redis`: give the hub's events to Redis in
-//!   batches, read what Redis made of the events of all nodes, read past events; **redis-users** asks it about tickets. The hub then pushes nothing before it comes by the feed: see [`bridge`] and [`hub::store`].
+//!   batches, read what Redis made of the events of all nodes, read past events; **redis-users** asks it about tickets, and tells it
+//!   how many connections users have. The hub then pushes nothing before it comes by the feed: see [`bridge`] and [`hub::store`].
 //! - **authorizer-N**, only with `--authorizer-url`: asks the external authorizer about joins that neither token nor ownership allows, takes the
 //!   questions from a desk at which reactors leave them, and tells the reactors by a link to each.
 //! - **webhook-N**, only with `--webhook-url`: tell it of what users do not acknowledge in time; the hub leaves that at a desk, and gets by its link what

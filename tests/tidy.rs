@@ -62,6 +62,7 @@ const PURE: &[&str] = &[
     "src/auth/",
     "src/hub/",
     "src/analytics/",
+    "src/bridge/disputes.rs",
     "src/bridge/layout.rs",
     "src/bridge/record.rs",
     "src/journal/export.rs",

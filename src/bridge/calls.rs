@@ -12,7 +12,8 @@ use crate::base::limits::{REVOCATIONS_MAX, TICKET_TTL, TICKETS_PER_USER_MAX};
 use crate::hub::journal::Epoch;
 use crate::hub::store::{Append, Appended, KnownRoom, KnownStream, Placed, Settled};
 
-use super::layout::{self, Keys, NODES, REVOCATIONS};
+use super::disputes::{Count, Counted};
+use super::layout::{self, CONTACTS, Keys, NODES, REVOCATIONS};
 use super::record::{self, Verdict};
 
 pub(super) const HELLO: &str = include_str!("lua/hello.lua");
@@ -23,6 +24,7 @@ pub(super) const RELEASE: &str = include_str!("lua/release.lua");
 pub(super) const NODES_SCRIPT: &str = include_str!("lua/nodes.lua");
 pub(super) const GIVE_TICKET: &str = include_str!("lua/give_ticket.lua");
 pub(super) const TAKE_TICKET: &str = include_str!("lua/take_ticket.lua");
+pub(super) const COUNT_USERS: &str = include_str!("lua/count_users.lua");
 pub(super) const SET_ASIDE: &str = include_str!("lua/set_aside.lua");
 
 /// Events in a shard's feed: a node that is further behind reads the shard anew.
@@ -232,6 +234,52 @@ pub(super) fn give_ticket(sha: &str, ticket: Ticket, user: &str, what: &str) -> 
 pub(super) fn take_ticket(sha: &str, ticket: Ticket) -> Cmd {
     let mut cmd = script(sha, 1);
     cmd.arg(layout::ticket(&ticket.store_name()));
+    cmd
+}
+
+/// Says how many connections users have here. `former`: the contact begins, in the place of that one, if there was one.
+pub(super) fn count_users(sha: &str, contact: &str, during: Duration, most: u32, former: Option<&str>, users: &[(Arc<str>, u32)]) -> Cmd {
+    let mut cmd = script(sha, 2);
+    cmd.arg(CONTACTS).arg(layout::users(contact)).arg(contact).arg(during.as_millis() as u64).arg(most);
+    cmd.arg(u8::from(former.is_some())).arg(former.unwrap_or_default());
+    for (user, here) in users {
+        cmd.arg(&**user).arg(here);
+    }
+    cmd
+}
+
+/// The answer.
+pub(super) fn counted(users: &[(Arc<str>, u32)], answer: &Value) -> Option<Counted> {
+    let [Value::Int(store_ms), counts @ ..] = array(answer)? else { return Some(Counted::Unknown) };
+    let count = |((_, here), pair): (&(Arc<str>, u32), &[Value])| match pair {
+        [Value::Int(granted), Value::Int(heard_ms)] => {
+            Some(Count { here: *here, granted: u32::try_from(*granted).ok()?, heard_ms: heard_ms.cast_unsigned() })
+        }
+        _ => None,
+    };
+    let counts: Vec<Count> = users.iter().zip(counts.chunks(2)).map(count).collect::<Option<_>>()?;
+    (counts.len() == users.len()).then(|| Counted::At(store_ms.cast_unsigned(), counts))
+}
+
+/// What the contact has said counts no more.
+pub(super) fn forget_contact(contact: &str) -> [Cmd; 2] {
+    let (mut contacts, mut users) = (redis::cmd("ZREM"), redis::cmd("DEL"));
+    contacts.arg(CONTACTS).arg(contact);
+    users.arg(layout::users(contact));
+    [contacts, users]
+}
+
+/// Asks which contacts there are.
+pub(super) fn contacts() -> Cmd {
+    let mut cmd = redis::cmd("ZRANGE");
+    cmd.arg(CONTACTS).arg(0).arg(-1);
+    cmd
+}
+
+/// Asks what one has said of a user.
+pub(super) fn connections(contact: &str, user: &str) -> Cmd {
+    let mut cmd = redis::cmd("HGET");
+    cmd.arg(layout::users(contact)).arg(user);
     cmd
 }
 

@@ -13,7 +13,7 @@ use crate::hub::journal::Epoch;
 use crate::hub::store::{EPOCHS_PER_SHARD, SHARDS, Shard};
 
 use super::calls;
-use super::layout::{Keys, REVOCATIONS_SHARD};
+use super::layout::{CONTACTS, Keys, REVOCATIONS_SHARD};
 use super::topology::{Place, Slots, like};
 
 /// How long a connection may take to come about.
@@ -248,6 +248,16 @@ impl Server {
         let evicts = evicts(text(&client.ask(REVOCATIONS_SHARD, &[redis::cmd("INFO").arg("memory").clone()])?[0])?);
         let shards = (0..SHARDS).map(|shard| client.shard(shard)).collect::<Result<Vec<_>, _>>()?;
         Ok(Begin { shards, revocations, revoked, evicts })
+    }
+
+    /// How many connections a user has on all nodes, polls not among them.
+    pub fn connections_of(&self, user: &str) -> Result<u64, Failure> {
+        let mut connection = self.plain(CONTACTS)?;
+        let answers = ask(&mut connection, &[calls::contacts()])?;
+        let contacts = calls::array(&answers[0]).ok_or_else(nonsense)?;
+        let cmds: Vec<Cmd> = contacts.iter().filter_map(calls::text).map(|contact| calls::connections(contact, user)).collect();
+        let said = ask(&mut connection, &cmds)?;
+        Ok(said.iter().filter_map(calls::text).filter_map(|count| count.parse::<u64>().ok()).sum())
     }
 
     /// Gives a revocation, as JSON, to all nodes, this one among them.

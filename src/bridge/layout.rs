@@ -17,6 +17,8 @@
 //! | `tickerd:{0}:nodes` | sorted set: what each node that is there says of itself, as JSON, by when it had to say so again |
 //! | `tickerd:{0}:ticket:HASH` | string: what the ticket with that SHA-256 stands for, behind the id of the run that it was given on, while it is good |
 //! | `tickerd:{0}:tickets:USER` | sorted set: the tickets that a user was given lately, used ones too, by when they end |
+//! | `tickerd:{0}:contacts` | sorted set: the contacts of nodes that count users' connections, by when they were last heard |
+//! | `tickerd:{0}:users:CONTACT` | hash: by user, how many connections are there, as one of them has said |
 //! | `tickerd:ingest:{STREAM}` | string: the node that publishes what comes by that stream |
 //! | `STREAM:refused` | stream: its entries that were refused, with the reason; in a cluster `{STREAM}:refused`, which is where the stream is |
 //! | `tickerd:{5}:answer:NODE` | string: the last answer to a call of that node that began with this shard, for the case that it got lost |
@@ -34,7 +36,12 @@ pub(super) const NODES: &str = "tickerd:{0}:nodes";
 pub(super) const NODES_SHARD: u16 = 0;
 
 /// With what is about users.
-pub(super) const USERS: &str = "tickerd:{0}:users";
+pub(super) const CONTACTS: &str = "tickerd:{0}:contacts";
+
+/// What a contact has said of users.
+pub(super) fn users(contact: &str) -> String {
+    format!("tickerd:{{0}}:users:{contact}")
+}
 
 /// What the ticket of that name stands for.
 pub(super) fn ticket(name: &str) -> String {

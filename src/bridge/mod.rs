@@ -16,13 +16,15 @@
 //! | [`reader`] | the thread that reads the feeds |
 //! | [`fetcher`] | the thread that reads past events for those who come back |
 //! | `entries` | entries of a stream as publish lines |
-//! | [`users`] | the thread that asks about users: their tickets |
+//! | [`users`] | the thread that asks about users: their tickets, their connections on all nodes |
+//! | `disputes` | those who have too many, and whether that is sure |
 //! | [`ingest`] | the thread that publishes what backends put into streams |
 //! | [`publisher`] | how it publishes them, and whoever else publishes from inside |
 //! | [`stats`] | the figures |
 
 mod calls;
 mod client;
+mod disputes;
 mod entries;
 pub mod fetcher;
 pub mod ingest;

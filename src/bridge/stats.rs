@@ -23,6 +23,10 @@ pub struct BridgeStats {
     pub resyncs: Counter,
     /// Tickets that the store was given, gave up, and did not have, and questions that it did not answer.
     pub tickets: [Counter; 4],
+    /// Whether users' connections are counted over all nodes.
+    pub counts_users: AtomicBool,
+    /// Users who have too many on all nodes, as far as it is known.
+    pub disputed: Counter,
     /// What the nodes say of themselves that are there, and when the store was last asked.
     nodes: Mutex<(Vec<Box<str>>, Option<Instant>)>,
     /// 0: all is well. 1: the store is left alone for a while, after failures. 2: one try is made to see.

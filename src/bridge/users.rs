@@ -1,26 +1,54 @@
-//! The thread that asks the store about users, on a connection of its own: their tickets, each of which is good once on all nodes.
+//! The thread that asks the store about users, on a connection of its own: their tickets, each of which is good once on all nodes, and how many
+//! connections they have on all of them.
 //!
 //! A ticket is good no more when the server on which it was given out is another run: a replica in its place may have it, but may not have heard that
 //! it was used.
+//!
+//! Connections are admitted by the node's own count, at once, and told of here. The store puts what the nodes say in an order: of two that come at
+//! the same time the second is one too many, not both. What a node says counts while its contact is heard; who was killed is forgotten after a
+//! while, who comes back begins anew, and says all of it again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Connection, Value};
 
 use crate::auth::{Grants, TicketAsk, TicketSaid, TicketWord};
+use crate::base::time::Mono;
+use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
 
 use super::client::{Failure, ask, nonsense, run_id, text};
-use super::layout::USERS;
+use super::disputes::{ASK_AGAIN, Count, Counted, Disputes};
+use super::layout::CONTACTS;
 use super::{Shared, calls};
 
 /// Questions in one round trip.
 const BATCH: usize = 256;
 /// For how long the store is left alone after a failure.
 const REST: Duration = Duration::from_millis(500);
-/// The longest sleep.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// How often the contact is heard, at least, and how long what it has said counts without.
+const BEAT: Duration = Duration::from_millis(500);
+const COUNTS_FOR: Duration = Duration::from_secs(10);
+
+/// Who is there on this node.
+pub trait Present: Send {
+    /// Takes users whose number of connections has changed, at most so many, with their numbers.
+    fn take_changed(&self, max: usize) -> Vec<(Arc<str>, u32)>;
+    /// Whether there are any.
+    fn has_changed(&self) -> bool;
+    /// These are to be told again.
+    fn tell_again(&self, users: Vec<Arc<str>>);
+    /// All are to be told, and what changes from now on.
+    fn tell_all(&self);
+    /// Nothing is to be told until all of it is.
+    fn rest(&self);
+    /// How many connections a user may have.
+    fn most(&self) -> u32;
+    /// Ends the connections of these users but for the first so many.
+    fn end_beyond(&self, users: &[(Arc<str>, u32)]);
+}
 
 /// What the thread owns or shares.
 pub struct Users {
@@ -28,9 +56,18 @@ pub struct Users {
     asks: Arc<Link<TicketAsk>>,
     /// To each reactor; none has more words on the way than its link has slots.
     words: Vec<Arc<Link<TicketWord>>>,
+    present: Box<dyn Present>,
     door: Arc<Door>,
+    clock: Clock,
     /// While the connection is good.
     contact: Option<Contact>,
+    /// How many there were.
+    contacts: u64,
+    /// The name of the last one that the store knew.
+    former: String,
+    disputes: Disputes,
+    /// When it is to be heard again.
+    beat_at: Mono,
     /// No try is made before.
     rest_until: Instant,
 }
@@ -38,36 +75,61 @@ pub struct Users {
 /// A connection to the server that has what is about users.
 struct Contact {
     connection: Connection,
+    name: String,
+    /// The store knows it.
+    has_begun: bool,
     /// Names the server's run.
     run: String,
     give: String,
     take: String,
+    count: String,
 }
 
 impl Users {
     /// A thread's work. `asks` leads to `door`; `words` lead to the reactors.
-    pub fn new(shared: Shared, asks: Arc<Link<TicketAsk>>, words: Vec<Arc<Link<TicketWord>>>, door: Arc<Door>) -> Users {
-        Users { shared, asks, words, door, contact: None, rest_until: Instant::now() }
+    pub fn new(
+        shared: Shared,
+        (asks, words): (Arc<Link<TicketAsk>>, Vec<Arc<Link<TicketWord>>>),
+        present: Box<dyn Present>,
+        door: Arc<Door>,
+        clock: Clock,
+    ) -> Users {
+        Users {
+            shared,
+            asks,
+            words,
+            present,
+            door,
+            clock,
+            contact: None,
+            contacts: 0,
+            former: String::new(),
+            disputes: Disputes::default(),
+            beat_at: Mono::default(),
+            rest_until: Instant::now(),
+        }
     }
 
     /// Runs until told to stop, and everything is answered that was asked.
     pub fn run(mut self) {
+        self.present.rest();
         loop {
             self.door.turn();
             let asked: Vec<TicketAsk> = std::iter::from_fn(|| self.asks.pop()).take(BATCH).collect();
             if !asked.is_empty() {
                 self.answer(asked);
             } else if self.shared.is_ending() {
-                return;
+                return self.leave();
             }
+            self.count();
             self.sleep();
         }
     }
 
     fn sleep(&self) {
         self.door.arm();
-        if self.asks.is_empty() && !self.shared.is_ending() {
-            std::thread::park_timeout(SLEEP_MAX);
+        if self.asks.is_empty() && !self.present.has_changed() && !self.shared.is_ending() {
+            std::thread::park_timeout(if self.disputes.next().is_some() { ASK_AGAIN } else { BEAT });
         }
         self.door.disarm();
     }
@@ -87,6 +149,79 @@ impl Users {
         self.words.iter().for_each(|link| link.ring());
     }
 
+    /// Says whose connections have come and gone, if any have, and that the node is there, if it is time.
+    fn count(&mut self) {
+        if !self.begin() {
+            return;
+        }
+        self.present.tell_again(self.disputes.due(self.clock.mono()));
+        if !self.present.has_changed() && self.clock.mono() < self.beat_at {
+            return;
+        }
+        let (told, most) = (self.present.take_changed(BATCH), self.present.most());
+        match self.with_contact(|contact| contact.count(most, None, &told)) {
+            Some(Counted::At(store_ms, counts)) => self.take(&told, &counts, store_ms),
+            // It was silent for too long, or Redis has lost it.
+            Some(Counted::Unknown) => self.forget(),
+            None => {}
+        }
+    }
+
+    /// Whether the store knows the contact. One that is new says all.
+    fn begin(&mut self) -> bool {
+        if self.contact.as_ref().is_some_and(|contact| contact.has_begun) {
+            return true;
+        }
+        self.contacts += 1;
+        let name = format!("{:016x}-{}", self.shared.server.node, self.contacts);
+        let (former, most) = (std::mem::take(&mut self.former), self.present.most());
+        let begun = self.with_contact(|contact| {
+            contact.name.clone_from(&name);
+            contact.count(most, Some(&former), &[])
+        });
+        self.former = former;
+        let (Some(Counted::At(..)), Some(contact)) = (begun, &mut self.contact) else { return false };
+        contact.has_begun = true;
+        self.former = name;
+        self.disputes.clear();
+        self.shared.stats.counts_users.store(true, Ordering::Relaxed);
+        self.present.tell_all();
+        true
+    }
+
+    fn take(&mut self, told: &[(Arc<str>, u32)], counts: &[Count], store_ms: u64) {
+        let now = self.clock.mono();
+        self.beat_at = now.plus(BEAT);
+        let mut over = Vec::new();
+        for ((user, _), count) in told.iter().zip(counts) {
+            over.extend(self.disputes.take(user, *count, store_ms, now).map(|kept| (Arc::clone(user), kept)));
+        }
+        self.shared.stats.disputed.set(self.disputes.len() as u64);
+        if !over.is_empty() {
+            self.present.end_beyond(&over);
+        }
+    }
+
+    /// The node's own counts hold until there is a contact again.
+    fn forget(&mut self) {
+        if let Some(contact) = &mut self.contact {
+            contact.has_begun = false;
+        }
+        self.present.rest();
+        self.disputes.clear();
+        self.shared.stats.disputed.set(0);
+        self.shared.stats.counts_users.store(false, Ordering::Relaxed);
+    }
+
+    /// The node ends, and all have left.
+    fn leave(mut self) {
+        if let Some(contact) = &mut self.contact
+            && let Err(failure) = ask(&mut contact.connection, &calls::forget_contact(&contact.name))
+        {
+            tracing::debug!(event = "redis_failed", %failure, "what the node has said of users counts for a while yet");
+        }
+    }
+
     /// What came of a try; nothing if the store gives no answer, or gave none a moment ago.
     fn with_contact<T>(&mut self, attempt: impl FnOnce(&mut Contact) -> Result<T, Failure>) -> Option<T> {
         if self.contact.is_none() && Instant::now() < self.rest_until {
@@ -99,6 +234,7 @@ impl Users {
         outcome
             .inspect_err(|failure| {
                 tracing::debug!(event = "redis_failed", %failure, "what is about users was not asked");
+                self.forget();
                 self.contact = None;
                 self.rest_until = Instant::now() + REST;
             })
@@ -108,14 +244,15 @@ impl Users {
 
 impl Contact {
     fn make(shared: &Shared) -> Result<Contact, Failure> {
-        let mut connection = shared.server.plain(USERS)?;
+        let mut connection = shared.server.plain(CONTACTS)?;
         let load = |script| redis::cmd("SCRIPT").arg("LOAD").arg(script).clone();
         let mut info = redis::cmd("INFO");
         info.arg("server");
-        let asked = ask(&mut connection, &[info, load(calls::GIVE_TICKET), load(calls::TAKE_TICKET)])?;
-        let [info, give, take] = &asked[..] else { return Err(nonsense()) };
-        let (run, give, take) = (run_id(text(info)?)?.to_owned(), text(give)?.to_owned(), text(take)?.to_owned());
-        Ok(Contact { connection, run, give, take })
+        let asked = ask(&mut connection, &[info, load(calls::GIVE_TICKET), load(calls::TAKE_TICKET), load(calls::COUNT_USERS)])?;
+        let [info, give, take, count] = &asked[..] else { return Err(nonsense()) };
+        let run = run_id(text(info)?)?.to_owned();
+        let (give, take, count) = (text(give)?.to_owned(), text(take)?.to_owned(), text(count)?.to_owned());
+        Ok(Contact { connection, name: String::new(), has_begun: false, run, give, take, count })
     }
 
     /// Asks about tickets, in one round trip.
@@ -127,6 +264,12 @@ impl Contact {
         let cmds: Vec<Cmd> = asked.iter().map(cmd).collect();
         let answers = ask(&mut self.connection, &cmds)?;
         asked.iter().zip(&answers).map(|(question, answer)| said(question, answer, &self.run).ok_or_else(nonsense)).collect()
+    }
+
+    /// Says how many connections users have here. `former`: the contact begins.
+    fn count(&mut self, most: u32, former: Option<&str>, users: &[(Arc<str>, u32)]) -> Result<Counted, Failure> {
+        let cmd = calls::count_users(&self.count, &self.name, COUNTS_FOR, most, former, users);
+        calls::counted(users, &ask(&mut self.connection, &[cmd])?[0]).ok_or_else(nonsense)
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::auth::{Revocation, Revocations, TicketAsk, TicketWord};
+use crate::base::ids::ConnId;
 use crate::base::limits::{APPENDS_MAX, REPLAY_FETCHES_MAX, REVOCATIONS_MAX};
 use crate::bridge::fetcher::Fetcher;
 use crate::bridge::reader::{OnRevocation, Reader};
 use crate::bridge::stats::BridgeStats;
-use crate::bridge::users::Users;
+use crate::bridge::users::{Present, Users};
 use crate::bridge::writer::Writer;
 use crate::bridge::{Access, Begin, Failure, Server, Shared};
 use crate::config::RedisConfig;
@@ -19,7 +20,8 @@ use crate::hub::journal::Fetch;
 use crate::hub::store::{Append, News, SHARDS, Settled};
 use crate::net::clock::Clock;
 use crate::net::link::{Door, Link};
-use crate::reactor::ReactorParts;
+use crate::reactor::registry::Registry;
+use crate::reactor::{Control, ReactorParts};
 
 use super::http_client::read_secret;
 use super::nodes;
@@ -144,7 +146,10 @@ impl Bridge {
         let mut threads = vec![
             writer.occupy(|door| Writer::new(for_writer, (appends, settles), door, clock, about))?,
             fetcher.occupy(|door| Fetcher::new(for_fetcher, fetches, door))?,
-            users.occupy(|door| Users::new(shared, share_tickets(parts, &door), words_of(parts), door))?,
+            users.occupy(|door| {
+                let (tickets, present) = (share_tickets(parts, &door), PresentHere::new(&daemon.registry, parts, &door));
+                Users::new(shared, tickets, Box::new(present), door, clock)
+            })?,
         ];
         for (seat, reader) in readers.into_iter().zip(reading) {
             threads.push(seat.occupy(|_| reader)?);
@@ -168,18 +173,64 @@ fn remedy(failure: &Failure) -> &'static str {
     "is it running, and --redis right?"
 }
 
-/// Shows every reactor the way to the tickets.
-fn share_tickets(parts: &mut [ReactorParts], door: &Arc<Door>) -> Arc<Link<TicketAsk>> {
+/// Shows every reactor the way to the tickets. The way there, and the ways back.
+fn share_tickets(parts: &mut [ReactorParts], door: &Arc<Door>) -> (Arc<Link<TicketAsk>>, Vec<Arc<Link<TicketWord>>>) {
     let asks = Arc::new(Link::new(TICKETS_SLOTS, Arc::clone(door)));
-    for parts in parts {
+    for parts in &mut *parts {
         parts.tickets = Some(Arc::clone(&asks));
     }
-    asks
+    (asks, parts.iter().map(|parts| Arc::clone(&parts.ticket_words)).collect())
 }
 
-/// The way back.
-fn words_of(parts: &[ReactorParts]) -> Vec<Arc<Link<TicketWord>>> {
-    parts.iter().map(|parts| Arc::clone(&parts.ticket_words)).collect()
+/// Who is there on this node, for those who count users' connections over all nodes.
+struct PresentHere {
+    registry: Arc<Registry>,
+    controls: Vec<Arc<Link<Control>>>,
+}
+
+impl PresentHere {
+    /// `door` is rung when somebody comes or goes.
+    fn new(registry: &Arc<Registry>, parts: &[ReactorParts], door: &Arc<Door>) -> PresentHere {
+        registry.roll.open(Arc::clone(door));
+        PresentHere { registry: Arc::clone(registry), controls: parts.iter().map(|parts| Arc::clone(&parts.control)).collect() }
+    }
+}
+
+impl Present for PresentHere {
+    fn take_changed(&self, max: usize) -> Vec<(Arc<str>, u32)> {
+        self.registry.roll.take_changed(max)
+    }
+
+    fn has_changed(&self) -> bool {
+        self.registry.roll.has_changed()
+    }
+
+    fn tell_again(&self, users: Vec<Arc<str>>) {
+        self.registry.roll.tell_again(users);
+    }
+
+    fn tell_all(&self) {
+        self.registry.roll.tell_all();
+    }
+
+    fn rest(&self) {
+        self.registry.roll.rest();
+    }
+
+    fn most(&self) -> u32 {
+        self.registry.per_user_max()
+    }
+
+    /// Where a reactor has no place for that, it is told when the store is asked again.
+    fn end_beyond(&self, users: &[(Arc<str>, u32)]) {
+        let over: Vec<ConnId> = users.iter().flat_map(|(user, kept)| self.registry.roll.beyond(user, *kept)).collect();
+        for (reactor, control) in self.controls.iter().enumerate() {
+            let own: Vec<ConnId> = over.iter().filter(|conn| usize::from(conn.reactor) == reactor).copied().collect();
+            if !own.is_empty() && control.push(Control::EndOverCap(own)).is_ok() {
+                control.ring();
+            }
+        }
+    }
 }
 
 /// Reads what Redis wants to see, and what we want to see of it.

@@ -14,6 +14,7 @@ use crate::auth::{Grants, Revocations};
 use crate::base::codes::{INVALID_FIELD, Refusal};
 use crate::base::ident;
 use crate::base::rules::{Rule, Ruling};
+use crate::bridge::Server;
 use crate::hub::inspect::RoomFacts;
 use crate::journal::audit;
 use crate::net::clock::Clock;
@@ -42,6 +43,8 @@ pub(super) struct Explainer {
     pub(super) revocations: Arc<RwLock<Revocations>>,
     /// Where there is one.
     pub(super) authorizer: Option<Arc<Authorizer>>,
+    /// Where several nodes count connections together.
+    pub(super) nodes: Option<Arc<Server>>,
     /// With a data directory.
     pub(super) audit_file: Option<PathBuf>,
 }
@@ -79,15 +82,10 @@ impl Explainer {
     /// What holds for all connections of the user.
     fn rules(&self, user: &str, room: &str, facts: Option<&RoomFacts>) -> Vec<Rule> {
         let is_identifier = ident::is_identifier(room);
-        let (connected, most) = (self.registry.connections_of(user), self.registry.per_user_max());
         let mut rules = vec![
             Rule::new("room_name", is_identifier, if is_identifier { "the room's name is one" } else { "no room can have that name" }),
             self.revocation(user),
-            Rule::new(
-                "connections_of_user",
-                connected < most,
-                format!("the user has {connected} of the {most} connections that it may have"),
-            ),
+            self.connections_of_user(user),
             Rule::new(
                 "server",
                 self.registry.has_room(),
@@ -100,6 +98,17 @@ impl Explainer {
         }
         rules.push(self.authorizer());
         rules
+    }
+
+    fn connections_of_user(&self, user: &str) -> Rule {
+        let (here, most) = (self.registry.connections_of(user), self.registry.per_user_max());
+        let why = format!("the user has {here} of the {most} connections that it may have");
+        let (may, why) = match self.nodes.as_ref().map(|nodes| nodes.connections_of(user)) {
+            None => (true, why),
+            Some(Ok(all)) => (all < u64::from(most), format!("{why} here, and {all} on all nodes, without those that poll")),
+            Some(Err(_)) => (true, format!("{why} here; what it has on other nodes does not count, because Redis does not answer")),
+        };
+        Rule::new("connections_of_user", here < most && may, why)
     }
 
     /// What holds for a connection that brings this token.

@@ -284,6 +284,9 @@ impl Sources {
         out.single(&table::REDIS_RESYNCS, bridge.resyncs.value());
         let tickets = ["given", "taken", "unknown", "unanswered"].into_iter().zip(&bridge.tickets);
         out.samples(&table::REDIS_TICKETS, tickets.map(|(result, count)| (label("result", result), count.value())));
+        out.single(&table::REDIS_COUNTS_USERS, u64::from(bridge.counts_users.load(Ordering::Relaxed)));
+        out.single(&table::REDIS_DISPUTED, bridge.disputed.value());
+        out.single(&table::REDIS_OVER_CAP, self.sum(|stats| &stats.over_cap));
         out.single(&table::REDIS_WAITING, hub.store_waiting);
         out.single(&table::REDIS_UNPLACED, hub.unplaced);
     }

@@ -192,6 +192,7 @@ impl Shared {
             registry: Arc::clone(&self.registry),
             revocations: Arc::clone(&self.revocations),
             authorizer,
+            nodes: revoker.nodes.clone(),
             audit_file: self.audit.as_ref().and(sources.data_dir.as_deref()).map(|dir| dir.join(audit::FILE)),
         };
         let nodes = Nodes { instance, bridge: sources.bridge.clone() };

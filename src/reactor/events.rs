@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::Grants;
-use crate::base::codes::{CLOSE_SHUTDOWN, CLOSE_TOKEN_REVOKED, CloseCode, OVER_CAPACITY, Refusal, TOKEN_REVOKED, TOO_MANY_CONNECTIONS};
+use crate::base::codes::{
+    CLOSE_CONNECTION_LIMIT, CLOSE_SHUTDOWN, CLOSE_TOKEN_REVOKED, CloseCode, OVER_CAPACITY, Refusal, TOKEN_REVOKED, TOO_MANY_CONNECTIONS,
+};
 use crate::base::ids::ConnId;
 use crate::base::time::Mono;
 use crate::hub::ports::Joined;
@@ -158,7 +160,7 @@ pub(super) fn refusal_of(
 /// Why a client is not admitted; log and audit trail hear of it.
 pub(super) fn not_admitted(full: Full, client: Option<IpAddr>, user: Arc<str>, core: &mut Core) -> HttpRefusal {
     let refusal = match full {
-        Full::User => Refusal::new(TOO_MANY_CONNECTIONS, "this user has as many connections as allowed: end another one first"),
+        Full::User => too_many_of_user(),
         Full::Address => Refusal::new(TOO_MANY_CONNECTIONS, "your address has as many connections as allowed: end another one first"),
         Full::Server => Refusal::passing(OVER_CAPACITY, "the server has as many connections as it may: come back later", 5_000),
     };
@@ -166,10 +168,15 @@ pub(super) fn not_admitted(full: Full, client: Option<IpAddr>, user: Arc<str>, c
     refusal.into()
 }
 
+fn too_many_of_user() -> Refusal {
+    Refusal::new(TOO_MANY_CONNECTIONS, "this user has as many connections as allowed: end another one first")
+}
+
 /// The status of a client that is to go before its answer has begun.
 pub(super) fn refusal_for(code: CloseCode) -> HttpRefusal {
     match code {
         CLOSE_SHUTDOWN => shutting_down(),
+        CLOSE_CONNECTION_LIMIT => too_many_of_user().into(),
         CLOSE_TOKEN_REVOKED => unauthorized(Refusal::new(TOKEN_REVOKED, "the token was revoked: get a new one")),
         _ => Refusal::passing(OVER_CAPACITY, "the server cannot serve this now: come back later", 1_000).into(),
     }

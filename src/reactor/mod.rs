@@ -35,6 +35,7 @@ pub mod ready_sign;
 mod refusals;
 pub mod registry;
 mod replays;
+pub mod roll;
 pub mod rooms;
 mod runs;
 mod samples;
@@ -58,6 +59,7 @@ use mio::{Events, Poll, Token};
 
 use crate::auth::{Grants, TicketWord};
 use crate::base::codes::CLOSE_SHUTDOWN;
+use crate::base::ids::ConnId;
 use crate::base::limits::{MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST, STRANGERS_REST};
 use crate::base::memory::Level;
 use crate::base::time::Mono;
@@ -415,6 +417,7 @@ impl Reactor {
                 Control::Drain { within } => self.drain(within),
                 Control::End(ending) => self.end_sessions(&ending),
                 Control::Reload(reload) => self.reload(*reload),
+                Control::EndOverCap(conns) => self.end_over_cap(&conns),
                 Control::List(asked) => self.begin_listing(*asked),
                 Control::Adopt { socket, is_daemon } => self.adopt(&socket, is_daemon),
                 Control::Weigh(asked) => self.begin_weighing(*asked),
@@ -464,6 +467,17 @@ impl Reactor {
         }
         // Who asked may have given up.
         ending.ended.try_send(ended).ok();
+    }
+
+    /// Ends connections that are more than their user may have on all nodes.
+    fn end_over_cap(&mut self, conns: &[ConnId]) {
+        for id in conns {
+            if let Some(conn) = self.conns.by_id(*id) {
+                conn.end_over_cap(&mut self.core);
+            }
+            self.enlist(id.slot);
+            self.schedule(id.slot);
+        }
     }
 
     fn is_drained(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::base::audit::Entry;
 use crate::base::bucket::Rate;
 use crate::base::cidr::Cidr;
 use crate::base::codes::CloseCode;
+use crate::base::ids::ConnId;
 use crate::base::limits::{REPLAY_AHEAD_BYTES, REPLAY_SHARE};
 use crate::base::memory::Memory;
 use crate::hub::catalog::Catalog;
@@ -166,6 +167,8 @@ pub enum Control {
     },
     /// End some sessions.
     End(EndSessions),
+    /// End these, the newest of users who have more on all nodes than they may.
+    EndOverCap(Vec<ConnId>),
     /// Go on with other settings.
     Reload(Box<Reload>),
     /// Tell an operator about connections.

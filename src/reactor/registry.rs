@@ -19,6 +19,7 @@ use crate::base::time::Mono;
 
 use super::absences::Absences;
 use super::denials::Denials;
+use super::roll::Roll;
 use super::tickets::Tickets;
 
 /// How often addresses that are not used any more are looked for, when there are too many.
@@ -64,6 +65,8 @@ pub struct Registry {
     total: AtomicUsize,
     users: Mutex<Users>,
     addresses: Mutex<Addresses>,
+    /// Whose connections are there, for nodes that count them together.
+    pub roll: Roll,
     /// What stands for tokens in addresses.
     pub(super) tickets: Tickets,
     /// Joins that were denied to who asks by request.
@@ -99,6 +102,7 @@ impl Registry {
             total: AtomicUsize::new(0),
             users: Mutex::default(),
             addresses: Mutex::default(),
+            roll: Roll::default(),
             tickets: Tickets::default(),
             denials: Denials::default(),
         }

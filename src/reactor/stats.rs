@@ -245,6 +245,8 @@ pub struct ReactorStats {
     pub tokens_known: Counter,
     /// Signatures of tokens that were checked.
     pub signature_checks: Counter,
+    /// Connections that were ended because their user has too many on all nodes.
+    pub over_cap: Counter,
     /// Tokens refused, by [`TokenError::label`](crate::auth::TokenError::label). Off the hot path.
     token_errors: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -302,6 +304,7 @@ impl Default for ReactorStats {
             delivery_parts: Default::default(),
             tokens_known: Counter::default(),
             signature_checks: Counter::default(),
+            over_cap: Counter::default(),
             token_errors: Mutex::default(),
         }
     }

@@ -101,6 +101,9 @@ metrics! {
     REDIS_RESYNCS = Counter "redis_resyncs_total" [] "Shards that were read anew, because something was missed or another epoch began.";
     REDIS_NODES = Gauge "redis_nodes" [] "Nodes that are there, this one among them, as Redis was told in the last ten seconds.";
     REDIS_TICKETS = Counter "redis_tickets_total" [result] "Tickets for EventSource that Redis was given, that it gave up for this node (taken), and that it did not have (unknown); unanswered: questions that it did not answer.";
+    REDIS_COUNTS_USERS = Gauge "redis_counts_users" [] "1: users' connections are counted over all nodes. 0: Redis does not answer, and each node counts its own.";
+    REDIS_DISPUTED = Gauge "redis_users_over_cap" [] "Users who have more connections on all nodes than --max-connections-per-user, some of them here.";
+    REDIS_OVER_CAP = Counter "redis_over_cap_closed_total" [] "Connections that were ended because their user has more than that on all nodes.";
     REDIS_WAITING = Gauge "redis_waiting_publishes" [] "Publishes that wait for Redis.";
     REDIS_UNPLACED = Counter "redis_unplaced_total" [] "Events from Redis that found no place here: --max-rooms, or --state-bytes, is too low for what the nodes share.";
     INGEST_ENTRIES = Counter "ingest_entries_total" [result] "Entries of the streams of --ingest-stream: published, set aside in STREAM:refused, or to be tried again, each try counted.";

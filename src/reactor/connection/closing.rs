@@ -1,7 +1,7 @@
 //! How a connection comes to its end: the last word, and who has it said.
 
 use crate::auth::Whom;
-use crate::base::codes::{CLOSE_RATE, CLOSE_SHUTDOWN, CloseCode};
+use crate::base::codes::{CLOSE_CONNECTION_LIMIT, CLOSE_RATE, CLOSE_SHUTDOWN, CloseCode};
 use crate::base::limits::{CLOSE_LINGER, DRAIN_GRACE, SHED_RETRY};
 use crate::base::time::millis;
 use crate::reactor::core::Core;
@@ -36,6 +36,10 @@ impl Connection {
             Protocol::WebSocket(_) | Protocol::Lines(_) => core.close(&mut self.outbox, code),
         }
         let rooms = self.leave_rooms(core);
+        // Its client may be somewhere else by now, and is to find its place free there.
+        if let Some(user) = self.user() {
+            core.registry.roll.left(user, self.id);
+        }
         self.ending = Some(Box::new(Ending { reason, until: core.now.mono.plus(CLOSE_LINGER), peer_done, rooms }));
     }
 
@@ -68,6 +72,14 @@ impl Connection {
             Protocol::WebSocket(_) | Protocol::Events(_) => self.disconnect(CLOSE_SHUTDOWN, after_ms, core),
             Protocol::Http(http) => http.hurry(core.now.mono.plus(DRAIN_GRACE)),
             Protocol::Lines(_) => {}
+        }
+    }
+
+    /// It is one more than its user may have on all nodes: it ends as if it had not been admitted.
+    pub(in crate::reactor) fn end_over_cap(&mut self, core: &mut Core) {
+        if self.ending.is_none() && self.user().is_some() {
+            core.stats.over_cap.inc();
+            self.begin_close(CLOSE_CONNECTION_LIMIT, Reason::Code(CLOSE_CONNECTION_LIMIT), false, core);
         }
     }
 

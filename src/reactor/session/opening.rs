@@ -37,6 +37,9 @@ impl Session {
     pub(in crate::reactor) fn admit(&mut self, grants: Grants, core: &mut Core) -> Result<(), Full> {
         core.registry.admit(&grants.user, self.limited(), self.presence(), core.now.mono)?;
         core.strangers -= 1;
+        if self.presence() == Presence::Lasting {
+            core.registry.roll.came(&grants.user, self.id);
+        }
         self.grants = Some(grants);
         Ok(())
     }
@@ -65,6 +68,9 @@ impl Session {
     /// Gives back what the session holds.
     pub(in crate::reactor) fn end(&mut self, core: &mut Core) {
         if let Some(grants) = self.grants.take() {
+            if self.presence() == Presence::Lasting {
+                core.registry.roll.left(&grants.user, self.id);
+            }
             core.registry.release(&grants.user, self.limited(), self.presence(), core.now.mono);
         }
     }
