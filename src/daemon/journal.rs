@@ -76,10 +76,18 @@ impl Journal {
         if !dropped.is_nothing() {
             tracing::warn!(event = "journal_damaged", %dropped, "a part of the journal cannot be read: clients that miss events of it get `gap`, or an earlier position");
         }
-        let number = recovered.epochs.last().map_or(0, |last| last.number) + 1;
+        let (number, is_blank) = (recovered.epochs.last().map_or(0, |last| last.number) + 1, recovered.epochs.is_empty());
         let epoch = Epoch { number, name: epoch_name(options::random()?), by_eviction: false };
         log.append(&[Entry::Epoch(epoch.clone())]).map_err(told)?;
         let tables = open_tables(&dir.file("state.db"), &mut recovered)?;
+        if is_blank && !recovered.rooms.is_empty() {
+            let dropped = "all events";
+            tracing::warn!(
+                event = "journal_damaged",
+                dropped,
+                "state.db has rooms, and no segment of the journal has anything: they were removed, or cut to nothing; numbers begin again"
+            );
+        }
         tracing::info!(
             event = "journal_opened",
             rooms = recovered.rooms.len(),

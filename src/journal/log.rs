@@ -49,6 +49,8 @@ pub struct Dropped {
     pub damaged_bytes: u64,
     /// Segments with such bytes.
     pub damaged_segments: u64,
+    /// Segments that are not there, or have nothing in them, between others.
+    pub missing_segments: u64,
     /// Bytes at the end of the last segment that are no whole record: a write that was cut off.
     pub torn_bytes: u64,
 }
@@ -62,8 +64,9 @@ impl Dropped {
 
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Dropped { damaged_bytes, damaged_segments, torn_bytes } = self;
-        write!(f, "{damaged_bytes} damaged bytes in {damaged_segments} segments, {torn_bytes} bytes of a write that was cut off")
+        let Dropped { damaged_bytes, damaged_segments, missing_segments, torn_bytes } = self;
+        write!(f, "{damaged_bytes} damaged bytes in {damaged_segments} segments, {torn_bytes} bytes of a write that was cut off")?;
+        if *missing_segments > 0 { write!(f, ", {missing_segments} segments that are gone") } else { Ok(()) }
     }
 }
 
@@ -117,6 +120,7 @@ impl Log {
         let mut scan = Scan { seen_since_ms, ..Scan::default() };
         let mut segments = VecDeque::new();
         let numbers = segment_numbers(dir)?;
+        scan.dropped.missing_segments = numbers.windows(2).map(|pair| u64::from(pair[1] - pair[0] - 1)).sum();
         for (at, number) in numbers.iter().enumerate() {
             let is_last = at + 1 == numbers.len();
             let (path, seen) = (segment_path(dir, *number), scan.records);
@@ -347,6 +351,7 @@ struct Scan {
 impl Scan {
     fn segment(&mut self, number: u32, bytes: &[u8], is_last: bool) -> Segment {
         let (mut end, mut newest_ms) = (0, 0);
+        self.dropped.missing_segments += u64::from(bytes.is_empty() && !is_last);
         for piece in record::pieces(bytes) {
             match piece {
                 Piece::Record { at, len, record } => {

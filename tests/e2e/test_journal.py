@@ -303,6 +303,24 @@ def test_damaged_files_are_told_and_cost_what_they_hit(house, seed):
         assert subscribed["rewound"] == {"alert": len(got)}
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_journal_that_somebody_emptied_is_told_of(house, is_removed):
+    """DLV-13: the operator hears of it, and clients by `gap` or epoch; a directory that is new is nothing to tell of."""
+    daemon = house.start()
+    assert not [line for line in house.log() if line.get("event") == "journal_damaged"]
+    fill(daemon, 0, 5)
+    daemon.publish(equity(equity=1))
+    first, _ = joined(daemon)
+    house.end()
+    for path in house.segments():
+        path.unlink() if is_removed else path.write_bytes(b"")
+    daemon = house.start()
+    told = [line for line in house.log() if line.get("event") == "journal_damaged"]
+    assert [line["dropped"] for line in told] == ["all events"]
+    subscribed, _ = joined(daemon, since={"epoch": first["epoch"], "seq": {"alert": 2}})
+    assert subscribed["recovered"] is False
+
+
 def test_damaged_tables_are_set_aside(house):
     """States come again with the next updates; events are not touched by it."""
     daemon = house.start()
