@@ -36,7 +36,7 @@ const burn = () =>
 
 test("CLI-11, CLI-12: a task that keeps the processor is long, in each round", async () => {
   const rounds = [];
-  await assert.rejects(withoutLongTasks(page, async (round) => void (rounds.push(round), await burn())), ({ message }) => {
+  await assert.rejects(withoutLongTasks(page, async (round) => void (rounds.push(round), await burn()), { waitingCounts: false }), ({ message }) => {
     const longest = message.match(/^the longest task of each round, in ms of the processor: (.*)$/)[1].split(", ").map(Number);
     return longest.length === 3 && longest.every((ms) => ms >= 80);
   });
@@ -57,7 +57,7 @@ test("CLI-11, CLI-12: one round without such a task is enough, and a task that o
       return performance.now() - began;
     };
     waited.push(await page.evaluate(wait));
-  });
+  }, { waitingCounts: false });
   assert.deepEqual(rounds, [0, 1]);
   assert.ok(waited[0] > 0.9 * ANSWERS_AFTER_MS, `one task, for ${waited[0]} ms`);
 });

@@ -1,7 +1,8 @@
 -- Numbers a batch of events, keeps them, and puts them into the feeds of their shards: all of it, or nothing.
 --
 -- KEYS: the node's last answer; then for each shard: meta, feed, rooms, and for each of its events: room, log, states, id, waits
--- ARGV: the batch's name, events in a feed, keys of a room, milliseconds that ids are remembered, rooms of a shard; then for each shard how many events, and for each:
+-- ARGV: the batch's name, events in a feed, keys of a room, milliseconds that ids are remembered, rooms of a shard; then for each shard how
+--       many events, and for each:
 --       mode (s: stream, k: state, t: transient), lane (0 to 2), type and key of a state, owner, whether it has an id, version, what a late
 --       joiner gets unasked, events in the log, where `data` begins in the body, the room's name,
 --       0, or the rev of a state that a node has changed by itself, the body, until when it waits for an acknowledgment (0: it does not),
@@ -49,8 +50,9 @@ local function append(k, a)
     local mode, lane, state, owner, has_id, version, history, log_max, data_at, room, alone, body, wait_until, event_id = unpack(ARGV, a, a + ARGS_EACH - 1)
     local known = redis.call('HMGET', KEYS[k], 'born', 'owner', 'h' .. lane, 'e' .. lane, 'y' .. lane)
     if owner ~= '' and known[2] and known[2] ~= owner then return 'o' end
-    -- The daemon's own rooms are few, and must be there.
-    if not known[1] and redis.call('SCARD', rooms_key) >= rooms_max and string.sub(room, 1, 7) ~= 'system:' then return 'r' end
+    -- Those that the daemon itself needs must be there.
+    local is_own = room == 'system:acks' or room == 'system:alerts'
+    if not known[1] and not is_own and redis.call('SCARD', rooms_key) >= rooms_max then return 'r' end
     if has_id == '1' then
         local seen = redis.call('GET', KEYS[k + 3])
         if seen then return 'd' .. seen end
