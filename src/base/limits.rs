@@ -210,7 +210,7 @@ pub const STRANGERS_SHARE: u64 = 2 * UNFINISHED_SHARE;
 pub const UNREAD_SHARE: u64 = 16;
 /// When who was closed for want of memory had better come back, at the earliest.
 pub const SHED_RETRY: Duration = Duration::from_secs(1);
-/// How often memory is looked at while nothing else happens, as long as there is little of it.
+/// How often a reactor looks at memory while nothing else happens, as long as there is little of it or others may need what the reactor holds.
 pub const MEMORY_LOOK: Duration = Duration::from_millis(100);
 /// Over how long a reactor finds out whether most of its members are behind.
 pub const BEHIND_WINDOW: Duration = Duration::from_millis(100);

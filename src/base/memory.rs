@@ -158,10 +158,15 @@ impl Memory {
         if self.budget == 0 {
             return u64::MAX;
         }
-        let share = self.budget / share;
+        let (share, evenly) = (self.budget / share, self.even_part(share));
         let others = self.reactors.iter().enumerate().filter(|(index, _)| *index != usize::from(reactor));
         let others: u64 = others.map(|(_, other)| of(other).value()).sum();
-        share.saturating_sub(others).max(share / self.reactors.len() as u64)
+        share.saturating_sub(others).max(evenly)
+    }
+
+    /// As much of that part as any reactor may hold, whatever the others do.
+    pub fn even_part(&self, share: u64) -> u64 {
+        if self.budget == 0 { u64::MAX } else { self.budget / share / self.reactors.len() as u64 }
     }
 
     /// The level as it was last found.

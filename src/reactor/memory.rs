@@ -118,10 +118,19 @@ impl Reactor {
             }
         }
         self.shed_unread();
+        self.shed_unfinished();
+    }
+
+    /// When to look again though nothing happens here: while memory is short, and while this reactor holds of a share what others may come to need.
+    pub(super) fn next_look(&self, now: Mono) -> Option<Mono> {
+        let (memory, pressure) = (&self.core.memory, &self.pressure);
+        let has_of_others = pressure.unfinished_bytes() > memory.even_part(UNFINISHED_SHARE)
+            || pressure.strangers_unfinished_bytes() > memory.even_part(STRANGERS_SHARE);
+        (has_of_others || self.core.memory_level > Level::Normal).then(|| now.plus(MEMORY_LOOK))
     }
 
     /// Closes those with input that is not complete, if all of it is more than its share. One turn can read more than there is memory for, so this
-    /// is looked at after each connection.
+    /// is looked at after each connection, too.
     pub(super) fn shed_unfinished(&mut self) {
         let strangers = excess(self.pressure.strangers_unfinished_bytes(), self.parts.strangers);
         if strangers > 0 {

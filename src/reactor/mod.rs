@@ -60,7 +60,7 @@ use mio::{Events, Poll, Token};
 use crate::auth::{Grants, TicketWord};
 use crate::base::codes::CLOSE_SHUTDOWN;
 use crate::base::ids::ConnId;
-use crate::base::limits::{MEMORY_LOOK, OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST, STRANGERS_REST};
+use crate::base::limits::{OPENING_SLICE, PARSE_BYTES_PER_TURN, REST_BYTES_JOINED, STALL, STALL_REST, STRANGERS_REST};
 use crate::base::memory::Level;
 use crate::base::time::Mono;
 use crate::hub::ports::Output;
@@ -296,8 +296,8 @@ impl Reactor {
         }
         let leaves = self.core.uplink.owes_leaves().then(|| now.plus(LEAVES_RETRY));
         let timers = self.wheel.next().map(|at| at.max(self.timers_rest.unwrap_or_default()));
-        let memory = (self.core.memory_level > Level::Normal).then(|| now.plus(MEMORY_LOOK));
-        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, memory, self.pressure.next(), self.core.audit.next()];
+        let look = self.next_look(now);
+        let times = [timers, self.listeners.next(now), self.core.drain_until, leaves, look, self.pressure.next(), self.core.audit.next()];
         times.into_iter().flatten().min().unwrap_or(Mono::NEVER)
     }
 

@@ -196,6 +196,38 @@ def test_unfinished_messages_are_closed_before_an_alert_is_refused(serve, reacto
     assert json.loads(frames[-2][1])["type"] == "disconnect" and int.from_bytes(frames[-1][1][:2], "big") == 4100
 
 
+def test_a_reactor_that_sleeps_lets_go_of_what_another_needs(serve):
+    """LIM-06: one reactor holds nearly all of the eighth, and nothing more comes to it; then the other's clients come, who have a half of it."""
+    daemon = serve(reactors=2, memory_budget="8MiB")
+    attackers = {user: RawClient(daemon.address, mint(user)) for user in map("u{}".format, range(200))}
+    first, second = [[attackers[user] for user in users] for users in users_by_reactor(daemon)]
+    hold_16_kb(first[:56])
+    wait_until(lambda: daemon.metric("tickerd_memory_unfinished_bytes") >= 56 * 16_000, "the first holds them")
+    hold_16_kb(second[:56])
+    wait_until(lambda: closed_for(daemon, "unfinished") >= 112 - MIB // 16_000, "what is more than an eighth is let go", PATIENCE_S)
+    wait_until(lambda: 0 < daemon.metric("tickerd_memory_unfinished_bytes") <= MIB, "an eighth is left")
+
+
+def hold_16_kb(attackers):
+    """They begin a message that does not end."""
+    for attacker in attackers:
+        attacker.send(frame(TEXT, b"x" * 16_000, fin=False))
+
+
+def users_by_reactor(daemon):
+    """Who is connected to which."""
+    users, page = [[], []], ""
+    while page is not None:
+        status, _, body = http_request(daemon.admin, "GET", "/v1/connections?limit=1000" + page)
+        assert status == 200, body
+        answer = json.loads(body)
+        for connection in answer["connections"]:
+            if connection["user"]:
+                users[connection["reactor"]].append(connection["user"])
+        page = answer["next"] and f"&after={answer['next']}"
+    return users
+
+
 def test_half_requests_of_strangers_have_a_sixteenth(serve):
     """LIM-06, LIM-10: 200 half heads of 15 kB: those that find no place get 503 and a time to come back, and a client with a token gets in."""
     daemon = serve(reactors=1, memory_budget="8MiB")

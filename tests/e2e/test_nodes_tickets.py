@@ -1,5 +1,6 @@
 """Tickets and polls of nodes that share a Redis: given by one, good at any, once."""
 
+import collections
 import hashlib
 import itertools
 import json
@@ -137,20 +138,33 @@ def test_a_user_gets_so_many_tickets_over_all_nodes(nodes, redis):  # noqa: F811
 
 
 def test_guesses_are_refused_and_cost_no_more_than_a_request(nodes):  # noqa: F811
-    """AUT-03, LIM-01: forged tickets, on many connections at once; who has a good one gets in meanwhile."""
+    """AUT-03, LIM-01: forged tickets, on many connections at once; who has a good one gets in meanwhile, though maybe not at the first try."""
     a, b, _ = nodes
     ticket, begun = ticket_of(a, TOKEN), time.monotonic()
     guesses = [get(events_path(ROOM, ticket=f"{n:032x}")) for n in range(600)]
     raws = [RawHttp(b.address) for _ in guesses]
     for raw, guess in zip(raws, guesses, strict=True):
         raw.send(guess)
-    assert opens(b, ticket) == "u9"
+    tries = opens_at_last(b, ticket)
+    names = collections.Counter(raw.response().json["name"] for raw in raws)
     for raw in raws:
-        # Those for whom there was no place among the questions are told to come again.
-        assert raw.response().status in (401, 503)
         raw.socket.close()
-    figures("600 guesses at once", seconds=round(time.monotonic() - begun, 2))
+    # Those for whom there was no place among the questions are told to come again.
+    assert names.keys() <= {"auth_failed", "over_capacity"} and names["auth_failed"] > 0, names
+    figures("600 guesses at once", seconds=round(time.monotonic() - begun, 2), tries=tries, **names)
     assert opens(b, ticket_of(a, TOKEN)) == "u9"
+
+
+def opens_at_last(daemon, ticket):
+    """Brings the ticket again and again where there is no place to look it up, as the answer says. How often."""
+    for tries in itertools.count(1):
+        with EventStream(daemon.address, ROOM, ticket=ticket) as events:
+            if events.response.status == 200:
+                assert events.opened()[0]["data"]["user"] == "u9"
+                return tries
+            answer = json.loads(events.response.body)
+            assert (events.response.status, answer["name"]) == (503, "over_capacity") and tries < 20, answer
+            time.sleep(answer["retry_after_ms"] / 1000)
 
 
 @pytest.mark.parametrize("fail", ["kill", "stall"])

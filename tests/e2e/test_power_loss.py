@@ -158,15 +158,18 @@ def writes(machine, story):
 
 def survives(machine, story, chance, epoch):
     """Starts a daemon on what is left of the disk at many moments: every event acknowledged before is there once, in order."""
-    moments = chance.choices(writes(machine, story), k=IMAGES // 2)
-    moments += chance.choices(list(story.acknowledged.values()), k=IMAGES - len(moments))
-    seen = collections.Counter()
-    for moment, mode in images(machine, story, chance, moments):
-        acknowledged = {number for number, left in story.acknowledged.items() if left <= moment}
-        torn = comes_back(machine, acknowledged, epoch, f"at line {moment} of the trace, {mode}")
-        seen.update([mode, "torn"] if torn else [mode])
+    changes, answers = writes(machine, story), list(story.acknowledged.values())
+    seen, tries = collections.Counter(), 0
+    # How many moments there are at which a write can be cut off depends on the disk's pace. One that was is wanted, so it may take more images.
+    while tries == 0 or (len(seen) < len(disk.Disk.MODES) + 1 and tries < 20):
+        tries += 1
+        moments = chance.choices(changes, k=IMAGES // 2) + chance.choices(answers, k=IMAGES - IMAGES // 2)
+        for moment, mode in images(machine, story, chance, moments):
+            acknowledged = {number for number, left in story.acknowledged.items() if left <= moment}
+            torn = comes_back(machine, acknowledged, epoch, f"at line {moment} of the trace, {mode}")
+            seen.update([mode, "torn"] if torn else [mode])
     assert len(seen) == len(disk.Disk.MODES) + 1, seen
-    figures("power loss", images=IMAGES, acknowledged=len(story.acknowledged), **{name.replace(" ", "_"): count for name, count in seen.items()})
+    figures("power loss", images=tries * IMAGES, acknowledged=len(story.acknowledged), **{name.replace(" ", "_"): count for name, count in seen.items()})
 
 
 def comes_back(machine, acknowledged, epoch, where):

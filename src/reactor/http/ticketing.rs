@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::auth::{Grants, Ticket, TicketSaid};
-use crate::base::codes::{INVALID_FIELD, Refusal, STORE_UNAVAILABLE};
+use crate::base::codes::{INVALID_FIELD, OVER_CAPACITY, Refusal, STORE_UNAVAILABLE};
 use crate::base::ids::ConnId;
 use crate::base::limits::TICKET_TTL;
 use crate::net::outbox::Outbox;
@@ -76,7 +76,7 @@ impl Http {
         check_no_body(request)?;
         check_open(request, client, request.path != "/v1/ack" && self.poll.is_none(), core)?;
         if !core.ticket_desk.ask(id, ticket, None) {
-            return Err(unavailable().into());
+            return Err(busy().into());
         }
         self.ticketing = Some(Box::new(Ticketing::Redeeming(ticket)));
         Ok(None)
@@ -151,6 +151,12 @@ fn shared_ticket(request: &Request<'_>, core: &Core) -> Result<Option<Ticket>, H
 fn told(ticket: Ticket) -> Vec<u8> {
     let expires_in_ms = TICKET_TTL.as_millis();
     format!(r#"{{"ok":true,"ticket":"{ticket}","expires_in_ms":{expires_in_ms}}}"#).into_bytes()
+}
+
+/// Nobody has asked for the ticket, so it is as good as before.
+fn busy() -> Refusal {
+    let message = "as many tickets as may be are looked up right now: bring this one again after retry_after_ms";
+    Refusal::passing(OVER_CAPACITY, message, RETRY_MS)
 }
 
 fn unavailable() -> Refusal {
