@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from harness import DEADLINE_S, LONG, figures, http_request, mint, note, wait_until
+from harness import DEADLINE_S, LONG, at_most_s, figures, http_request, mint, note, wait_until
 from test_hold import Crowd
 
 CLIENTS = 10_000 if LONG else 1_000
@@ -205,7 +205,7 @@ def test_two_hundred_at_once_disturb_nobody(serve):
     figures("operators", answered=statuses.count(200), busy=statuses.count(503), alerts=len(took), alert_ms_max=round(max(took) * 1e3, 1))
     assert set(statuses) <= {200, 503} and statuses.count(200) >= 32
     assert set(alone) == {200, 429} and alone[:60] == [200] * 60
-    assert sorted(took)[int(len(took) * 0.9)] < 0.2
+    assert sorted(took)[int(len(took) * 0.9)] < at_most_s(0.2)
     wait_until(lambda: ask(daemon, "livez")[0] == 200, "it may ask again")
 
 

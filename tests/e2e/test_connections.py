@@ -6,7 +6,7 @@ import threading
 import time
 from urllib.parse import quote
 
-from harness import LONG, PATIENCE_S, figures, http_request, mint, note, wait_until
+from harness import LONG, PATIENCE_S, at_most_s, figures, http_request, mint, note, wait_until
 from test_hold import Crowd
 from wire import command, upgrade_request
 
@@ -112,4 +112,4 @@ def test_asking_stops_nobody(serve):
         ends.set()
         asker.join()
     figures("connections", clients=CLIENTS, lists=len(asked), listed=asked[0], alert_ms_median=round(sorted(took)[25] * 1e3, 2), alert_ms_max=round(max(took) * 1e3, 2))
-    assert asked[0] == 1000 and sorted(took)[45] < 0.2
+    assert asked[0] == 1000 and sorted(took)[45] < at_most_s(0.2)

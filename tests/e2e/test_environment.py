@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
-from harness import LONG, PATIENCE_S, Pump, figures, handshake_status, http_request, mint, note, wait_until
+from harness import LONG, PATIENCE_S, Pump, at_most_s, figures, handshake_status, http_request, mint, note, wait_until
 from test_hold import Crowd
 from wire import RawClient
 
@@ -54,7 +54,7 @@ def is_well(daemon):
     assert http_request(daemon.admin, "GET", "/readyz")[0] == 200
     began = time.monotonic()
     RawClient(daemon.address, mint("new", rooms=["*"])).subscribe("new:1")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < at_most_s(5)
 
 
 def test_a_process_that_is_stopped_goes_on(serve, reactors):
@@ -200,7 +200,7 @@ def test_a_clock_that_jumps_a_day(serve, tmp_path, jump_s):
             assert (alert["data"], alert["seq"]) == (number, number + 1)
             assert abs(alert["ts"] / 1000 - time.time() - ahead_s) < 60
             assert [watcher.next("EQUITY_UPDATED")["data"]["n"] for _ in range(2)] == [[number, 1], [number, 2]]
-        assert time.monotonic() - began < 5, "a window is as long as ever"
+        assert time.monotonic() - began < at_most_s(5), "a window is as long as ever"
         assert handshake_status(daemon.address, mint("fresh", iat=int(time.time() + ahead_s), exp=int(time.time() + ahead_s + 600))) == 101
         if ahead_s > 0:
             assert [client.close_code() for client in short] == [4300] * 5, "found out at the next heartbeat"

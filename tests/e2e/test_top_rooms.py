@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from harness import LONG, PATIENCE_S, figures, http_request, mint, note, wait_until
+from harness import LONG, PATIENCE_S, at_most_s, figures, http_request, mint, note, wait_until
 from wire import command, upgrade_request
 
 ROOMS = 50_000 if LONG else 5_000
@@ -98,4 +98,4 @@ def test_asking_stops_nobody(serve):
         asker.join()
     milliseconds = lambda seconds: round(seconds * 1e3, 2)
     figures("top rooms", rooms=ROOMS, asked=len(asked), asked_ms_median=milliseconds(sorted(asked)[len(asked) // 2]), alert_ms_median=milliseconds(sorted(took)[25]), alert_ms_max=milliseconds(max(took)))
-    assert sorted(took)[45] < 0.2
+    assert sorted(took)[45] < at_most_s(0.2)
