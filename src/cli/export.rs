@@ -45,7 +45,19 @@ pub(super) struct ExportArgs {
 #[derive(Debug, Default)]
 struct Damage {
     bytes: usize,
+    segments: u64,
     rows: u64,
+}
+
+impl Damage {
+    fn tell(self) -> Result<(), Failure> {
+        let Damage { bytes, segments, rows } = self;
+        if bytes == 0 && segments == 0 && rows == 0 {
+            return Ok(());
+        }
+        let gone = if segments > 0 { format!("{segments} segments of events are gone; ") } else { String::new() };
+        Err(Failure::Failed(format!("{gone}{bytes} damaged bytes of events and {rows} damaged states are left out; all else is there")))
+    }
 }
 
 /// Prints what is there.
@@ -65,17 +77,17 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         states(&args.data_dir, &selection, &mut out, &mut damage)?;
     }
     emit(&mut out, b"")?;
-    let Damage { bytes, rows } = damage;
-    if bytes + rows as usize > 0 {
-        return Err(Failure::Failed(format!("{bytes} damaged bytes of events and {rows} damaged states are left out; all else is there")));
-    }
-    Ok(())
+    damage.tell()
 }
 
 fn events(dir: &Path, selection: Selection, out: &mut impl Write, damage: &mut Damage) -> Result<Exporter, Failure> {
     let journal = dir.join("journal");
-    let segments = log::segments(&journal)
+    let (segments, missing) = log::segments(&journal)
         .map_err(|error| Failure::Failed(format!("cannot read {}: {error}; give the --data-dir of a daemon", journal.display())))?;
+    if missing > 0 {
+        damage.segments = missing;
+        complain(&format!("{}: {missing} segments are missing between others, and their events with them", journal.display()));
+    }
     let mut exporter = Exporter::new(selection);
     for (at, path) in segments.iter().enumerate() {
         let bytes = match fs::read(path) {
@@ -83,7 +95,12 @@ fn events(dir: &Path, selection: Selection, out: &mut impl Write, damage: &mut D
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // a daemon has let it go a moment ago
             Err(error) => return Err(Failure::Failed(format!("cannot read {}: {error}", path.display()))),
         };
-        exporter.segment(&bytes, at + 1 == segments.len(), |found| {
+        let is_last = at + 1 == segments.len();
+        if bytes.is_empty() && !is_last {
+            damage.segments += 1;
+            complain(&format!("{}: it is empty: its events are gone", path.display()));
+        }
+        exporter.segment(&bytes, is_last, |found| {
             match found {
                 Found::Line(line) => return write_line(out, line),
                 Found::Damage { at, len } => {

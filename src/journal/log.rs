@@ -120,7 +120,7 @@ impl Log {
         let mut scan = Scan { seen_since_ms, ..Scan::default() };
         let mut segments = VecDeque::new();
         let numbers = segment_numbers(dir)?;
-        scan.dropped.missing_segments = numbers.windows(2).map(|pair| u64::from(pair[1] - pair[0] - 1)).sum();
+        scan.dropped.missing_segments = missing_between(&numbers);
         for (at, number) in numbers.iter().enumerate() {
             let is_last = at + 1 == numbers.len();
             let (path, seen) = (segment_path(dir, *number), scan.records);
@@ -536,9 +536,15 @@ fn cut(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// The segments in that directory, oldest first.
-pub fn segments(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(segment_numbers(dir)?.into_iter().map(|number| segment_path(dir, number)).collect())
+/// The segments in that directory, oldest first, and how many are missing between them.
+pub fn segments(dir: &Path) -> io::Result<(Vec<PathBuf>, u64)> {
+    let numbers = segment_numbers(dir)?;
+    let missing = missing_between(&numbers);
+    Ok((numbers.into_iter().map(|number| segment_path(dir, number)).collect(), missing))
+}
+
+fn missing_between(numbers: &[u32]) -> u64 {
+    numbers.windows(2).map(|pair| u64::from(pair[1] - pair[0] - 1)).sum()
 }
 
 pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {

@@ -81,6 +81,21 @@ def test_what_is_damaged_is_left_out_and_told(serve, tmp_path):
     assert code == 1 and len(lines) == 9 and "state.db" in told
 
 
+def test_segments_that_are_gone_are_told(serve, tmp_path):
+    """DLV-16: one that somebody cut to nothing, and one that is missing; the oldest may go, which is what retention does."""
+    data = tmp_path / "data"
+    daemon = serve(data_dir=data, reactors=1)
+    daemon.publish(*[note(ROOM, event_id=f"e{n}") for n in range(10)])
+    daemon.end()
+    (segment,) = (data / "journal").glob("*.log")
+    segment.rename(segment.with_name("0000000004.log"))
+    assert export(data)[0] == 0
+    segment.with_name("0000000002.log").touch()
+    code, lines, told = export(data)
+    assert code == 1 and len(lines) == 10
+    assert "1 segments are missing between others" in told and "0000000002.log: it is empty" in told and "2 segments of events are gone" in told
+
+
 def test_bad_usage_says_what_to_do(tmp_path):
     """OPS-05."""
     code, _, told = export(tmp_path)
