@@ -52,6 +52,16 @@ def is_open(client):
         return False
 
 
+def wait_until_told(server, *connections):
+    """Redis has heard how many connections of the user each node has, so that one that comes now is the newest."""
+
+    def told():
+        users = [server.ask("HGET", key, "u1") for key in server.ask("KEYS", "tickerd:{0}:users:*")]
+        return sorted(int(many) for many in users if many)
+
+    wait_until(lambda: told() == sorted(connections), f"Redis is told of {connections}", PATIENCE_S)
+
+
 def settled(daemons):
     """Once nobody is in doubt any more: how many connections each node has."""
     wait_until(lambda: all(counts(daemon) for daemon in daemons), "users are counted", PATIENCE_S)
@@ -59,10 +69,11 @@ def settled(daemons):
     return [here(daemon) for daemon in daemons]
 
 
-def test_one_too_many_on_all_nodes_is_ended_as_on_one(nodes):
+def test_one_too_many_on_all_nodes_is_ended_as_on_one(nodes, redis):  # noqa: F811
     """LIM-03, SCL-03: the newest, with the same code, and nobody else; another may come when one has gone."""
     a, b, c = nodes
     there = connect(a, 2) + connect(b, 1) + connect(c, 1)
+    wait_until_told(redis, 2, 1, 1)
     late = b.connect(USER)
     begun = time.monotonic()
     assert late.close_code() == 4003 and late.last_word["reason"] == "connection_limit"
@@ -72,7 +83,9 @@ def test_one_too_many_on_all_nodes_is_ended_as_on_one(nodes):
     assert all(map(is_open, there)) and settled(nodes) == [2, 1, 1]
     assert is_open(a.connect(mint("u2")))
     there.pop().close()
+    wait_until_told(redis, 2, 1)
     replaced = b.connect(USER)
+    wait_until_told(redis, 2, 2)
     time.sleep(2)
     assert is_open(replaced) and all(map(is_open, there))
     assert sum(daemon.metrics()["tickerd_redis_over_cap_closed_total"] for daemon in nodes) == 2
@@ -127,11 +140,11 @@ def test_who_polls_by_all_nodes_is_one_client(nodes):
     assert all(map(is_open, there))
 
 
-def test_a_killed_node_counts_no_more_and_its_clients_are_let_in_at_once(nodes):
+def test_a_killed_node_counts_no_more_and_its_clients_are_let_in_at_once(nodes, redis):  # noqa: F811
     """SCL-11, SCL-12, LIM-03: they come to another node while Redis still counts them, and none of them is ended for that; nor may there be more after."""
     a, b, _ = nodes
     connect(a, CAP)
-    wait_until(lambda: counts(b), "users are counted")
+    wait_until_told(redis, CAP)
     a.process.kill()
     a.process.wait()
     a.process.returncode = 0  # its end is what was tested
@@ -139,32 +152,36 @@ def test_a_killed_node_counts_no_more_and_its_clients_are_let_in_at_once(nodes):
     wait_until(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 1, "they are in doubt")
     forgotten_s = wait_s(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 0, "the dead are forgotten", PATIENCE_S)
     figures("a node is killed", forgotten_s=round(forgotten_s, 1))
-    assert all(map(is_open, back)) and forgotten_s < FORGOTTEN_S + 3
+    assert all(map(is_open, back)) and forgotten_s < at_most_s(FORGOTTEN_S + 3)
+    wait_until_told(redis, CAP)
     assert nodes[2].connect(USER).close_code() == 4003
     assert all(map(is_open, back))
 
 
-def test_a_node_that_ends_gives_its_places_back_at_once(nodes):
+def test_a_node_that_ends_gives_its_places_back_at_once(nodes, redis):  # noqa: F811
     """SCL-11."""
     a, b, _ = nodes
     there = connect(a, CAP)
-    threading.Thread(target=a.end).start()
+    wait_until_told(redis, CAP)
+    ends = threading.Thread(target=a.end)
+    ends.start()
     assert [client.close_code() for client in there] == [4101] * CAP
     back = connect(b, CAP)
-    time.sleep(2)
-    assert all(map(is_open, back)) and b.metrics()["tickerd_redis_users_over_cap"] == 0
+    given_s = wait_s(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 0, "the places are given back", PATIENCE_S)
+    wait_until_told(redis, CAP)
+    assert all(map(is_open, back)) and given_s < at_most_s(2)
+    ends.join(PATIENCE_S)
 
 
-def test_a_node_that_stood_still_says_again_who_is_there(nodes):
+def test_a_node_that_stood_still_says_again_who_is_there(nodes, redis):  # noqa: F811
     """SCL-11: what it has said is forgotten meanwhile, and counts again when it goes on."""
     a, b, _ = nodes
     there = connect(a, CAP)
-    wait_until(lambda: counts(a), "users are counted")
+    wait_until_told(redis, CAP)
     a.process.send_signal(signal.SIGSTOP)
-    time.sleep(FORGOTTEN_S + 1)
+    wait_until_told(redis)
     a.process.send_signal(signal.SIGCONT)
-    time.sleep(2)
-    wait_until(lambda: counts(a), "users are counted again", PATIENCE_S)
+    wait_until_told(redis, CAP)
     assert b.connect(USER).close_code() == 4003
     assert all(map(is_open, there))
 
@@ -198,11 +215,10 @@ def test_a_redis_that_forgets_everything_is_told_everything(nodes, redis):  # no
     """ERR-06, SCL-03: without a hand, and nobody is ended for it."""
     a, b, _ = nodes
     there = connect(a, 2) + connect(b, 2)
-    wait_until(lambda: counts(a) and counts(b), "users are counted")
+    wait_until_told(redis, 2, 2)
     for key in redis.ask("KEYS", "tickerd:{0}:users:*") + redis.ask("KEYS", "tickerd:{0}:contacts"):
         redis.ask("DEL", key)
-    wait_until(lambda: len(redis.ask("KEYS", "tickerd:{0}:users:*")) == 2, "it is told again", PATIENCE_S)
-    wait_until(lambda: counts(a) and counts(b), "users are counted again")
+    wait_until_told(redis, 2, 2)
     assert a.connect(USER).close_code() == 4003
     assert all(map(is_open, there))
     assert all(0 < redis.ask("PTTL", key) <= FORGOTTEN_S * 1000 for key in redis.ask("KEYS", "tickerd:{0}:users:*"))
@@ -212,5 +228,6 @@ def test_caps_over_a_cluster(serve, cluster):  # noqa: F811
     """LIM-03, SCL-08."""
     a, b = (serve(redis=cluster.url, **FLAGS) for _ in range(2))
     there = connect(a, 2) + connect(b, 2)
+    wait_until_told(cluster.master_of("tickerd:{0}:contacts"), 2, 2)
     assert a.connect(USER).close_code() == 4003 and b.connect(USER).close_code() == 4003
     assert all(map(is_open, there))
