@@ -9,7 +9,7 @@ use crate::base::codes::{self, Refusal};
 use crate::base::ident;
 use crate::base::ids::{ConnId, RoomId};
 use crate::base::lane::{Lane, PerLane};
-use crate::base::time::Mono;
+use crate::base::time::{Mono, Now};
 use crate::wire::digest::StateDigest;
 use crate::wire::frame::{Frame, Kind, Tag};
 use crate::wire::reply::{self, Subscribed};
@@ -28,7 +28,13 @@ use super::rooms::Eviction;
 const RETRY_DIGEST_MS: u32 = 100;
 
 impl Hub {
-    pub(super) fn join(&mut self, join: Box<Join>, out: &mut impl Outlet) {
+    pub(super) fn join(&mut self, now: Now, join: Box<Join>, out: &mut impl Outlet) {
+        if let Some(join) = self.keep_if_ahead(now, join) {
+            self.join_now(join, out);
+        }
+    }
+
+    pub(super) fn join_now(&mut self, join: Box<Join>, out: &mut impl Outlet) {
         let reactor = usize::from(join.conn.reactor);
         let id = match self.admit(&join) {
             Ok(id) => id,
@@ -77,7 +83,7 @@ impl Hub {
     }
 
     /// By pattern, by the authorizer's word, or by owning a room that exists. "No such room" and "not yours" are the same answer.
-    fn admit(&mut self, join: &Join) -> Result<RoomId, Refusal> {
+    pub(super) fn admit(&mut self, join: &Join) -> Result<RoomId, Refusal> {
         if join.by_pattern || join.consent == Consent::Given {
             if self.shared.as_ref().is_some_and(|shared| shared.is_partial()) && self.rooms.id_of(&join.room).is_none() {
                 return Err(Refusal::new(codes::OVER_CAPACITY, "this node has no place for all rooms of the others: raise --max-rooms"));

@@ -32,6 +32,7 @@
 //! | [`sequencer`] | the local answer to "which number is next?" |
 
 pub mod acks;
+mod ahead;
 pub mod asks;
 pub mod catalog;
 mod dedupe;
@@ -288,7 +289,7 @@ impl Hub {
             Input::Ack(ack) => self.ack(now, *ack, out),
             Input::Escalated(escalated) => self.escalated(now, &escalated, out),
             Input::Sequenced(sequenced) => self.sequenced(now, sequenced, out),
-            Input::Join(join) => self.join(join, out),
+            Input::Join(join) => self.join(now, join, out),
             Input::Leave { room, conn, delta } => self.leave(room, conn.reactor, delta),
             Input::Snapshot { conn, request, room, digest: false } => self.snapshot(conn, request.as_ref(), room, out),
             Input::Snapshot { conn, request, room, digest: true } => self.digest(conn, request.as_ref(), room, out),
@@ -332,7 +333,7 @@ impl Hub {
     fn tend_journal(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
         let again = self.go_on_replaying(now.mono, out);
         if self.shared.is_some() {
-            return again.min(self.send_changed(now, out));
+            return again.min(self.send_changed(now, out)).min(self.answer_ahead(now, out));
         }
         if self.ledger.is_none() {
             self.forgotten.clear();

@@ -13,6 +13,7 @@ use crate::base::lane::{Lane, Mode};
 use crate::base::limits::{APPEND_BYTES_MAX, APPENDS_ALERT_RESERVE, APPENDS_MAX};
 use crate::base::time::{Mono, Now};
 
+use super::ahead::Ahead;
 use super::journal::KeptState;
 use super::ports::{Accepted, Event, Number, Outlet, Output, PendingId, Publish, Safety};
 use super::room::{HeldEvent, HeldState, Key};
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     ahead: HashMap<Box<str>, u64>,
     /// The table of rooms was full when the feed brought an event of another: rooms that are not in it are not known.
     is_partial: bool,
+    /// Joins that are ahead of this node.
+    pub(super) joins: Ahead,
     /// State keys that have changed here while the store did not answer.
     changed: HashSet<(RoomId, KeyId)>,
     /// Waits for acknowledgments that have ended lately.

@@ -1,6 +1,7 @@
 //! The core by example; `tests/sim` has it by the thousand.
 
 mod acks;
+mod ahead;
 mod deltas;
 mod durable;
 mod escalations;
@@ -209,6 +210,11 @@ impl Bench {
     }
 
     fn join_as(&mut self, conn: ConnId, user: &str, by_pattern: bool, since: Option<Since>, history: Option<u32>) -> Vec<Value> {
+        self.ask_to_join(conn, user, by_pattern, since, history);
+        self.answer_of_join().expect("every join is answered")
+    }
+
+    fn ask_to_join(&mut self, conn: ConnId, user: &str, by_pattern: bool, since: Option<Since>, history: Option<u32>) {
         let join = Join {
             conn,
             request: Some(RequestId::from(7)),
@@ -223,7 +229,11 @@ impl Bench {
             sample: None,
         };
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
-        match self.out.outputs.pop().expect("every join is answered").1 {
+    }
+
+    /// If it was given just now.
+    fn answer_of_join(&mut self) -> Option<Vec<Value>> {
+        let frames = match self.out.outputs.pop()?.1 {
             Output::Joined(joined) => {
                 // It has room for what comes in parts.
                 let ask = |id| Input::ReplayTaken { id, wants_more: true };
@@ -232,7 +242,8 @@ impl Bench {
             }
             Output::Reply { frames, .. } => texts(&frames),
             other => panic!("{other:?}"),
-        }
+        };
+        Some(frames)
     }
 
     /// The live frames pushed to a reactor since the last call.

@@ -11,7 +11,7 @@ const ROOM: &str = "r";
 
 /// What Redis and its scripts do for one room, without I/O.
 #[derive(Clone, Default)]
-struct Store {
+pub(super) struct Store {
     epochs: Vec<Epoch>,
     feed: Vec<Fed>,
     /// The feed's first events that are gone from it.
@@ -20,7 +20,7 @@ struct Store {
 }
 
 impl Store {
-    fn new() -> Store {
+    pub(super) fn new() -> Store {
         let mut store = Store { room: KnownRoom { name: ROOM.into(), ..KnownRoom::default() }, ..Store::default() };
         store.begin_epoch();
         store
@@ -31,7 +31,7 @@ impl Store {
         self.epochs.push(Epoch { number, name: format!("e{}", self.epochs.len() + 1).into(), by_eviction: self.epochs.is_empty() });
     }
 
-    fn append(&mut self, append: Append) -> Appended {
+    pub(super) fn append(&mut self, append: Append) -> Appended {
         let Append { id, ts_ms, accepted, rev, event } = append;
         let epoch = self.epochs.last().unwrap();
         let (number, oldest) = match event.mode {
@@ -80,8 +80,8 @@ impl Store {
 }
 
 /// A node: its hub, what it has heard of the feed, and two members.
-struct Node {
-    bench: Bench,
+pub(super) struct Node {
+    pub(super) bench: Bench,
     place: u64,
     member: Member,
 }
@@ -99,7 +99,7 @@ struct Member {
     lost: bool,
 }
 
-fn node(store: &Store) -> Node {
+pub(super) fn node(store: &Store) -> Node {
     let mut bench = Bench::new(HubOptions { history_events: 1000, keys_per_room_max: 100, ..options() });
     bench.hub = Hub::with_store(bench.hub.options.clone());
     for number in (0..SHARDS).filter(|number| *number != shard_of(ROOM)) {
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// The feed brings up to `count` events; if they are gone from it, the shard is read anew.
-    fn hear(&mut self, store: &Store, count: usize) {
+    pub(super) fn hear(&mut self, store: &Store, count: usize) {
         if self.place < store.trimmed {
             return self.read_anew(store, 100);
         }
