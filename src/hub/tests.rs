@@ -231,19 +231,17 @@ impl Bench {
         self.hub.apply(self.now, Input::Join(Box::new(join)), &mut self.out);
     }
 
-    /// If it was given just now.
     fn answer_of_join(&mut self) -> Option<Vec<Value>> {
-        let frames = match self.out.outputs.pop()?.1 {
+        match self.out.outputs.pop()?.1 {
             Output::Joined(joined) => {
                 // It has room for what comes in parts.
                 let ask = |id| Input::ReplayTaken { id, wants_more: true };
                 joined.replay.into_iter().for_each(|id| self.hub.apply(self.now, ask(id), &mut self.out));
-                texts(&joined.frames)
+                Some(texts(&joined.frames))
             }
-            Output::Reply { frames, .. } => texts(&frames),
+            Output::Reply { frames, .. } => Some(texts(&frames)),
             other => panic!("{other:?}"),
-        };
-        Some(frames)
+        }
     }
 
     /// The live frames pushed to a reactor since the last call.
