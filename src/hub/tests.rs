@@ -234,9 +234,8 @@ impl Bench {
     fn answer_of_join(&mut self) -> Option<Vec<Value>> {
         match self.out.outputs.pop()?.1 {
             Output::Joined(joined) => {
-                // It has room for what comes in parts.
-                let ask = |id| Input::ReplayTaken { id, wants_more: true };
-                joined.replay.into_iter().for_each(|id| self.hub.apply(self.now, ask(id), &mut self.out));
+                let has_room = |id| Input::ReplayTaken { id, wants_more: true };
+                joined.replay.into_iter().for_each(|id| self.hub.apply(self.now, has_room(id), &mut self.out));
                 Some(texts(&joined.frames))
             }
             Output::Reply { frames, .. } => Some(texts(&frames)),
