@@ -15,17 +15,23 @@ use super::shared::Shared;
 
 /// How long such a join waits.
 const WAIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether the node is there.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// So many wait. A position can name any number, and who waits has a place in its reactor's queue: so they are few, and others are answered at once.
 const WAITING_MAX: usize = 256;
 
-/// Those that wait, each until when.
+/// Those that wait.
 #[derive(Default)]
-pub(super) struct Ahead(VecDeque<(Mono, Box<Join>)>);
+pub(super) struct Ahead {
+    /// Each until when.
+    joins: VecDeque<(Mono, Box<Join>)>,
+    look_at: Mono,
+}
 
 impl Hub {
     /// Keeps a join that is ahead of this node. `Some`: it is not, or has no place.
     pub(super) fn keep_if_ahead(&mut self, now: Now, join: Box<Join>) -> Option<Box<Join>> {
-        let has_place = |shared: &Shared| !shared.is_gone() && shared.joins.0.len() < WAITING_MAX;
+        let has_place = |shared: &Shared| !shared.is_gone() && shared.ahead_joins.joins.len() < WAITING_MAX;
         if join.since.is_none() || !self.shared.as_deref().is_some_and(has_place) {
             return Some(join);
         }
@@ -34,24 +40,29 @@ impl Hub {
             return Some(join);
         }
         self.rooms.free_if_blank(id); // it is made again
-        self.shared_mut().joins.0.push_back((now.mono.plus(WAIT), join));
+        self.shared_mut().ahead_joins.joins.push_back((now.mono.plus(WAIT), join));
         None
     }
 
-    /// Answers those that have waited long enough. Returns when the next one has.
+    /// Answers those that have waited long enough. Returns when to look again.
     pub(super) fn answer_ahead(&mut self, now: Now, out: &mut impl Outlet) -> Mono {
-        let Some(shared) = self.shared.as_mut().filter(|shared| !shared.joins.0.is_empty()) else { return Mono::NEVER };
+        let Some(shared) = self.shared.as_mut().filter(|shared| !shared.ahead_joins.joins.is_empty()) else { return Mono::NEVER };
         let is_gone = shared.is_gone();
-        for (until, join) in std::mem::take(&mut shared.joins.0) {
+        if now.mono < shared.ahead_joins.look_at && !is_gone {
+            return shared.ahead_joins.look_at;
+        }
+        let look_at = now.mono.plus(LOOK_EVERY);
+        shared.ahead_joins.look_at = look_at;
+        for (until, join) in std::mem::take(&mut shared.ahead_joins.joins) {
             let id = self.rooms.id_of(&join.room);
             let is_over = is_gone || until <= now.mono || id.is_some_and(|id| !self.is_ahead(&join, id));
             if is_over {
                 self.join_now(join, out);
             } else {
-                self.shared_mut().joins.0.push_back((until, join));
+                self.shared_mut().ahead_joins.joins.push_back((until, join));
             }
         }
-        self.shared_mut().joins.0.front().map_or(Mono::NEVER, |(until, _)| *until)
+        if self.shared_mut().ahead_joins.joins.is_empty() { Mono::NEVER } else { look_at }
     }
 
     fn is_ahead(&self, join: &Join, id: RoomId) -> bool {

@@ -43,7 +43,7 @@ pub(super) struct Shared {
     /// The table of rooms was full when the feed brought an event of another: rooms that are not in it are not known.
     is_partial: bool,
     /// Joins that are ahead of this node.
-    pub(super) joins: Ahead,
+    pub(super) ahead_joins: Ahead,
     /// State keys that have changed here while the store did not answer.
     changed: HashSet<(RoomId, KeyId)>,
     /// Waits for acknowledgments that have ended lately.
