@@ -27,6 +27,7 @@
 //! | [`store`] | what the hub tells the store that several nodes share, and hears from it |
 //! | `shared` | a hub among several that share their rooms |
 //! | `shared_acks` | acknowledgments there |
+//! | `ahead` | members who come there from a hub that was a moment faster |
 //! | `dedupe` | which `event_id`s were seen |
 //! | `encode` | the bytes of a frame |
 //! | [`sequencer`] | the local answer to "which number is next?" |

@@ -152,7 +152,7 @@ def test_a_killed_node_counts_no_more_and_its_clients_are_let_in_at_once(nodes, 
     wait_until(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 1, "they are in doubt")
     forgotten_s = wait_s(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 0, "the dead are forgotten", PATIENCE_S)
     figures("a node is killed", forgotten_s=round(forgotten_s, 1))
-    assert all(map(is_open, back)) and forgotten_s < at_most_s(FORGOTTEN_S + 3)
+    assert all(map(is_open, back)) and forgotten_s < FORGOTTEN_S + at_most_s(3)
     wait_until_told(redis, CAP)
     assert nodes[2].connect(USER).close_code() == 4003
     assert all(map(is_open, back))
@@ -167,10 +167,11 @@ def test_a_node_that_ends_gives_its_places_back_at_once(nodes, redis):  # noqa: 
     ends.start()
     assert [client.close_code() for client in there] == [4101] * CAP
     back = connect(b, CAP)
-    given_s = wait_s(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 0, "the places are given back", PATIENCE_S)
-    wait_until_told(redis, CAP)
-    assert all(map(is_open, back)) and given_s < at_most_s(2)
     ends.join(PATIENCE_S)
+    time.sleep(2)  # b has told Redis of them, and would be in doubt
+    wait_until(lambda: b.metrics()["tickerd_redis_users_over_cap"] == 0, "the places are given back, sooner than they would be forgotten", FORGOTTEN_S * 0.4)
+    wait_until_told(redis, CAP)
+    assert all(map(is_open, back))
 
 
 def test_a_node_that_stood_still_says_again_who_is_there(nodes, redis):  # noqa: F811
